@@ -1,0 +1,15 @@
+//! Every door: server, auth, and one folder for each protocol.
+//!
+//! A request with an AWS signature goes to the door of its credential scope (`s3`, `lambda`); others
+//! go by path: `/_rouse/…` (control, bearer token), `/svc/NAME/…` and `/fn/NAME/…` (HTTP routes of
+//! services and functions). Only `/_rouse/health` answers anonymously.
+
+mod auth;
+mod control;
+mod lambda;
+mod route;
+mod s3;
+mod server;
+
+pub use auth::RootCredential;
+pub use server::{Origin, Server, ServerOptions};

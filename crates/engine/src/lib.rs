@@ -1,0 +1,24 @@
+//! The corridor: what stands between a door and an instance.
+//!
+//! A waiting call enters at `attempt`; an event is leased by `dispatch` and goes the same way from
+//! there: `attempt` asks `pool` for an instance, calls it, and gives the outcome to `retry` (events)
+//! or to the caller. `scaler::plan` and `retry::next` are pure; others carry out what they say.
+
+mod attempt;
+mod catalog;
+mod deploy;
+mod dispatch;
+mod engine;
+mod error;
+mod events;
+mod invoke;
+mod pool;
+mod retry;
+mod scaler;
+mod service;
+
+pub use catalog::Put;
+pub use engine::{Engine, Options};
+pub use error::{Error, Result};
+pub use invoke::Call;
+pub use runtime::{Door, Inbound};

@@ -1,0 +1,48 @@
+//! A deployment: what one manifest declares, and what deploying it changed.
+
+use crate::{BucketSpec, FunctionSpec, ServiceSpec};
+use serde::{Deserialize, Serialize};
+
+/// Everything that one manifest declares. Names are unique in the server, not in the project.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Deployment {
+    /// The project's name; shown, and used to tell whose things are whose.
+    pub project: String,
+    /// Buckets, made first. Existing objects stay.
+    pub buckets: Vec<BucketSpec>,
+    /// Functions.
+    pub functions: Vec<FunctionSpec>,
+    /// Resident services.
+    pub services: Vec<ServiceSpec>,
+}
+
+/// What happened to one thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// It is new.
+    Created,
+    /// It was changed.
+    Updated,
+    /// It was as declared.
+    Unchanged,
+}
+
+/// One thing of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// `bucket`, `function` or `service`.
+    pub what: String,
+    /// Its name.
+    pub name: String,
+    /// What happened to it.
+    pub change: ChangeKind,
+}
+
+/// What a deployment changed, in the order in which it was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentReport {
+    /// One entry for each declared thing.
+    pub changes: Vec<Change>,
+}

@@ -1,0 +1,277 @@
+//! Functions: what scales from zero.
+
+use crate::{
+    Digest, FunctionName, Invalid, Limits, MAX_ENVIRONMENT, MAX_QUEUE, RetryPolicy, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What runs a function's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RuntimeName {
+    /// Node.js 20 of the host base; `handler` is `module.export`.
+    #[serde(rename = "nodejs20.x")]
+    Nodejs20,
+    /// Python 3.11 of the host base; `handler` is `module.function`.
+    #[serde(rename = "python3.11")]
+    Python311,
+    /// An executable named `bootstrap` in the code; also accepts Lambda's `provided.al2023`.
+    #[serde(rename = "provided", alias = "provided.al2", alias = "provided.al2023")]
+    Provided,
+    /// An OCI image brings everything.
+    #[serde(rename = "image")]
+    Image,
+}
+
+impl RuntimeName {
+    /// The identifier as the Lambda API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nodejs20 => "nodejs20.x",
+            Self::Python311 => "python3.11",
+            Self::Provided => "provided",
+            Self::Image => "image",
+        }
+    }
+}
+
+impl std::str::FromStr for RuntimeName {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "nodejs20.x" => Ok(Self::Nodejs20),
+            "python3.11" => Ok(Self::Python311),
+            "provided" | "provided.al2" | "provided.al2023" => Ok(Self::Provided),
+            "image" => Ok(Self::Image),
+            other => {
+                let shown: String = other.chars().take(40).collect();
+                let reason = format!(
+                    "\"{}\" is not known; use nodejs20.x, python3.11, provided or an image",
+                    shown.escape_debug()
+                );
+                Err(Invalid::new("runtime", reason))
+            }
+        }
+    }
+}
+
+/// How the platform and an instance talk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Contract {
+    /// The instance polls the AWS Lambda Runtime API 2018-06-01.
+    #[default]
+    Lambda,
+    /// The instance serves HTTP on `$PORT`.
+    Http,
+}
+
+/// Where a function's code is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// A zip archive kept as a blob.
+    Zip {
+        /// Address of the archive.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// An imported image.
+    Image {
+        /// The name it was asked for by, such as `shop/thumbnail:prod`.
+        reference: String,
+        /// The manifest that the name meant when the function was deployed.
+        digest: Digest,
+    },
+}
+
+/// How many instances, and how long they are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scaling {
+    /// Instances that stay started though nothing is asked: 0 to 1 000.
+    pub min_instances: u32,
+    /// Most instances at a time: 1 to 1 000; 100 by default.
+    pub max_instances: u32,
+    /// Milliseconds that an idle instance is kept: 30 000 by default.
+    pub keep_alive: u64,
+    /// Most calls that may wait for an instance; past it a call is throttled. 1 000 at most.
+    pub queue: u32,
+}
+
+impl Default for Scaling {
+    fn default() -> Self {
+        Self {
+            min_instances: 0,
+            max_instances: 100,
+            keep_alive: 30_000,
+            queue: 100,
+        }
+    }
+}
+
+/// What a user declares of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionSpec {
+    /// Its name, unique in the server.
+    pub name: FunctionName,
+    /// Free text, 256 characters at most.
+    #[serde(default)]
+    pub description: String,
+    /// What runs the code.
+    pub runtime: RuntimeName,
+    /// Entry point for managed runtimes, such as `index.handler`.
+    #[serde(default)]
+    pub handler: Option<String>,
+    /// Where the code is.
+    pub code: Code,
+    /// How platform and instance talk.
+    #[serde(default)]
+    pub contract: Contract,
+    /// Replaces the image's entry point.
+    #[serde(default)]
+    pub entrypoint: Option<Vec<String>>,
+    /// Replaces the image's command; for `provided` with the `http` contract, the program to run.
+    #[serde(default)]
+    pub command: Option<Vec<String>>,
+    /// Replaces the working directory.
+    #[serde(default)]
+    pub working_dir: Option<String>,
+    /// Environment variables.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// What one instance may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How many instances.
+    #[serde(default)]
+    pub scaling: Scaling,
+    /// Retries of durable events.
+    #[serde(default)]
+    pub retry: RetryPolicy,
+    /// Kept and given back for the AWS API; not interpreted (an IAM role's ARN).
+    #[serde(default)]
+    pub role: String,
+}
+
+impl FunctionSpec {
+    /// The same validation on create, update and import.
+    ///
+    /// # Errors
+    /// Names the first field that breaks a rule.
+    pub fn check(&self) -> Result<(), Invalid> {
+        self.limits.check()?;
+        check_environment(&self.environment)?;
+        if self.description.chars().count() > 256 {
+            return Err(Invalid::new("description", "is longer than 256 characters"));
+        }
+        let managed = matches!(self.runtime, RuntimeName::Nodejs20 | RuntimeName::Python311);
+        if managed && self.contract == Contract::Lambda {
+            match &self.handler {
+                Some(handler) => check_handler(handler)?,
+                None => return Err(Invalid::new("handler", "is missing: give module.function")),
+            }
+        }
+        match (&self.runtime, &self.code) {
+            (RuntimeName::Image, Code::Zip { .. }) => {
+                return Err(Invalid::new("runtime", "is image, and the code is a zip"));
+            }
+            (runtime, Code::Image { .. }) if *runtime != RuntimeName::Image => {
+                return Err(Invalid::new(
+                    "runtime",
+                    "must be image when the code is an image",
+                ));
+            }
+            _ => {}
+        }
+        check_scaling(&self.scaling)?;
+        if !(1..=100).contains(&self.retry.max_attempts) {
+            return Err(Invalid::new("retry.max_attempts", "must be 1 to 100"));
+        }
+        Ok(())
+    }
+}
+
+fn check_scaling(scaling: &Scaling) -> Result<(), Invalid> {
+    if !(1..=1000).contains(&scaling.max_instances) {
+        return Err(Invalid::new("scaling.max_instances", "must be 1 to 1000"));
+    }
+    if scaling.min_instances > scaling.max_instances {
+        return Err(Invalid::new(
+            "scaling.min_instances",
+            "is above max_instances",
+        ));
+    }
+    if scaling.queue as usize > MAX_QUEUE {
+        return Err(Invalid::new(
+            "scaling.queue",
+            format!("is above {MAX_QUEUE}"),
+        ));
+    }
+    Ok(())
+}
+
+fn check_handler(handler: &str) -> Result<(), Invalid> {
+    let legal = |c: char| !c.is_whitespace() && !c.is_control();
+    if handler.is_empty() || handler.len() > 128 || !handler.chars().all(legal) {
+        return Err(Invalid::new(
+            "handler",
+            "must be 1 to 128 characters without spaces",
+        ));
+    }
+    if !handler.contains('.') {
+        return Err(Invalid::new(
+            "handler",
+            "must name a module and a function: module.function",
+        ));
+    }
+    Ok(())
+}
+
+/// Checks names, values and the total size of an environment.
+///
+/// # Errors
+/// Names the first variable that breaks a rule.
+pub(crate) fn check_environment(environment: &BTreeMap<String, String>) -> Result<(), Invalid> {
+    let mut total = 0;
+    for (name, value) in environment {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let starts = name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
+        if !starts || !name.bytes().all(legal) {
+            let reason = "must be letters, digits and '_', not beginning with a digit";
+            return Err(Invalid::new(
+                format!("environment.{}", name.escape_debug()),
+                reason,
+            ));
+        }
+        if value.contains('\0') {
+            return Err(Invalid::new(
+                format!("environment.{name}"),
+                "contains a NUL byte",
+            ));
+        }
+        total += name.len() + value.len() + 2;
+    }
+    if total > MAX_ENVIRONMENT {
+        let reason = format!("is {total} bytes, more than {MAX_ENVIRONMENT}");
+        return Err(Invalid::new("environment", reason));
+    }
+    Ok(())
+}
+
+/// A function as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// What was declared.
+    pub spec: FunctionSpec,
+    /// Counts the changes of this function, from 1. Instances belong to one revision.
+    pub revision: u64,
+    /// Changes with each revision; clients use it for compare-and-set (a UUID).
+    pub revision_id: String,
+    /// When it was first made.
+    pub created: Timestamp,
+    /// When it was last changed.
+    pub modified: Timestamp,
+}

@@ -1,0 +1,41 @@
+//! The words of rouse: functions, services, events, invocations, outcomes.
+//!
+//! No I/O, no async, no clocks: everything here is data and the rules that data must obey.
+
+mod bucket;
+mod credential;
+mod deployment;
+mod digest;
+mod error;
+mod event;
+mod function;
+mod image;
+mod instance;
+mod invocation;
+mod limits;
+mod log;
+mod name;
+mod retry;
+mod service;
+mod timestamp;
+
+pub use bucket::{BucketSpec, EventPattern, NotificationRule};
+pub use credential::{Credential, Principal};
+pub use deployment::{Change, ChangeKind, Deployment, DeploymentReport};
+pub use digest::Digest;
+pub use error::{Invalid, Kind};
+pub use event::{Event, EventFilter, EventId, EventState, NewEvent, Target};
+pub use function::{Code, Contract, Function, FunctionSpec, RuntimeName, Scaling};
+pub use image::{ImageConfig, ImageRecord};
+pub use instance::{InstanceId, InstanceState, InstanceStatus, Owner};
+pub use invocation::{
+    Ending, HttpRequest, HttpResponse, Invocation, Outcome, RequestId, Run, Timing,
+};
+pub use limits::{
+    Limits, MAX_ASYNC_PAYLOAD, MAX_ENVIRONMENT, MAX_LOG_LINE, MAX_PAYLOAD, MAX_QUEUE,
+};
+pub use log::{LogLine, Stream};
+pub use name::{BucketName, FunctionName, ServiceName};
+pub use retry::RetryPolicy;
+pub use service::{HealthCheck, ReplicaStatus, Service, ServiceSpec, ServiceStatus, VolumeMount};
+pub use timestamp::Timestamp;

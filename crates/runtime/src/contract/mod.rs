@@ -1,0 +1,1 @@
+//! Contracts: how platform and instance talk.

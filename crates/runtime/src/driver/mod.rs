@@ -1,0 +1,3 @@
+//! Drivers: what makes the container.
+
+pub(crate) mod fake;

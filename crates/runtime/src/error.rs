@@ -1,0 +1,42 @@
+//! What can go wrong while an instance is started.
+
+use model::Kind;
+
+/// Shorthand.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of the runtime: the platform's fault or the deployer's. What the function's own code does
+/// wrong is an `Ending`, not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The launcher could not make the sandbox.
+    #[error(transparent)]
+    Launcher(#[from] launcher::Error),
+    /// Code or image could not be read.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    /// The base does not have what the function needs, such as an interpreter; says how to get it.
+    #[error("{0}")]
+    Missing(String),
+    /// It ended or failed before it was ready: how, with what it said.
+    #[error("{ending_error}")]
+    Init {
+        /// How it ended; a `InitFailed`, `Crashed`, `TimedOut` or `OutOfMemory`.
+        ending: Box<model::Ending>,
+        /// [`model::Ending::error`] of it.
+        ending_error: String,
+        /// The last 4 KiB that it logged.
+        log_tail: bytes::Bytes,
+    },
+}
+
+impl Error {
+    /// The transport-free kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Launcher(error) => error.kind(),
+            Self::Storage(error) => error.kind(),
+            Self::Missing(_) | Self::Init { .. } => Kind::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The runtime: starting instances.
+
+use crate::{Fake, Inbound, Instance, InstanceSpec, Result};
+use launcher::Launcher;
+use std::path::PathBuf;
+use storage::Storage;
+use tokio::sync::mpsc;
+
+/// Settings of the runtime.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the server's own files for instances go (bootstraps); below the data folder.
+    pub folder: PathBuf,
+    /// The region that instances are told: `us-east-1` by default.
+    pub region: String,
+}
+
+/// Starts instances. A cheap handle.
+#[derive(Clone)]
+pub struct Runtime {}
+
+impl Runtime {
+    /// With the `sandbox` driver. Connections out of instances go to `inbound` (bounded; a full
+    /// channel makes the instance wait).
+    ///
+    /// # Errors
+    /// When the bootstraps cannot be written.
+    pub async fn sandbox(
+        options: Options,
+        launcher: Launcher,
+        storage: Storage,
+        inbound: mpsc::Sender<Inbound>,
+    ) -> Result<Self> {
+        let _ = (options, launcher, storage, inbound);
+        todo!()
+    }
+
+    /// With the `fake` driver, for tests of what is above.
+    pub fn fake(fake: Fake) -> Self {
+        let _ = fake;
+        todo!()
+    }
+
+    /// Starts an instance and waits until it is ready: `lambda`: its first `next`; `http`: its port
+    /// takes a connection. At most 10 s (Lambda's bound for init), or `init_timeout` if given.
+    ///
+    /// # Errors
+    /// `Init` if its own code failed; else the platform's or the deployer's fault. Nothing is left.
+    pub async fn start(&self, spec: InstanceSpec) -> Result<Instance> {
+        let _ = spec;
+        todo!()
+    }
+
+    /// Whether this machine can run that runtime; the error says what is missing and how to get it.
+    ///
+    /// # Errors
+    /// `Missing`.
+    pub fn check(&self, runtime: model::RuntimeName) -> Result<()> {
+        let _ = runtime;
+        todo!()
+    }
+}

@@ -1,0 +1,54 @@
+//! What one instance shall be.
+
+use model::{
+    Code, Contract, ImageConfig, InstanceId, Limits, Owner, RuntimeName, ServiceName, VolumeMount,
+};
+use std::collections::BTreeMap;
+
+/// A service that the instance can reach by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name, in the instance's `/etc/hosts`.
+    pub name: ServiceName,
+    /// The TCP ports that it listens on.
+    pub ports: Vec<u16>,
+}
+
+/// Everything needed to start one instance of a function, or one replica of a service.
+#[derive(Debug, Clone)]
+pub struct InstanceSpec {
+    /// Its identity.
+    pub id: InstanceId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// What runs the code.
+    pub runtime: RuntimeName,
+    /// The entry point of managed runtimes.
+    pub handler: Option<String>,
+    /// Where the code is.
+    pub code: Code,
+    /// The image's configuration, if the code is an image.
+    pub image: Option<ImageConfig>,
+    /// Replaces the image's entry point.
+    pub entrypoint: Option<Vec<String>>,
+    /// Replaces the image's command; the program of a service.
+    pub command: Option<Vec<String>>,
+    /// Replaces the working directory.
+    pub working_dir: Option<String>,
+    /// How platform and instance talk. A service has the `http` contract and no calls.
+    pub contract: Contract,
+    /// The port for `$PORT`; 8080 for functions, the first port of a service.
+    pub port: u16,
+    /// The user's variables; the platform's (`AWS_LAMBDA_*`, `PORT`, `AWS_ENDPOINT_URL`,
+    /// `AWS_ACCESS_KEY_ID` …) are added by the runtime and cannot be replaced, but for `AWS_REGION`
+    /// and the credentials.
+    pub environment: BTreeMap<String, String>,
+    /// The keys that the instance asks the platform with.
+    pub credential: model::Credential,
+    /// Writable volumes (services).
+    pub volumes: Vec<VolumeMount>,
+    /// Services that it can reach by name.
+    pub peers: Vec<Peer>,
+    /// Enforced by the kernel.
+    pub limits: Limits,
+}

@@ -1,0 +1,25 @@
+//! What survives a crash, in SQL, behind one group-committing writer.
+//!
+//! One file a table. Writes are closures handed to one writer thread, which runs all that wait in
+//! one transaction and answers them only after the commit is on disk (`synchronous=FULL`). Reads run
+//! on a small pool of read-only connections. An error of fsync aborts the process: after it nothing
+//! that SQLite says can be believed.
+
+mod buckets;
+mod credentials;
+mod error;
+mod events;
+mod functions;
+mod images;
+mod objects;
+mod runs;
+mod services;
+mod store;
+mod uploads;
+
+pub use buckets::Bucket;
+pub use error::{Error, Result};
+pub use events::{EventCounts, Leased, Settlement, Verdict};
+pub use objects::{ListPage, ListQuery, ObjectRow, Precondition};
+pub use store::State;
+pub use uploads::{PartRow, UploadRow};

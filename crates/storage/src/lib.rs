@@ -1,0 +1,24 @@
+//! Bytes: objects and buckets, code, images and their layers, logs, volumes.
+//!
+//! Below the data folder: `objects/` (one file a put), `blobs/sha256/` (uploaded archives),
+//! `code/` (unpacked, by digest), `images/` (flattened, by manifest digest), `logs/`, `volumes/`,
+//! `staging/` (emptied at start). Everything is 0700 and belongs to the server's user.
+
+mod blobs;
+mod code;
+mod error;
+mod images;
+mod logs;
+mod notification;
+mod objects;
+mod store;
+mod uploads;
+mod volumes;
+
+pub use blobs::BlobWriter;
+pub use error::{Error, Result};
+pub use images::ImportProgress;
+pub use logs::LogQuery;
+pub use objects::{Body, ByteRange, ObjectWriter, PutObject};
+pub use state::{Bucket, ListPage, ListQuery, ObjectRow, PartRow, Precondition, UploadRow};
+pub use store::Storage;
