@@ -31,6 +31,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// It failed before it was ready.
+    pub(crate) fn init(ending: model::Ending, log_tail: bytes::Bytes) -> Self {
+        let ending_error = ending.error().unwrap_or_else(|| ending.word().to_owned());
+        Self::Init {
+            ending: Box::new(ending),
+            ending_error,
+            log_tail,
+        }
+    }
+
     /// The transport-free kind.
     pub fn kind(&self) -> Kind {
         match self {

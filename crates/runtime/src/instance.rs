@@ -1,26 +1,46 @@
 //! One instance.
 
+use crate::driver::fake::FakeInstance;
 use model::{InstanceId, Invocation, Outcome};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// One running instance. Dropped, it is killed.
-pub struct Instance {}
+pub struct Instance {
+    id: InstanceId,
+    driven: Driven,
+}
+
+/// By which driver it was made.
+enum Driven {
+    Fake(FakeInstance),
+}
 
 impl Instance {
+    pub(crate) fn fake(id: InstanceId, instance: FakeInstance) -> Self {
+        Self {
+            id,
+            driven: Driven::Fake(instance),
+        }
+    }
+
     /// Its identity.
     pub fn id(&self) -> &InstanceId {
-        todo!()
+        &self.id
     }
 
     /// Process id of its first process as the host sees it.
     pub fn pid(&self) -> u32 {
-        todo!()
+        match &self.driven {
+            Driven::Fake(instance) => instance.pid,
+        }
     }
 
     /// Microseconds: making the sandbox, and from there to being ready.
     pub fn start_timing(&self) -> (u64, u64) {
-        todo!()
+        match &self.driven {
+            Driven::Fake(instance) => (instance.start, 0),
+        }
     }
 
     /// Hands one call to the instance and waits for its end, at most `invocation.timeout`; then it is
@@ -28,18 +48,23 @@ impl Instance {
     /// ask [`Instance::is_alive`]. Children that outlive the call are left until the instance ends.
     /// `cold` and `queued` of the outcome are for the caller to fill in.
     pub async fn call(&mut self, invocation: Invocation) -> Outcome {
-        let _ = invocation;
-        todo!()
+        match &mut self.driven {
+            Driven::Fake(instance) => instance.call(invocation).await,
+        }
     }
 
     /// Whether it can take another call.
     pub fn is_alive(&self) -> bool {
-        todo!()
+        match &self.driven {
+            Driven::Fake(instance) => instance.is_alive(),
+        }
     }
 
     /// Resolves when it has ended, with how (`exit status 1`); any number of waiters.
     pub async fn exited(&self) -> String {
-        todo!()
+        match &self.driven {
+            Driven::Fake(instance) => instance.exited().await,
+        }
     }
 
     /// A connection to a port inside it (services, `http` contract).
@@ -48,13 +73,17 @@ impl Instance {
     /// Of connecting; the instance may have ended or not listen.
     pub async fn connect(&self, port: u16) -> std::io::Result<TcpStream> {
         let _ = port;
-        todo!()
+        match &self.driven {
+            Driven::Fake(instance) => instance.connect().await,
+        }
     }
 
     /// Asks it to end (SIGTERM), waits at most `grace`, then kills it, and waits until nothing of it
     /// is left.
     pub async fn stop(self, grace: Duration) {
         let _ = grace;
-        todo!()
+        match self.driven {
+            Driven::Fake(instance) => instance.stop(),
+        }
     }
 }

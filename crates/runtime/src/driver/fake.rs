@@ -1,38 +1,218 @@
-//! A driver without containers, for tests of what is above: the test says how each call ends.
+//! A driver without containers, for tests of what is above: the test says how each start and each
+//! call goes, and can look at what was asked.
 
-use model::{Ending, Invocation};
-use std::sync::Arc;
+use crate::{Error, InstanceSpec, Result};
+use bytes::Bytes;
+use model::{Ending, InstanceId, Invocation, Outcome, RequestId, Timing};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 /// How a start goes.
 #[derive(Debug, Clone)]
 pub struct FakeStart {
     /// How long it takes.
     pub takes: Duration,
-    /// `Some`: it fails with this.
+    /// `Some`: it fails with this. `Unavailable` becomes [`Error::Missing`], all else [`Error::Init`].
     pub fails: Option<Ending>,
 }
 
 /// How a call goes: how long it takes, how it ends, and whether the instance lives on.
 type OnCall = dyn Fn(&Invocation) -> (Duration, Ending, bool) + Send + Sync;
-type OnStart = dyn Fn(&crate::InstanceSpec) -> FakeStart + Send + Sync;
+type OnStart = dyn Fn(&InstanceSpec) -> FakeStart + Send + Sync;
 
-/// The script of a fake runtime. Uses tokio's clock, so that a paused one works.
+/// The script of a fake runtime and the record of what it was asked. Uses tokio's clock, so that a
+/// paused one works. Every clone is the same runtime.
 #[derive(Clone)]
 pub struct Fake {
-    pub(crate) on_start: Arc<OnStart>,
-    pub(crate) on_call: Arc<OnCall>,
+    on_start: Arc<OnStart>,
+    on_call: Arc<OnCall>,
+    record: Arc<Mutex<Record>>,
+}
+
+#[derive(Default)]
+struct Record {
+    started: Vec<FakeHandle>,
+    calls: Vec<(InstanceId, RequestId)>,
+    backend: Option<SocketAddr>,
+}
+
+struct FakeHandle {
+    spec: InstanceSpec,
+    end: watch::Sender<Option<String>>,
 }
 
 impl Fake {
     /// From two scripts.
     pub fn new(
-        on_start: impl Fn(&crate::InstanceSpec) -> FakeStart + Send + Sync + 'static,
+        on_start: impl Fn(&InstanceSpec) -> FakeStart + Send + Sync + 'static,
         on_call: impl Fn(&Invocation) -> (Duration, Ending, bool) + Send + Sync + 'static,
     ) -> Self {
         Self {
             on_start: Arc::new(on_start),
             on_call: Arc::new(on_call),
+            record: Arc::default(),
         }
+    }
+
+    /// From now on [`crate::Instance::connect`] leads here, whatever the port.
+    pub fn set_backend(&self, address: SocketAddr) {
+        self.record().backend = Some(address);
+    }
+
+    /// What was started and got ready, in order, ended or not.
+    pub fn started(&self) -> Vec<InstanceSpec> {
+        self.record()
+            .started
+            .iter()
+            .map(|handle| handle.spec.clone())
+            .collect()
+    }
+
+    /// The instances that have not ended, in order of their start.
+    pub fn alive(&self) -> Vec<InstanceId> {
+        self.record()
+            .started
+            .iter()
+            .filter(|handle| handle.end.borrow().is_none())
+            .map(|handle| handle.spec.id.clone())
+            .collect()
+    }
+
+    /// The calls that were handed over, in order, and to which instance.
+    pub fn calls(&self) -> Vec<(InstanceId, RequestId)> {
+        self.record().calls.clone()
+    }
+
+    /// Lets an instance end as if by itself; a call under way ends as `Crashed` with `how`.
+    pub fn end(&self, id: &InstanceId, how: &str) {
+        for handle in &self.record().started {
+            if handle.spec.id == *id {
+                finish(&handle.end, how);
+            }
+        }
+    }
+
+    pub(crate) async fn start(&self, spec: InstanceSpec) -> Result<FakeInstance> {
+        let plan = (self.on_start)(&spec);
+        tokio::time::sleep(plan.takes).await;
+        match plan.fails {
+            Some(Ending::Unavailable { reason }) => return Err(Error::Missing(reason)),
+            Some(ending) => return Err(Error::init(ending, Bytes::new())),
+            None => {}
+        }
+        let (end, ended) = watch::channel(None);
+        let mut record = self.record();
+        let pid = u32::try_from(record.started.len()).unwrap_or(u32::MAX - 1) + 1;
+        let id = spec.id.clone();
+        record.started.push(FakeHandle {
+            spec,
+            end: end.clone(),
+        });
+        drop(record);
+        Ok(FakeInstance {
+            fake: self.clone(),
+            id,
+            pid,
+            start: u64::try_from(plan.takes.as_micros()).unwrap_or(u64::MAX),
+            end,
+            ended,
+        })
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The first end stays.
+fn finish(end: &watch::Sender<Option<String>>, how: &str) {
+    end.send_if_modified(|state| {
+        let first = state.is_none();
+        if first {
+            *state = Some(how.to_owned());
+        }
+        first
+    });
+}
+
+/// One instance that is not there.
+pub(crate) struct FakeInstance {
+    fake: Fake,
+    id: InstanceId,
+    pub(crate) pid: u32,
+    /// Microseconds that the start took.
+    pub(crate) start: u64,
+    end: watch::Sender<Option<String>>,
+    ended: watch::Receiver<Option<String>>,
+}
+
+impl FakeInstance {
+    pub(crate) async fn call(&mut self, invocation: Invocation) -> Outcome {
+        let begun = tokio::time::Instant::now();
+        self.fake
+            .record()
+            .calls
+            .push((self.id.clone(), invocation.request_id.clone()));
+        let (takes, planned, lives) = (self.fake.on_call)(&invocation);
+        let bound = Duration::from_millis(invocation.timeout);
+        let ending = tokio::select! {
+            biased;
+            how = self.exited() => Ending::Crashed { how },
+            () = tokio::time::sleep(takes.min(bound)) => {
+                if takes > bound {
+                    finish(&self.end, "signal 9 (SIGKILL)");
+                    Ending::TimedOut { after: invocation.timeout }
+                } else {
+                    if !lives {
+                        finish(&self.end, "exit status 1");
+                    }
+                    planned
+                }
+            }
+        };
+        Outcome {
+            ending,
+            timing: Timing {
+                run: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+                ..Timing::default()
+            },
+            cold: false,
+            instance: Some(self.id.clone()),
+            memory_peak: 0,
+            log_tail: Bytes::new(),
+        }
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.ended.borrow().is_none()
+    }
+
+    pub(crate) async fn exited(&self) -> String {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(how) => how.clone().unwrap_or_default(),
+            Err(_) => "ended".to_owned(),
+        }
+    }
+
+    pub(crate) async fn connect(&self) -> std::io::Result<TcpStream> {
+        let backend = self.fake.record().backend;
+        match backend {
+            Some(address) if self.is_alive() => TcpStream::connect(address).await,
+            _ => Err(std::io::ErrorKind::ConnectionRefused.into()),
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        finish(&self.end, "signal 15 (SIGTERM)");
+    }
+}
+
+impl Drop for FakeInstance {
+    fn drop(&mut self) {
+        finish(&self.end, "signal 9 (SIGKILL)");
     }
 }
