@@ -6,10 +6,13 @@
 
 mod auth;
 mod control;
+mod doors;
+mod error;
 mod lambda;
 mod route;
 mod s3;
 mod server;
 
 pub use auth::RootCredential;
+pub use error::{Error, Result};
 pub use server::{Origin, Server, ServerOptions};
