@@ -1,27 +1,241 @@
 //! Code: a zip archive unpacked once, by digest, with every path held below its folder.
 
-use crate::{Result, Storage};
+use crate::entry_path::{Dialect, EntryPath, MAX_PATH, shown};
+use crate::folders::{self, Discarded, Folders};
+use crate::store::names_in;
+use crate::tree::{self, Links, Tree};
+use crate::{Error, Result, Storage, blocking};
 use model::Digest;
-use std::path::PathBuf;
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use zip::ZipReadOptions;
+use zip::read::{Config, ZipFileEntry};
+use zip::unstable::read::ZipIterable;
+
+/// Most bytes of one archive, unpacked: 1 GiB.
+const MAX_UNPACKED: u64 = 1 << 30;
+/// Most entries of one archive.
+const MAX_ENTRIES: usize = 200_000;
 
 impl Storage {
     /// Unpacks a zip blob if that was not done yet, and gives the folder. Refused: absolute paths,
-    /// `..`, backslashes, links that lead out, devices, more than 200 000 entries or 1 GiB unpacked.
-    /// Nothing half-made stays.
+    /// `..`, backslashes, links that lead out, devices, an entry that stands twice, more than
+    /// 200 000 entries or 1 GiB unpacked. Nothing half-made stays.
     ///
     /// # Errors
     /// `NotFound` (blob), `Archive` with the entry and the rule.
     pub async fn ensure_code(&self, archive: &Digest) -> Result<PathBuf> {
-        let _ = archive;
-        todo!()
+        let turn = self.unpacking().turn(archive).await;
+        let (folders, archive) = (Arc::clone(self.folders()), archive.clone());
+        blocking::on_disk(move || {
+            let _turn = turn;
+            ensure(&folders, &archive)
+        })
+        .await
     }
 
-    /// Deletes unpacked code and blobs that are not in `keep`.
+    /// Deletes unpacked code and blobs that are not in `keep`. Gives how many.
     ///
     /// # Errors
     /// Of the file system.
     pub async fn sweep_code(&self, keep: &[Digest]) -> Result<u64> {
-        let _ = keep;
-        todo!()
+        let folders = Arc::clone(self.folders());
+        let keep: Vec<String> = keep.iter().map(|digest| digest.hex().to_owned()).collect();
+        blocking::on_disk(move || {
+            let mut swept = 0;
+            for folder in [folders.code(), folders.blobs()] {
+                for name in names_in(&folder)? {
+                    if !keep.contains(&name) {
+                        retire(&folders, &folder.join(name))?;
+                        swept += 1;
+                    }
+                }
+            }
+            Ok(swept)
+        })
+        .await
     }
+}
+
+/// Takes something out of its place in one step, then deletes it: a crash leaves no half of it.
+pub(crate) fn retire(folders: &Folders, path: &Path) -> Result<()> {
+    let out = folders.fresh_staging();
+    std::fs::rename(path, &out).map_err(|error| Error::io("moving away", path, error))?;
+    drop(Discarded::new(out));
+    Ok(())
+}
+
+/// Who unpacks which archive now: whoever comes second waits for the first.
+#[derive(Default)]
+pub(crate) struct Unpacking {
+    turns: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+impl Unpacking {
+    async fn turn(&self, archive: &Digest) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| turn.strong_count() > 0);
+            let known = turns.get(archive).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let turn = Arc::default();
+                turns.insert(archive.clone(), Arc::downgrade(&turn));
+                turn
+            })
+        };
+        turn.lock_owned().await
+    }
+}
+
+fn ensure(folders: &Folders, archive: &Digest) -> Result<PathBuf> {
+    let code = folders.code().join(archive.hex());
+    if code.is_dir() {
+        return Ok(code);
+    }
+    let blob = folders.blob(archive);
+    let file = File::open(&blob).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::NotFound {
+            what: "blob",
+            name: archive.to_string(),
+        },
+        _ => Error::io("opening", &blob, error),
+    })?;
+    let staged = folders.fresh_staging();
+    let discarded = Discarded::new(staged.clone());
+    folders::make_folder(&staged)?;
+    unpack(file, &blob, &staged)?;
+    std::fs::rename(&staged, &code).map_err(|error| Error::io("renaming to", &code, error))?;
+    discarded.keep();
+    folders::sync_folder(&folders.code())?;
+    Ok(code)
+}
+
+/// Unpacks a zip into an empty folder, durably.
+fn unpack(archive: File, blob: &Path, into: &Path) -> Result<()> {
+    let second = File::open(blob).map_err(|error| Error::io("opening", blob, error))?;
+    let contents = BufReader::new(second);
+    let mut zip =
+        ZipIterable::try_new(BufReader::new(archive), Config::default()).map_err(not_zip)?;
+    if zip.len() > MAX_ENTRIES {
+        let count = zip.len();
+        let reason = format!("the zip has {count} entries, more than {MAX_ENTRIES}");
+        return Err(Error::Archive(reason));
+    }
+    let at_root = |error: io::Error| Error::io("unpacking to", into, error);
+    let tree = Tree::open(into, Links::Refused).map_err(at_root)?;
+    let mut unpacker = Unpacker {
+        tree: &tree,
+        contents,
+        left: MAX_UNPACKED,
+        links: Vec::new(),
+    };
+    for entry in zip.files().map_err(not_zip)? {
+        unpacker.entry(entry.map_err(not_zip)?)?;
+    }
+    unpacker.link_all()?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(into, mode).map_err(at_root)?;
+    tree.sync().map_err(at_root)
+}
+
+fn not_zip(error: zip::result::ZipError) -> Error {
+    match error {
+        zip::result::ZipError::Io(source) if source.kind() == ErrorKind::StorageFull => Error::Io {
+            doing: "unpacking",
+            path: "a zip".to_owned(),
+            source,
+        },
+        error => Error::Archive(format!("the zip cannot be read: {error}; make it anew")),
+    }
+}
+
+/// A zip that is being unpacked.
+struct Unpacker<'a> {
+    tree: &'a Tree,
+    contents: BufReader<File>,
+    left: u64,
+    /// Made last, so that no entry can go through one.
+    links: Vec<(EntryPath, Vec<u8>)>,
+}
+
+impl Unpacker<'_> {
+    fn entry(&mut self, entry: ZipFileEntry<'_>) -> Result<()> {
+        let name = entry.name().map_err(not_zip)?.into_owned();
+        let refuse = |rule: &str| {
+            Error::Archive(format!("zip entry \"{}\": {rule}", shown(name.as_bytes())))
+        };
+        let path = EntryPath::parse(name.as_bytes(), Dialect::Zip).map_err(refuse)?;
+        let mode = entry.unix_mode().unwrap_or(0);
+        // The type bits of `st_mode`; a zip that was not made on Unix has none.
+        if ![0, 0o040_000, 0o100_000, 0o120_000].contains(&(mode & 0o170_000)) {
+            return Err(refuse("is neither file, folder nor link"));
+        }
+        let failed = |error: io::Error| unpack_error(&name, error);
+        if entry.is_dir() {
+            self.tree.make_folders(&path).map_err(failed)?;
+            return Ok(());
+        }
+        let Some((parent, own)) = path.split() else {
+            return Err(refuse("has no name"));
+        };
+        let is_link = entry.is_symlink();
+        let mut content = entry
+            .with_reader(&mut self.contents, ZipReadOptions::default())
+            .map_err(|error| refuse(&error.to_string()))?;
+        if is_link {
+            let mut target = Vec::new();
+            let mut bounded = (&mut content).take(MAX_PATH as u64 + 1);
+            bounded.read_to_end(&mut target).map_err(failed)?;
+            path.check_link(&target).map_err(refuse)?;
+            self.links.push((path, target));
+            return Ok(());
+        }
+        let folder = self.tree.make_folders(&parent).map_err(failed)?;
+        let mode = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
+        tree::make_file(&folder, own, &mut content, mode, None, &mut self.left).map_err(failed)
+    }
+
+    fn link_all(&self) -> Result<()> {
+        for (path, target) in &self.links {
+            let failed = |error: io::Error| unpack_error(&path.to_string(), error);
+            if let Some((parent, name)) = path.split() {
+                let folder = self.tree.make_folders(&parent).map_err(failed)?;
+                tree::make_link(&folder, name, target).map_err(failed)?;
+            }
+        }
+        for (path, _) in &self.links {
+            let failed = |error: io::Error| unpack_error(&path.to_string(), error);
+            if self.tree.leads_out(path).map_err(failed)? {
+                let rule = "the link leads out of the archive by way of another";
+                return Err(Error::Archive(format!("zip entry \"{path}\": {rule}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the file system says of an entry: mostly that the archive is at fault.
+fn unpack_error(name: &str, error: io::Error) -> Error {
+    let shown = shown(name.as_bytes());
+    let rule = match error.kind() {
+        ErrorKind::AlreadyExists => "stands twice, or as file and folder".to_owned(),
+        ErrorKind::NotADirectory => "goes through a file as if it were a folder".to_owned(),
+        _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+            "goes through a link as if it were a folder".to_owned()
+        }
+        ErrorKind::Other | ErrorKind::InvalidData | ErrorKind::InvalidInput => error.to_string(),
+        ErrorKind::UnexpectedEof => "is cut short".to_owned(),
+        _ => {
+            return Error::Io {
+                doing: "unpacking",
+                path: format!("zip entry \"{shown}\""),
+                source: error,
+            };
+        }
+    };
+    Error::Archive(format!("zip entry \"{shown}\": {rule}"))
 }

@@ -47,9 +47,27 @@ pub enum Error {
     /// A request that cannot be meant (range, part number, key length).
     #[error("{0}")]
     Invalid(String),
+    /// The server is going down and began nothing new.
+    #[error("the storage is stopping; try again after the server's start")]
+    Stopping,
 }
 
 impl Error {
+    /// The file system refused `doing` with `path`.
+    pub(crate) fn io(
+        doing: &'static str,
+        path: &std::path::Path,
+        source: impl Into<std::io::Error>,
+    ) -> Self {
+        let path = path.display().to_string();
+        let source = source.into();
+        Self::Io {
+            doing,
+            path,
+            source,
+        }
+    }
+
     /// The transport-free kind.
     pub fn kind(&self) -> Kind {
         match self {
@@ -58,6 +76,7 @@ impl Error {
                 Kind::StorageFull
             }
             Self::Io { .. } => Kind::Internal,
+            Self::Stopping => Kind::Unavailable,
             Self::Archive(_) | Self::Mismatch(_) | Self::Invalid(_) => Kind::Invalid,
             Self::NotFound { .. } => Kind::NotFound,
             Self::TooLarge { .. } => Kind::TooLarge,

@@ -5,13 +5,23 @@
 //! `staging/` (emptied at start). Everything is 0700 and belongs to the server's user.
 
 mod blobs;
+mod blocking;
+mod body;
+mod buckets;
 mod code;
+mod entry_path;
 mod error;
+mod folders;
 mod images;
+mod incoming;
 mod logs;
 mod notification;
 mod objects;
+mod segments;
 mod store;
+#[cfg(test)]
+mod testing;
+mod tree;
 mod uploads;
 mod volumes;
 

@@ -1,10 +1,26 @@
 //! Objects: a file for the bytes, a row for what they are. File first (fsync), then row and events
 //! in one transaction, then the answer.
 
-use crate::{Bucket, ListPage, ListQuery, ObjectRow, Precondition, Result, Storage};
+use crate::folders::{self, Discarded, Folders};
+use crate::incoming::{Complete, Digests, Incoming};
+use crate::notification::{self, Change};
+use crate::{Error, ListPage, ListQuery, ObjectRow, Precondition, Result, Storage};
+use crate::{blocking, body};
 use bytes::Bytes;
-use model::{BucketName, EventId, NotificationRule, Principal};
+use model::{BucketName, EventId, Kind, NotificationRule, Principal};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Longest key in bytes (S3's bound).
+const MAX_KEY: usize = 1024;
+/// Most bytes of user metadata, names and values together (S3's bound).
+const MAX_METADATA: usize = 2 * 1024;
+/// Most bytes of the other headers that are kept, names and values together.
+const MAX_HEADERS: usize = 8 * 1024;
+/// Largest object: 5 TiB (S3's bound).
+pub(crate) const MAX_OBJECT: u64 = 5 << 40;
 
 /// The bytes of an object, read in chunks.
 pub type Body = futures::stream::BoxStream<'static, std::io::Result<Bytes>>;
@@ -40,84 +56,131 @@ pub struct PutObject {
 }
 
 /// An object's bytes while they come in: a file that is not yet an object.
-pub struct ObjectWriter {}
+pub struct ObjectWriter {
+    data: String,
+    incoming: Incoming,
+}
 
 impl ObjectWriter {
     /// Adds bytes. 5 TiB at most in all; the caller bounds a single put to 5 GiB.
     ///
     /// # Errors
-    /// Of the file system.
+    /// `TooLarge`, or of the file system.
     pub async fn write(&mut self, chunk: Bytes) -> Result<()> {
-        let _ = chunk;
-        todo!()
+        self.incoming.write(chunk).await
     }
 
     /// Bytes so far.
     pub fn size(&self) -> u64 {
-        todo!()
+        self.incoming.size()
     }
 
     /// Hex MD5 and SHA-256 of the bytes so far, to be compared with what the client said.
     pub fn digests(&self) -> (String, String) {
-        todo!()
+        (self.incoming.md5(), self.incoming.sha256())
+    }
+
+    /// Brings bytes and name to the disk.
+    pub(crate) async fn complete(self) -> Result<Data> {
+        let complete = self.incoming.sync().await?;
+        let data = self.data;
+        blocking::on_disk(move || {
+            sync_parent(complete.path())?;
+            Ok(Data::of(data, complete))
+        })
+        .await
+    }
+}
+
+/// Bytes that are durable under their name, but that no row refers to yet. Dropped, the file goes.
+pub(crate) struct Data {
+    /// Its name.
+    pub(crate) name: String,
+    pub(crate) size: u64,
+    pub(crate) etag: String,
+    discarded: Discarded,
+}
+
+impl Data {
+    fn of(name: String, complete: Complete) -> Self {
+        Self {
+            name,
+            size: complete.size,
+            etag: complete.md5.clone(),
+            discarded: complete.into_discarded(),
+        }
+    }
+
+    /// A file at `data`'s place that was made by other means than a writer.
+    pub(crate) fn made(folders: &Folders, name: String, size: u64, etag: String) -> Self {
+        let discarded = Discarded::new(folders.object(&name));
+        Self {
+            name,
+            size,
+            etag,
+            discarded,
+        }
+    }
+
+    /// Waits for the store's word about the row that refers to this file. Only if the store surely
+    /// did not commit does the file go; where that is not known (the wait was cut short, the store
+    /// closed), it stays and the next start finds out.
+    pub(crate) async fn committed<T>(
+        self,
+        commit: impl Future<Output = std::result::Result<T, state::Error>>,
+    ) -> Result<T> {
+        let path = self.discarded.keep();
+        let committed = commit.await;
+        if let Err(error) = &committed {
+            let certain = [Kind::NotFound, Kind::Conflict, Kind::StorageFull];
+            if certain.contains(&error.kind()) {
+                drop(Discarded::new(path));
+            }
+        }
+        Ok(committed?)
+    }
+}
+
+/// Makes the name of a file durable.
+pub(crate) fn sync_parent(path: &Path) -> Result<()> {
+    path.parent().map_or(Ok(()), folders::sync_folder)
+}
+
+/// Checks what a client says of an object.
+pub(crate) fn check(put: &PutObject) -> Result<()> {
+    let size = |map: &BTreeMap<String, String>| -> usize {
+        map.iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum()
+    };
+    let long = |what: &str, size: usize, limit: usize| {
+        Err(Error::Invalid(format!(
+            "{what} is {size} bytes long, more than {limit}"
+        )))
+    };
+    match (put.key.len(), size(&put.metadata), size(&put.headers)) {
+        (0, _, _) => Err(Error::Invalid("the key is empty".to_owned())),
+        (key, _, _) if key > MAX_KEY => long("the key", key, MAX_KEY),
+        (_, metadata, _) if metadata > MAX_METADATA => {
+            long("the user metadata", metadata, MAX_METADATA)
+        }
+        (_, _, headers) if headers > MAX_HEADERS => {
+            long("what the headers say of the object", headers, MAX_HEADERS)
+        }
+        _ => Ok(()),
     }
 }
 
 impl Storage {
-    /// Adds a bucket.
-    ///
-    /// # Errors
-    /// `Conflict` when the name is taken.
-    pub async fn create_bucket(&self, name: BucketName) -> Result<Bucket> {
-        let _ = name;
-        todo!()
-    }
-
-    /// One bucket.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn get_bucket(&self, name: &BucketName) -> Result<Bucket> {
-        let _ = name;
-        todo!()
-    }
-
-    /// All buckets by name.
-    ///
-    /// # Errors
-    /// Of the store.
-    pub async fn list_buckets(&self) -> Result<Vec<Bucket>> {
-        todo!()
-    }
-
-    /// Removes an empty bucket.
-    ///
-    /// # Errors
-    /// `NotFound`, `Conflict`.
-    pub async fn delete_bucket(&self, name: &BucketName) -> Result<()> {
-        let _ = name;
-        todo!()
-    }
-
-    /// Replaces what a bucket wakes.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn put_notification(
-        &self,
-        name: &BucketName,
-        rules: Vec<NotificationRule>,
-    ) -> Result<()> {
-        let _ = (name, rules);
-        todo!()
-    }
-
     /// A file for an object's bytes. Dropped without a commit, the file is deleted.
     ///
     /// # Errors
     /// Of the file system.
     pub async fn begin_object(&self) -> Result<ObjectWriter> {
-        todo!()
+        let data = folders::fresh_name();
+        let path = self.folders().object(&data);
+        let incoming = Incoming::new(path, "object", MAX_OBJECT, Digests::Md5AndSha256);
+        Ok(ObjectWriter { data, incoming })
     }
 
     /// Makes the written bytes an object, with its events, durably.
@@ -125,8 +188,32 @@ impl Storage {
     /// # Errors
     /// `NotFound` (bucket), `Conflict` (precondition), `Invalid` (key, metadata).
     pub async fn commit_object(&self, writer: ObjectWriter, put: PutObject) -> Result<ObjectRow> {
-        let _ = (writer, put);
-        todo!()
+        check(&put)?;
+        let rules = self.rules(&put.bucket).await?;
+        let storage = self.clone();
+        blocking::to_the_end(async move {
+            let data = writer.complete().await?;
+            storage.put_data(data, put, rules).await
+        })
+        .await
+    }
+
+    async fn rules(&self, bucket: &BucketName) -> Result<Vec<NotificationRule>> {
+        Ok(self.state().get_bucket(bucket.clone()).await?.notify)
+    }
+
+    async fn put_data(
+        &self,
+        data: Data,
+        put: PutObject,
+        rules: Vec<NotificationRule>,
+    ) -> Result<ObjectRow> {
+        let (row, precondition, change) = described(&data, put);
+        let events = move |row: &ObjectRow| notification::events_for(&rules, row, &change);
+        let stored = self.state().put_object(row, precondition, events);
+        let (row, replaced) = data.committed(stored).await?;
+        self.delete_data(replaced.into_iter().collect()).await;
+        Ok(row)
     }
 
     /// What an object is.
@@ -134,27 +221,37 @@ impl Storage {
     /// # Errors
     /// `NotFound`.
     pub async fn head_object(&self, bucket: &BucketName, key: &str) -> Result<ObjectRow> {
-        let _ = (bucket, key);
-        todo!()
+        Ok(self.state().get_object(bucket.clone(), key).await?)
     }
 
     /// The bytes of a row that `head_object` gave, all or a range. A row that was replaced meanwhile
-    /// is still readable if its file was not yet deleted, else `NotFound`: look again.
+    /// is still readable if its file was not yet deleted, else `NotFound`: look again. Once the body
+    /// is given it can be read to its end, whatever becomes of the object.
     ///
     /// # Errors
     /// `NotFound`, `Invalid` (range).
     pub async fn read_object(&self, row: &ObjectRow, range: Option<ByteRange>) -> Result<Body> {
-        let _ = (row, range);
-        todo!()
+        let opened = body::open(self.folders().object(&row.data), range).await?;
+        opened.ok_or_else(|| missing(row))
     }
 
-    /// Copies an object by link of its bytes, with its events.
+    /// Copies an object by link of its bytes, with its events. The ETag stays what it was.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`, and as `commit_object`.
     pub async fn copy_object(&self, from: &ObjectRow, put: PutObject) -> Result<ObjectRow> {
-        let _ = (from, put);
-        todo!()
+        check(&put)?;
+        let rules = self.rules(&put.bucket).await?;
+        let (storage, from) = (self.clone(), from.clone());
+        blocking::to_the_end(async move {
+            let folders = Arc::clone(storage.folders());
+            let data = blocking::on_disk(move || {
+                link(&folders, &from.data, from.size, &from.etag)?.ok_or_else(|| missing(&from))
+            })
+            .await?;
+            storage.put_data(data, put, rules).await
+        })
+        .await
     }
 
     /// Removes an object, with its events. `None` if there was none.
@@ -168,8 +265,18 @@ impl Storage {
         principal: &Principal,
         cause: Option<EventId>,
     ) -> Result<Option<ObjectRow>> {
-        let _ = (bucket, key, principal, cause);
-        todo!()
+        let rules = self.rules(bucket).await?;
+        let change = Change::now("ObjectRemoved:Delete", principal.clone(), cause);
+        let (storage, bucket, key) = (self.clone(), bucket.clone(), key.to_owned());
+        blocking::to_the_end(async move {
+            let events = move |row: &ObjectRow| notification::events_for(&rules, row, &change);
+            let removed = storage.state().delete_object(bucket, key, events).await?;
+            if let Some(row) = &removed {
+                storage.delete_data(vec![row.data.clone()]).await;
+            }
+            Ok(removed)
+        })
+        .await
     }
 
     /// Lists a bucket.
@@ -177,7 +284,48 @@ impl Storage {
     /// # Errors
     /// `NotFound` (bucket).
     pub async fn list_objects(&self, query: ListQuery) -> Result<ListPage> {
-        let _ = query;
-        todo!()
+        Ok(self.state().list_objects(query).await?)
+    }
+}
+
+/// The row for `data`, what must hold, and what the events say.
+pub(crate) fn described(data: &Data, put: PutObject) -> (ObjectRow, Precondition, Change) {
+    let change = Change::now(put.event, put.principal, put.cause);
+    let row = ObjectRow {
+        bucket: put.bucket,
+        key: put.key,
+        data: data.name.clone(),
+        size: data.size,
+        etag: data.etag.clone(),
+        sequence: 0,
+        modified: change.time,
+        headers: put.headers,
+        metadata: put.metadata,
+    };
+    (row, put.precondition, change)
+}
+
+/// The same bytes under a new name, durably; `None` if they are gone. Bytes never change once they
+/// are written, so two names can share them; where a file system cannot, they are copied.
+pub(crate) fn link(folders: &Folders, from: &str, size: u64, etag: &str) -> Result<Option<Data>> {
+    let name = folders::fresh_name();
+    let (old, new) = (folders.object(from), folders.object(&name));
+    let data = Data::made(folders, name, size, etag.to_owned());
+    let linked = std::fs::hard_link(&old, &new).or_else(|error| match error.kind() {
+        ErrorKind::NotFound => Err(error),
+        _ => std::fs::copy(&old, &new).and_then(|_| std::fs::File::open(&new)?.sync_all()),
+    });
+    match linked {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        linked => linked.map_err(|error| Error::io("linking an object's bytes to", &new, error))?,
+    }
+    sync_parent(&new)?;
+    Ok(Some(data))
+}
+
+fn missing(row: &ObjectRow) -> Error {
+    Error::NotFound {
+        what: "object",
+        name: format!("{}/{}", row.bucket, row.key),
     }
 }

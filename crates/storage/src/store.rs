@@ -1,12 +1,28 @@
 //! The data folder: opening and sweeping.
 
-use crate::Result;
+use crate::code::Unpacking;
+use crate::folders::{self, Folders};
+use crate::logs::Logs;
+use crate::{Error, Result, blocking};
 use state::State;
 use std::path::Path;
+use std::sync::Arc;
+
+/// Names asked about in one question to the store.
+const SWEEP_BATCH: usize = 1_000;
 
 /// The storage. A cheap handle; every clone is the same storage.
 #[derive(Clone)]
-pub struct Storage {}
+pub struct Storage {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    folders: Arc<Folders>,
+    state: State,
+    logs: Logs,
+    unpacking: Unpacking,
+}
 
 impl Storage {
     /// Opens or makes the folders below `data`, empties `staging/`, and deletes object files that no
@@ -15,12 +31,71 @@ impl Storage {
     /// # Errors
     /// When the folder cannot be written.
     pub async fn open(data: &Path, state: State) -> Result<Self> {
-        let _ = (data, state);
-        todo!()
+        let data = data.to_owned();
+        let folders = Arc::new(blocking::on_disk(move || Folders::open(&data)).await?);
+        let inner = Inner {
+            logs: Logs::start(folders.logs())?,
+            unpacking: Unpacking::default(),
+            folders,
+            state,
+        };
+        let storage = Self {
+            inner: Arc::new(inner),
+        };
+        storage.sweep_objects().await?;
+        Ok(storage)
     }
 
     /// The store below.
     pub fn state(&self) -> &State {
-        todo!()
+        &self.inner.state
     }
+
+    pub(crate) fn folders(&self) -> &Arc<Folders> {
+        &self.inner.folders
+    }
+
+    pub(crate) fn logs(&self) -> &Logs {
+        &self.inner.logs
+    }
+
+    pub(crate) fn unpacking(&self) -> &Unpacking {
+        &self.inner.unpacking
+    }
+
+    async fn sweep_objects(&self) -> Result<()> {
+        for first in 0..=u8::MAX {
+            let folder = self.folders().objects().join(format!("{first:02x}"));
+            let names = blocking::on_disk(move || names_in(&folder)).await?;
+            for batch in names.chunks(SWEEP_BATCH) {
+                let unreferenced = self.state().unreferenced_data(batch.to_vec()).await?;
+                self.delete_data(unreferenced).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes files that no row refers to any more. What cannot be deleted now is swept at the next
+    /// start, so a failure is only logged.
+    pub(crate) async fn delete_data(&self, data: Vec<String>) {
+        let folders = Arc::clone(self.folders());
+        let deleted = blocking::on_disk(move || {
+            data.iter()
+                .try_for_each(|data| folders::remove_file(&folders.object(data)))
+        });
+        if let Err(error) = deleted.await {
+            tracing::warn!(%error, "an object's file stays until the next start");
+        }
+    }
+}
+
+/// The names in a folder.
+pub(crate) fn names_in(folder: &Path) -> Result<Vec<String>> {
+    let failed = |error| Error::io("reading the folder", folder, error);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        names.push(name.to_string_lossy().into_owned());
+    }
+    Ok(names)
 }

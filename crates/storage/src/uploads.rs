@@ -1,16 +1,37 @@
 //! Multipart uploads.
 
-use crate::{ObjectRow, ObjectWriter, PartRow, PutObject, Result, Storage, UploadRow};
-use model::BucketName;
+use crate::folders::{self, Folders};
+use crate::objects::{self, Data, MAX_OBJECT};
+use crate::{Error, ObjectRow, ObjectWriter, PartRow, PutObject, Result, Storage, UploadRow};
+use crate::{blocking, notification};
+use md5::{Digest as _, Md5};
+use model::{BucketName, Timestamp};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+/// Largest part number (S3's bound).
+const MAX_PART: u32 = 10_000;
+/// Least size of every part but the last: 5 MiB (S3's bound).
+const MIN_PART_SIZE: u64 = 5 << 20;
 
 impl Storage {
     /// Begins an upload; of `put`, bucket, key, headers and metadata are kept.
     ///
     /// # Errors
-    /// `NotFound` (bucket).
+    /// `NotFound` (bucket), `Invalid` (key, metadata).
     pub async fn create_upload(&self, put: &PutObject) -> Result<UploadRow> {
-        let _ = put;
-        todo!()
+        objects::check(put)?;
+        let upload = UploadRow {
+            id: folders::fresh_name(),
+            bucket: put.bucket.clone(),
+            key: put.key.clone(),
+            created: Timestamp::now(),
+            headers: put.headers.clone(),
+            metadata: put.metadata.clone(),
+        };
+        self.state().create_upload(upload.clone()).await?;
+        Ok(upload)
     }
 
     /// Makes the written bytes a part, durably. Its number is 1 to 10 000.
@@ -25,8 +46,27 @@ impl Storage {
         number: u32,
         writer: ObjectWriter,
     ) -> Result<PartRow> {
-        let _ = (bucket, key, upload, number, writer);
-        todo!()
+        if !(1..=MAX_PART).contains(&number) {
+            let reason = format!("part number {number} is not 1 to {MAX_PART}");
+            return Err(Error::Invalid(reason));
+        }
+        self.get_upload(bucket, key, upload).await?;
+        let (storage, upload) = (self.clone(), upload.to_owned());
+        blocking::to_the_end(async move {
+            let data = writer.complete().await?;
+            let part = PartRow {
+                number,
+                data: data.name.clone(),
+                size: data.size,
+                etag: data.etag.clone(),
+                modified: Timestamp::now(),
+            };
+            let stored = storage.state().put_part(upload, part.clone());
+            let replaced = data.committed(stored).await?;
+            storage.delete_data(replaced.into_iter().collect()).await;
+            Ok(part)
+        })
+        .await
     }
 
     /// An upload and its parts by number.
@@ -39,8 +79,8 @@ impl Storage {
         key: &str,
         upload: &str,
     ) -> Result<(UploadRow, Vec<PartRow>)> {
-        let _ = (bucket, key, upload);
-        todo!()
+        let found = self.state().get_upload(bucket.clone(), key, upload).await?;
+        Ok(found)
     }
 
     /// A bucket's uploads.
@@ -48,12 +88,12 @@ impl Storage {
     /// # Errors
     /// `NotFound` (bucket).
     pub async fn list_uploads(&self, bucket: &BucketName, prefix: &str) -> Result<Vec<UploadRow>> {
-        let _ = (bucket, prefix);
-        todo!()
+        Ok(self.state().list_uploads(bucket.clone(), prefix).await?)
     }
 
     /// Joins the named parts (number and ETag, ascending) to an object, with its events. All but the
-    /// last must have 5 MiB or more. `put` gives event, principal, cause and precondition.
+    /// last must have 5 MiB or more. `put` gives event, principal, cause and precondition; headers
+    /// and metadata are those that the upload was begun with.
     ///
     /// # Errors
     /// `NotFound` (upload), `Invalid` with a text beginning `InvalidPart`, `InvalidPartOrder` or
@@ -64,8 +104,27 @@ impl Storage {
         parts: &[(u32, String)],
         put: PutObject,
     ) -> Result<ObjectRow> {
-        let _ = (upload, parts, put);
-        todo!()
+        let (begun, stored) = self.get_upload(&put.bucket, &put.key, upload).await?;
+        let parts = chosen(parts, &stored)?;
+        let rules = self.get_bucket(&put.bucket).await?.notify;
+        let put = PutObject {
+            headers: begun.headers,
+            metadata: begun.metadata,
+            ..put
+        };
+        let storage = self.clone();
+        blocking::to_the_end(async move {
+            let folders = Arc::clone(storage.folders());
+            let data = blocking::on_disk(move || join(&folders, &parts)).await?;
+            let (row, precondition, change) = objects::described(&data, put);
+            let events = move |row: &ObjectRow| notification::events_for(&rules, row, &change);
+            let state = storage.state();
+            let completed = state.complete_upload(begun.id, row, precondition, events);
+            let (row, unneeded) = data.committed(completed).await?;
+            storage.delete_data(unneeded).await;
+            Ok(row)
+        })
+        .await
     }
 
     /// Gives an upload up.
@@ -73,7 +132,97 @@ impl Storage {
     /// # Errors
     /// `NotFound`.
     pub async fn abort_upload(&self, bucket: &BucketName, key: &str, upload: &str) -> Result<()> {
-        let _ = (bucket, key, upload);
-        todo!()
+        self.get_upload(bucket, key, upload).await?;
+        let (storage, upload) = (self.clone(), upload.to_owned());
+        blocking::to_the_end(async move {
+            let unneeded = storage.state().abort_upload(upload).await?;
+            storage.delete_data(unneeded).await;
+            Ok(())
+        })
+        .await
     }
+}
+
+/// The stored parts that a client names, checked as S3 checks them.
+fn chosen(named: &[(u32, String)], stored: &[PartRow]) -> Result<Vec<PartRow>> {
+    let refuse = |code: &str, reason: String| Err(Error::Invalid(format!("{code}: {reason}")));
+    if named.is_empty() {
+        return refuse("InvalidPart", "no part is named".to_owned());
+    }
+    if !named.windows(2).all(|pair| pair[0].0 < pair[1].0) {
+        return refuse("InvalidPartOrder", "part numbers must ascend".to_owned());
+    }
+    let mut parts = Vec::with_capacity(named.len());
+    for (position, (number, etag)) in named.iter().enumerate() {
+        let found = stored.binary_search_by_key(number, |part| part.number);
+        let Some(part) = found
+            .ok()
+            .map(|at| &stored[at])
+            .filter(|part| part.etag == etag.trim_matches('"'))
+        else {
+            let reason = format!("part {number} was not uploaded with this ETag");
+            return refuse("InvalidPart", reason);
+        };
+        if part.size < MIN_PART_SIZE && position + 1 < named.len() {
+            let size = part.size;
+            let reason =
+                format!("part {number} has {size} bytes; all but the last need {MIN_PART_SIZE}");
+            return refuse("EntityTooSmall", reason);
+        }
+        parts.push(part.clone());
+    }
+    let size: u64 = parts.iter().map(|part| part.size).sum();
+    if size > MAX_OBJECT {
+        let what = "object".to_owned();
+        let limit = MAX_OBJECT;
+        return Err(Error::TooLarge { what, limit });
+    }
+    Ok(parts)
+}
+
+/// The ETag that S3 gives: the MD5 of the parts' MD5s, and how many.
+fn joined_etag(parts: &[PartRow]) -> Result<String> {
+    let mut all = Md5::new();
+    for part in parts {
+        let digest = hex::decode(&part.etag)
+            .map_err(|_| Error::Invalid(format!("InvalidPart: part {} has no MD5", part.number)))?;
+        all.update(&digest);
+    }
+    Ok(format!("{}-{}", hex::encode(all.finalize()), parts.len()))
+}
+
+/// One file of all parts, durably. A single part is linked, several are copied within the kernel.
+fn join(folders: &Folders, parts: &[PartRow]) -> Result<Data> {
+    let etag = joined_etag(parts)?;
+    let gone = |part: &PartRow| {
+        let number = part.number;
+        let reason = format!("InvalidPart: part {number} was replaced or given up meanwhile");
+        Error::Invalid(reason)
+    };
+    if let [part] = parts {
+        let linked = objects::link(folders, &part.data, part.size, &etag)?;
+        return linked.ok_or_else(|| gone(part));
+    }
+    let name = folders::fresh_name();
+    let path = folders.object(&name);
+    let size = parts.iter().map(|part| part.size).sum();
+    let data = Data::made(folders, name, size, etag);
+    let mut whole = folders::make_file(&path)?;
+    for part in parts {
+        let part_path = folders.object(&part.data);
+        let mut file = File::open(&part_path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => gone(part),
+            _ => Error::io("opening", &part_path, error),
+        })?;
+        let copied = std::io::copy(&mut file, &mut whole)
+            .map_err(|error| Error::io("joining the parts in", &path, error))?;
+        if copied != part.size {
+            return Err(gone(part));
+        }
+    }
+    whole
+        .sync_all()
+        .map_err(|error| Error::io("syncing", &path, error))?;
+    objects::sync_parent(&path)?;
+    Ok(data)
 }
