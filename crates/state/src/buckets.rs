@@ -1,7 +1,10 @@
 //! Table `bucket`.
 
+use crate::error::{Done, Failure};
+use crate::row::{all, first, json, name, require_bucket, run, time, to_json};
 use crate::{Result, State};
 use model::{BucketName, NotificationRule, Timestamp};
+use rusqlite::{Row, params};
 
 /// A bucket as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,14 +17,34 @@ pub struct Bucket {
     pub notify: Vec<NotificationRule>,
 }
 
+fn read(row: &Row<'_>) -> Done<Bucket> {
+    Ok(Bucket {
+        name: name(row, "name")?,
+        created: time(row, "created")?,
+        notify: json(row, "notify")?,
+    })
+}
+
 impl State {
     /// Adds a bucket.
     ///
     /// # Errors
     /// `Conflict` when the name is taken.
     pub async fn create_bucket(&self, bucket: Bucket) -> Result<()> {
-        let _ = bucket;
-        todo!()
+        self.write("creating a bucket", move |tx| {
+            let sql = "INSERT INTO bucket (name, created, notify) VALUES (?1, ?2, ?3)
+                       ON CONFLICT (name) DO NOTHING";
+            let notify = to_json(&bucket.notify)?;
+            match run(
+                tx,
+                sql,
+                params![bucket.name.as_str(), bucket.created.0, notify],
+            )? {
+                0 => Err(Failure::conflict("bucket", bucket.name, "exists already")),
+                _ => Ok(()),
+            }
+        })
+        .await
     }
 
     /// One bucket.
@@ -29,8 +52,16 @@ impl State {
     /// # Errors
     /// `NotFound`.
     pub async fn get_bucket(&self, name: BucketName) -> Result<Bucket> {
-        let _ = name;
-        todo!()
+        self.read("reading a bucket", move |db| {
+            first(
+                db,
+                "SELECT * FROM bucket WHERE name = ?1",
+                [name.as_str()],
+                read,
+            )?
+            .ok_or_else(|| Failure::not_found("bucket", name))
+        })
+        .await
     }
 
     /// All buckets by name.
@@ -38,7 +69,10 @@ impl State {
     /// # Errors
     /// Of the store.
     pub async fn list_buckets(&self) -> Result<Vec<Bucket>> {
-        todo!()
+        self.read("listing buckets", |db| {
+            all(db, "SELECT * FROM bucket ORDER BY name", [], read)
+        })
+        .await
     }
 
     /// Replaces what a bucket wakes.
@@ -50,8 +84,14 @@ impl State {
         name: BucketName,
         notify: Vec<NotificationRule>,
     ) -> Result<()> {
-        let _ = (name, notify);
-        todo!()
+        self.write("changing a bucket's notifications", move |tx| {
+            let sql = "UPDATE bucket SET notify = ?2 WHERE name = ?1";
+            match run(tx, sql, params![name.as_str(), to_json(&notify)?])? {
+                0 => Err(Failure::not_found("bucket", name)),
+                _ => Ok(()),
+            }
+        })
+        .await
     }
 
     /// Removes an empty bucket.
@@ -59,7 +99,22 @@ impl State {
     /// # Errors
     /// `NotFound`, or `Conflict` when it holds objects or unfinished uploads.
     pub async fn delete_bucket(&self, name: BucketName) -> Result<()> {
-        let _ = name;
-        todo!()
+        self.write("deleting a bucket", move |tx| {
+            require_bucket(tx, &name)?;
+            let holds = |sql| first(tx, sql, [name.as_str()], |_| Ok(()));
+            if holds("SELECT 1 FROM object WHERE bucket = ?1 LIMIT 1")?.is_some() {
+                return Err(Failure::conflict("bucket", name, "still holds objects"));
+            }
+            if holds("SELECT 1 FROM upload WHERE bucket = ?1 LIMIT 1")?.is_some() {
+                return Err(Failure::conflict(
+                    "bucket",
+                    name,
+                    "still holds unfinished uploads",
+                ));
+            }
+            run(tx, "DELETE FROM bucket WHERE name = ?1", [name.as_str()])?;
+            Ok(())
+        })
+        .await
     }
 }

@@ -1,7 +1,39 @@
 //! Table `credential`: keys of functions and services. The root credential is a file of its own.
 
+use crate::error::{Done, Failure};
+use crate::row::{first, run};
 use crate::{Result, State};
 use model::{Credential, Principal};
+use rusqlite::{Connection, Row, params};
+
+fn read(row: &Row<'_>) -> Done<Credential> {
+    let key: String = row.get("principal")?;
+    let principal = match key.split_once(':') {
+        None if key == "root" => Principal::Root,
+        Some(("function", name)) => Principal::Function {
+            name: name.parse()?,
+        },
+        Some(("service", name)) => Principal::Service {
+            name: name.parse()?,
+        },
+        _ => return Err(Failure::Corrupt(format!("column principal: \"{key}\""))),
+    };
+    Ok(Credential {
+        principal,
+        access_key_id: row.get("access_key_id")?,
+        secret_access_key: row.get("secret_access_key")?,
+    })
+}
+
+/// Takes the credential of a principal, named by [`Principal::key`], away.
+pub(crate) fn remove(db: &Connection, principal: &str) -> Done<()> {
+    run(
+        db,
+        "DELETE FROM credential WHERE principal = ?1",
+        [principal],
+    )?;
+    Ok(())
+}
 
 impl State {
     /// Gives the principal's credential, adding `candidate` if it has none yet.
@@ -9,8 +41,27 @@ impl State {
     /// # Errors
     /// Of the store.
     pub async fn ensure_credential(&self, candidate: Credential) -> Result<Credential> {
-        let _ = candidate;
-        todo!()
+        self.write("storing a credential", move |tx| {
+            let principal = candidate.principal.key();
+            let sql = "SELECT * FROM credential WHERE principal = ?1";
+            if let Some(present) = first(tx, sql, [&principal], read)? {
+                return Ok(present);
+            }
+            let sql = "INSERT INTO credential (access_key_id, principal, secret_access_key)
+                       VALUES (?1, ?2, ?3)";
+            let Credential {
+                access_key_id,
+                secret_access_key,
+                ..
+            } = &candidate;
+            run(
+                tx,
+                sql,
+                params![access_key_id, principal, secret_access_key],
+            )?;
+            Ok(candidate)
+        })
+        .await
     }
 
     /// The credential with this access key id, if there is one.
@@ -18,8 +69,16 @@ impl State {
     /// # Errors
     /// Of the store.
     pub async fn find_credential(&self, access_key_id: &str) -> Result<Option<Credential>> {
-        let _ = access_key_id;
-        todo!()
+        let id = access_key_id.to_owned();
+        self.read("reading a credential", move |db| {
+            first(
+                db,
+                "SELECT * FROM credential WHERE access_key_id = ?1",
+                [id],
+                read,
+            )
+        })
+        .await
     }
 
     /// Takes a principal's credential away.
@@ -27,7 +86,9 @@ impl State {
     /// # Errors
     /// Of the store.
     pub async fn delete_credential(&self, principal: Principal) -> Result<()> {
-        let _ = principal;
-        todo!()
+        self.write("deleting a credential", move |tx| {
+            remove(tx, &principal.key())
+        })
+        .await
     }
 }

@@ -75,3 +75,63 @@ fn is_full(error: &rusqlite::Error) -> bool {
         Some(rusqlite::ErrorCode::DiskFull)
     )
 }
+
+/// Why a closure failed, before it is said what was being done.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// SQLite refused.
+    Sql(rusqlite::Error),
+    /// A row does not parse.
+    Corrupt(String),
+    /// A refusal that is already worded.
+    Refused(Error),
+}
+
+/// What a closure of the writer or of a reader gives.
+pub(crate) type Done<T> = std::result::Result<T, Failure>;
+
+impl Failure {
+    /// Completes the error by what was being done.
+    pub(crate) fn during(self, doing: &'static str) -> Error {
+        match self {
+            Self::Sql(source) => Error::Sql { doing, source },
+            Self::Corrupt(reason) => Error::Corrupt { doing, reason },
+            Self::Refused(error) => error,
+        }
+    }
+
+    /// The named row does not exist.
+    pub(crate) fn not_found(what: &'static str, name: impl Into<String>) -> Self {
+        Self::Refused(Error::NotFound {
+            what,
+            name: name.into(),
+        })
+    }
+
+    /// The named row exists, or is not as expected.
+    pub(crate) fn conflict(what: &'static str, name: impl Into<String>, reason: &str) -> Self {
+        Self::Refused(Error::Conflict {
+            what,
+            name: name.into(),
+            reason: reason.to_owned(),
+        })
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
+impl From<model::Invalid> for Failure {
+    fn from(error: model::Invalid) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}

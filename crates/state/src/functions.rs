@@ -1,7 +1,20 @@
 //! Table `function`.
 
-use crate::{Result, State};
-use model::{Function, FunctionName};
+use crate::error::{Done, Failure};
+use crate::row::{all, count, first, int, json, run, time, to_json};
+use crate::{Result, State, credentials, leases};
+use model::{Function, FunctionName, Timestamp};
+use rusqlite::{Row, params};
+
+fn read(row: &Row<'_>) -> Done<Function> {
+    Ok(Function {
+        spec: json(row, "spec")?,
+        revision: count(row, "revision")?,
+        revision_id: row.get("revision_id")?,
+        created: time(row, "created")?,
+        modified: time(row, "modified")?,
+    })
+}
 
 impl State {
     /// Adds a function.
@@ -9,8 +22,35 @@ impl State {
     /// # Errors
     /// `Conflict` when the name is taken.
     pub async fn create_function(&self, function: Function) -> Result<()> {
-        let _ = function;
-        todo!()
+        self.write("creating a function", move |tx| {
+            let sql = "INSERT INTO function
+                           (name, revision, revision_id, created, modified, spec)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO NOTHING";
+            let Function {
+                spec,
+                revision,
+                revision_id,
+                created,
+                modified,
+            } = &function;
+            let row = params![
+                spec.name.as_str(),
+                int(*revision),
+                revision_id,
+                created.0,
+                modified.0,
+                to_json(spec)?
+            ];
+            match run(tx, sql, row)? {
+                0 => Err(Failure::conflict(
+                    "function",
+                    function.spec.name,
+                    "exists already",
+                )),
+                _ => Ok(()),
+            }
+        })
+        .await
     }
 
     /// Replaces a function if its `revision_id` is still `expected`.
@@ -18,8 +58,36 @@ impl State {
     /// # Errors
     /// `NotFound`, or `Conflict` when it was changed meanwhile.
     pub async fn update_function(&self, function: Function, expected: String) -> Result<()> {
-        let _ = (function, expected);
-        todo!()
+        self.write("changing a function", move |tx| {
+            let Function {
+                spec,
+                revision,
+                revision_id,
+                created,
+                modified,
+            } = &function;
+            let name = spec.name.as_str();
+            let sql = "SELECT revision_id FROM function WHERE name = ?1";
+            let present: String = first(tx, sql, [name], |row| Ok(row.get(0)?))?
+                .ok_or_else(|| Failure::not_found("function", name))?;
+            if present != expected {
+                return Err(Failure::conflict("function", name, "was changed meanwhile"));
+            }
+            let sql = "UPDATE function SET revision = ?2, revision_id = ?3, created = ?4,
+                           modified = ?5, spec = ?6
+                       WHERE name = ?1";
+            let row = params![
+                name,
+                int(*revision),
+                revision_id,
+                created.0,
+                modified.0,
+                to_json(spec)?
+            ];
+            run(tx, sql, row)?;
+            Ok(())
+        })
+        .await
     }
 
     /// One function.
@@ -27,8 +95,16 @@ impl State {
     /// # Errors
     /// `NotFound`.
     pub async fn get_function(&self, name: FunctionName) -> Result<Function> {
-        let _ = name;
-        todo!()
+        self.read("reading a function", move |db| {
+            first(
+                db,
+                "SELECT * FROM function WHERE name = ?1",
+                [name.as_str()],
+                read,
+            )?
+            .ok_or_else(|| Failure::not_found("function", name))
+        })
+        .await
     }
 
     /// All functions by name.
@@ -36,16 +112,26 @@ impl State {
     /// # Errors
     /// Of the store.
     pub async fn list_functions(&self) -> Result<Vec<Function>> {
-        todo!()
+        self.read("listing functions", |db| {
+            all(db, "SELECT * FROM function ORDER BY name", [], read)
+        })
+        .await
     }
 
-    /// Removes a function and its credential. Its waiting events are buried (state dead, reason
-    /// "function deleted") in the same transaction; records of what ran stay.
+    /// Removes a function and its credential. Its events that have not ended are buried (state dead,
+    /// reason "function deleted") in the same transaction; records of what ran stay.
     ///
     /// # Errors
     /// `NotFound`.
     pub async fn delete_function(&self, name: FunctionName) -> Result<()> {
-        let _ = name;
-        todo!()
+        self.write("deleting a function", move |tx| {
+            if run(tx, "DELETE FROM function WHERE name = ?1", [name.as_str()])? == 0 {
+                return Err(Failure::not_found("function", name));
+            }
+            let key = format!("function:{name}");
+            credentials::remove(tx, &key)?;
+            leases::bury_all(tx, &key, "function deleted", Timestamp::now())
+        })
+        .await
     }
 }

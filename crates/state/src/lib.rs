@@ -9,17 +9,29 @@ mod buckets;
 mod credentials;
 mod error;
 mod events;
+mod folder;
 mod functions;
 mod images;
+mod leases;
+mod listing;
 mod objects;
+mod readers;
+mod row;
 mod runs;
+mod schema;
 mod services;
 mod store;
 mod uploads;
+mod writer;
 
 pub use buckets::Bucket;
 pub use error::{Error, Result};
-pub use events::{EventCounts, Leased, Settlement, Verdict};
-pub use objects::{ListPage, ListQuery, ObjectRow, Precondition};
+pub use events::EventCounts;
+pub use leases::{Leased, Settlement, Verdict};
+pub use listing::{ListPage, ListQuery};
+pub use objects::{ObjectRow, Precondition};
 pub use store::State;
 pub use uploads::{PartRow, UploadRow};
+
+#[cfg(test)]
+mod fixture;

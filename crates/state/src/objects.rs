@@ -1,7 +1,11 @@
 //! Table `object`: what an object is; its bytes are a file that `storage` keeps.
 
-use crate::{Result, State};
+use crate::error::{Done, Failure};
+use crate::row::{count, first, int, json, name, require_bucket, run, time, to_json, utf8};
+use crate::writer::Tx;
+use crate::{Result, State, events};
 use model::{BucketName, NewEvent, Timestamp};
+use rusqlite::{Connection, Row, params};
 use std::collections::BTreeMap;
 
 /// An object as it is kept.
@@ -40,30 +44,72 @@ pub enum Precondition {
     Etag(String),
 }
 
-/// Which keys to list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListQuery {
-    /// In which bucket.
-    pub bucket: BucketName,
-    /// Keys that begin with this.
-    pub prefix: String,
-    /// Keys that share a part up to this, after the prefix, are shown as that one part.
-    pub delimiter: Option<String>,
-    /// Only keys and common prefixes after this, in byte order.
-    pub after: Option<String>,
-    /// At most this many keys and common prefixes: 0 to 1 000.
-    pub limit: u32,
+/// Reads a row of `object`, all columns.
+pub(crate) fn read(row: &Row<'_>) -> Done<ObjectRow> {
+    Ok(ObjectRow {
+        bucket: name(row, "bucket")?,
+        key: utf8(row, "key")?,
+        data: row.get("data")?,
+        size: count(row, "size")?,
+        etag: row.get("etag")?,
+        sequence: count(row, "sequence")?,
+        modified: time(row, "modified")?,
+        headers: json(row, "headers")?,
+        metadata: json(row, "metadata")?,
+    })
 }
 
-/// One page of a listing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ListPage {
-    /// Objects in byte order of their keys.
-    pub objects: Vec<ObjectRow>,
-    /// Common prefixes in byte order.
-    pub common_prefixes: Vec<String>,
-    /// Where the next page begins (`after`); `None` at the end.
-    pub next: Option<String>,
+fn find(db: &Connection, bucket: &BucketName, key: &str) -> Done<Option<ObjectRow>> {
+    let sql = "SELECT * FROM object WHERE bucket = ?1 AND key = ?2";
+    first(db, sql, params![bucket.as_str(), key.as_bytes()], read)
+}
+
+/// The next number of the order of changes; only grows, over all buckets.
+fn next_sequence(tx: &Tx<'_>) -> Done<u64> {
+    let sql = "UPDATE counter SET value = value + 1 WHERE name = 'sequence' RETURNING value";
+    first(tx, sql, [], |row| count(row, "value"))?
+        .ok_or_else(|| Failure::Corrupt("table counter has no row sequence".to_owned()))
+}
+
+/// Stores an object with the next sequence, and the events that it raises. Gives the row as stored
+/// and the `data` that it replaced.
+pub(crate) fn store(
+    tx: &Tx<'_>,
+    mut row: ObjectRow,
+    precondition: &Precondition,
+    raise: impl FnOnce(&ObjectRow) -> Vec<NewEvent>,
+) -> Done<(ObjectRow, Option<String>)> {
+    require_bucket(tx, &row.bucket)?;
+    let present = find(tx, &row.bucket, &row.key)?;
+    let holds = match (precondition, &present) {
+        (Precondition::None, _) | (Precondition::Absent, None) => true,
+        (Precondition::Etag(etag), Some(present)) => present.etag == *etag,
+        _ => false,
+    };
+    if !holds {
+        return Err(Failure::conflict("object", row.key, "precondition failed"));
+    }
+    row.sequence = next_sequence(tx)?;
+    let sql = "REPLACE INTO object
+                   (bucket, key, data, size, etag, sequence, modified, headers, metadata)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let columns = params![
+        row.bucket.as_str(),
+        row.key.as_bytes(),
+        row.data,
+        int(row.size),
+        row.etag,
+        int(row.sequence),
+        row.modified.0,
+        to_json(&row.headers)?,
+        to_json(&row.metadata)?
+    ];
+    run(tx, sql, columns)?;
+    events::insert(tx, &raise(&row))?;
+    let replaced = present
+        .map(|present| present.data)
+        .filter(|data| *data != row.data);
+    Ok((row, replaced))
 }
 
 impl State {
@@ -80,8 +126,10 @@ impl State {
         precondition: Precondition,
         events: impl FnOnce(&ObjectRow) -> Vec<NewEvent> + Send + 'static,
     ) -> Result<(ObjectRow, Option<String>)> {
-        let _ = (row, precondition, events);
-        todo!()
+        self.write("storing an object", move |tx| {
+            store(tx, row, &precondition, events)
+        })
+        .await
     }
 
     /// One object.
@@ -89,12 +137,20 @@ impl State {
     /// # Errors
     /// `NotFound`, of `bucket` or of `object`.
     pub async fn get_object(&self, bucket: BucketName, key: &str) -> Result<ObjectRow> {
-        let _ = (bucket, key);
-        todo!()
+        let key = key.to_owned();
+        self.read("reading an object", move |db| {
+            if let Some(row) = find(db, &bucket, &key)? {
+                return Ok(row);
+            }
+            require_bucket(db, &bucket)?;
+            Err(Failure::not_found("object", key))
+        })
+        .await
     }
 
     /// Removes an object and stores the events that this raises, in one transaction. Gives the row
-    /// that was removed; `None`, and no event, if there was none.
+    /// that was removed; `None`, and no event, if there was none. `events` is given that row with
+    /// the sequence of the removal.
     ///
     /// # Errors
     /// `NotFound` (bucket).
@@ -104,18 +160,21 @@ impl State {
         key: String,
         events: impl FnOnce(&ObjectRow) -> Vec<NewEvent> + Send + 'static,
     ) -> Result<Option<ObjectRow>> {
-        let _ = (bucket, key, events);
-        todo!()
-    }
-
-    /// Lists a bucket. Cost is by the page, not by the bucket: a common prefix is skipped with one
-    /// seek.
-    ///
-    /// # Errors
-    /// `NotFound` (bucket).
-    pub async fn list_objects(&self, query: ListQuery) -> Result<ListPage> {
-        let _ = query;
-        todo!()
+        self.write("deleting an object", move |tx| {
+            let Some(row) = find(tx, &bucket, &key)? else {
+                require_bucket(tx, &bucket)?;
+                return Ok(None);
+            };
+            let sql = "DELETE FROM object WHERE bucket = ?1 AND key = ?2";
+            run(tx, sql, params![bucket.as_str(), key.as_bytes()])?;
+            let removal = ObjectRow {
+                sequence: next_sequence(tx)?,
+                ..row.clone()
+            };
+            crate::events::insert(tx, &events(&removal))?;
+            Ok(Some(row))
+        })
+        .await
     }
 
     /// Which of these `data` names no object and no part refers to (for sweeping after a crash).
@@ -123,7 +182,17 @@ impl State {
     /// # Errors
     /// Of the store.
     pub async fn unreferenced_data(&self, data: Vec<String>) -> Result<Vec<String>> {
-        let _ = data;
-        todo!()
+        self.read("looking for data without an owner", move |db| {
+            let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM object WHERE data = ?1)
+                              OR EXISTS (SELECT 1 FROM part WHERE data = ?1)";
+            let mut orphans = Vec::new();
+            for name in data {
+                if first(db, sql, [&name], |_| Ok(()))?.is_none() {
+                    orphans.push(name);
+                }
+            }
+            Ok(orphans)
+        })
+        .await
     }
 }

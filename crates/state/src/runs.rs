@@ -1,24 +1,149 @@
 //! Table `run`: the record of each attempt.
 
+use crate::error::Done;
+use crate::leases::cut;
+use crate::row::{all, json, run, to_json};
+use crate::writer::{Job, job};
 use crate::{Result, State};
-use model::{Run, Timestamp};
+use model::{EventId, Run, Timestamp};
+use rusqlite::{Connection, params};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Records of waiting calls that may wait to be written; past it they are dropped.
+const BUFFER: usize = 10_000;
+
+/// How long a record of a waiting call waits for others to share its commit.
+const DELAY: Duration = Duration::from_millis(20);
+
+/// Runs in one listing at most.
+const MAX_LIST: u32 = 1000;
+
+/// Records of waiting calls on their way to the writer.
+#[derive(Default)]
+pub(crate) struct RunBuffer {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    runs: Vec<Run>,
+    dropped: u64,
+    warned: Option<Instant>,
+}
+
+impl RunBuffer {
+    /// Adds a record. Gives whether it is the first, so that somebody must see to its writing.
+    fn push(&self, run: Run) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.runs.len() < BUFFER {
+            waiting.runs.push(run);
+            return waiting.runs.len() == 1;
+        }
+        waiting.dropped += 1;
+        let quiet = |warned: Instant| warned.elapsed() < Duration::from_secs(60);
+        if !waiting.warned.is_some_and(quiet) {
+            waiting.warned = Some(Instant::now());
+            let dropped = waiting.dropped;
+            tracing::warn!(
+                dropped,
+                "records of calls are dropped: the disk does not keep up"
+            );
+        }
+        false
+    }
+
+    /// Takes all records, as a request of the writer.
+    pub(crate) fn take(&self) -> Option<Job> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = std::mem::take(&mut waiting.runs);
+        drop(waiting);
+        if runs.is_empty() {
+            return None;
+        }
+        // Nobody waits for the answer: what cannot be written here is said in the log.
+        let (job, _) = job("recording calls", move |tx| {
+            let written = runs.iter().try_for_each(|run| insert(tx, run));
+            if let Err(failure) = &written {
+                tracing::warn!(?failure, lost = runs.len(), "calls could not be recorded");
+            }
+            written
+        });
+        Some(job)
+    }
+}
+
+/// Adds a run.
+pub(crate) fn insert(db: &Connection, record: &Run) -> Done<()> {
+    let kept = record.error.as_deref().map(cut);
+    let shortened;
+    let record = if kept == record.error.as_deref() {
+        record
+    } else {
+        shortened = Run {
+            error: kept.map(str::to_owned),
+            ..record.clone()
+        };
+        &shortened
+    };
+    let sql = "INSERT INTO run (event, target, started, record) VALUES (?1, ?2, ?3, ?4)";
+    let event = record.event.map(|id| id.0.into_bytes());
+    run(
+        db,
+        sql,
+        params![event, record.target, record.started.0, to_json(record)?],
+    )?;
+    Ok(())
+}
+
+/// An event's runs, oldest first.
+pub(crate) fn of_event(db: &Connection, id: EventId) -> Done<Vec<Run>> {
+    let sql = "SELECT record FROM run WHERE event = ?1 ORDER BY seq";
+    all(db, sql, [id.0.into_bytes()], |row| json(row, "record"))
+}
 
 impl State {
     /// Records a waiting call. Does not wait for the disk; what is lost in a crash is the record of
     /// a call whose caller had the answer. At most 10 000 wait to be written; past it they are
     /// dropped and counted.
     pub fn record_run(&self, run: Run) {
-        let _ = run;
-        todo!()
+        if self.inner.is_closed() || !self.inner.runs.push(run) {
+            return;
+        }
+        let store = self.downgrade();
+        let flush = async move {
+            tokio::time::sleep(DELAY).await;
+            if let Some(store) = store.upgrade() {
+                // Any request makes the writer take what waits. A closed store has done so.
+                let _ = store.write("recording calls", |_| Ok(())).await;
+            }
+        };
+        // Outside an async runtime the next request, or closing, takes it along.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(flush);
+        }
     }
 
-    /// The newest runs of a target key (all if `None`), newest first, at most `limit`.
+    /// The newest runs of a target key (all if `None`), newest first, at most `limit` (1 000 at
+    /// most). What was recorded before is among them.
     ///
     /// # Errors
     /// Of the store.
     pub async fn list_runs(&self, target: Option<String>, limit: u32) -> Result<Vec<Run>> {
-        let _ = (target, limit);
-        todo!()
+        // The writer has then taken what waited.
+        self.write("recording calls", |_| Ok(())).await?;
+        let limit = limit.min(MAX_LIST);
+        self.read("listing runs", move |db| match target {
+            Some(target) => {
+                let sql = "SELECT record FROM run WHERE target = ?1 ORDER BY seq DESC LIMIT ?2";
+                all(db, sql, params![target, limit], |row| json(row, "record"))
+            }
+            None => {
+                let sql = "SELECT record FROM run ORDER BY seq DESC LIMIT ?1";
+                all(db, sql, [limit], |row| json(row, "record"))
+            }
+        })
+        .await
     }
 
     /// Deletes up to `limit` runs of waiting calls that started before `before`. Gives how many.
@@ -26,7 +151,12 @@ impl State {
     /// # Errors
     /// Of the store.
     pub async fn purge_runs(&self, before: Timestamp, limit: u32) -> Result<u64> {
-        let _ = (before, limit);
-        todo!()
+        self.write("purging runs", move |tx| {
+            let sql = "DELETE FROM run WHERE seq IN
+                           (SELECT seq FROM run WHERE event IS NULL AND started < ?1
+                            ORDER BY started LIMIT ?2)";
+            Ok(run(tx, sql, params![before.0, limit])? as u64)
+        })
+        .await
     }
 }

@@ -1,0 +1,511 @@
+//! Working on events: lease, settle, and what is due when. The table is described in `events`.
+
+use crate::error::Done;
+use crate::events::{MAX_PAYLOADS, belongs, read, read_target, targets};
+use crate::row::{first, int, run, time};
+use crate::{Result, State, runs};
+use model::{Event, EventId, EventState, Run, Target, Timestamp};
+use rusqlite::{Connection, params};
+
+/// Events in one lease at most.
+const MAX_LEASE: u32 = 1000;
+
+/// Bytes that are kept of why an attempt failed.
+const MAX_ERROR: usize = 8 * 1024;
+
+/// An event and the right to work on it until `until`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leased {
+    /// The event; its `epoch` is this lease's.
+    pub event: Event,
+    /// When the lease ends by itself.
+    pub until: Timestamp,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The target took it: an end state.
+    Ack,
+    /// Try again at `not_before`; the attempt is spent.
+    Retry {
+        /// No attempt before this.
+        not_before: Timestamp,
+        /// Why it failed.
+        error: String,
+    },
+    /// Try again at `not_before`; the attempt is not spent (throttled, no instance, shutdown).
+    Postpone {
+        /// No attempt before this.
+        not_before: Timestamp,
+        /// Why.
+        reason: String,
+    },
+    /// Dead letter: an end state.
+    Bury {
+        /// Why: "3 attempts failed", "older than 6 h", and the last error.
+        error: String,
+    },
+}
+
+/// The end of an attempt, with what it leaves, committed in one transaction.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    /// Which event.
+    pub id: EventId,
+    /// The lease's epoch. A settlement with another epoch than the event's changes nothing.
+    pub epoch: u64,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// The record of the attempt, if there was one.
+    pub run: Option<Run>,
+    /// When the attempt ended.
+    pub at: Timestamp,
+}
+
+/// After the server died: what was leased waits again, now, under a new epoch.
+pub(crate) fn recover(db: &mut Connection, now: Timestamp) -> Done<()> {
+    let tx = db.transaction()?;
+    let sql = "UPDATE event SET state = 'waiting', epoch = epoch + 1, not_before = ?2, due = ?2
+               WHERE target = ?1 AND state = 'leased'";
+    for target in targets(&tx)? {
+        run(&tx, sql, params![target, now.0])?;
+    }
+    Ok(tx.commit()?)
+}
+
+/// Ends every event of a target that has not ended: of the key itself, or of any path of a service.
+pub(crate) fn bury_all(db: &Connection, wanted: &str, reason: &str, at: Timestamp) -> Done<()> {
+    let sql = "UPDATE event SET state = 'dead', due = NULL, ended = ?3, last_error = ?4
+               WHERE target = ?1 AND state = ?2";
+    for target in targets(db)?.iter().filter(|target| belongs(target, wanted)) {
+        for state in [EventState::Waiting, EventState::Leased] {
+            run(db, sql, params![target, state.as_str(), at.0, reason])?;
+        }
+    }
+    Ok(())
+}
+
+fn lease(
+    db: &Connection,
+    target: &str,
+    limit: u32,
+    now: Timestamp,
+    until: Timestamp,
+) -> Done<Vec<Leased>> {
+    let mut leased = Vec::new();
+    let mut bytes = 0;
+    {
+        let mut statement = db.prepare_cached(
+            "SELECT * FROM event INDEXED BY event_due JOIN payload ON payload.event = event.seq
+             WHERE target = ?1 AND due IS NOT NULL AND due <= ?2 ORDER BY due, seq LIMIT ?3",
+        )?;
+        let mut rows = statement.query(params![target, now.0, limit.min(MAX_LEASE)])?;
+        while let (true, Some(row)) = (bytes <= MAX_PAYLOADS, rows.next()?) {
+            let event = read(row)?;
+            bytes += event.accepted.payload.len();
+            leased.push(Leased { event, until });
+        }
+    }
+    let sql = "UPDATE event SET state = 'leased', epoch = ?2, due = ?3 WHERE id = ?1";
+    for Leased { event, .. } in &mut leased {
+        event.state = EventState::Leased;
+        event.epoch += 1;
+        run(
+            db,
+            sql,
+            params![event.accepted.id.0.into_bytes(), int(event.epoch), until.0],
+        )?;
+    }
+    Ok(leased)
+}
+
+/// Gives whether the lease was still held.
+fn settle(db: &Connection, settlement: &Settlement) -> Done<bool> {
+    let Settlement {
+        id,
+        epoch,
+        verdict,
+        run: record,
+        at,
+    } = settlement;
+    let (id, epoch) = (id.0.into_bytes(), int(*epoch));
+    let again = "UPDATE event SET state = 'waiting', attempts = attempts + ?3, not_before = ?4,
+                     due = ?4, last_error = ?5
+                 WHERE id = ?1 AND epoch = ?2 AND state = 'leased'";
+    let end = "UPDATE event SET state = ?3, attempts = attempts + 1, due = NULL, ended = ?4,
+                   last_error = ?5
+               WHERE id = ?1 AND epoch = ?2 AND state = 'leased'";
+    let changed = match verdict {
+        Verdict::Ack => {
+            let state = EventState::Succeeded.as_str();
+            run(db, end, params![id, epoch, state, at.0, None::<String>])?
+        }
+        Verdict::Bury { error } => {
+            let state = EventState::Dead.as_str();
+            run(db, end, params![id, epoch, state, at.0, cut(error)])?
+        }
+        Verdict::Retry { not_before, error } => {
+            run(db, again, params![id, epoch, 1, not_before.0, cut(error)])?
+        }
+        Verdict::Postpone { not_before, reason } => {
+            run(db, again, params![id, epoch, 0, not_before.0, cut(reason)])?
+        }
+    };
+    if let (1, Some(record)) = (changed, record) {
+        runs::insert(db, record)?;
+    }
+    Ok(changed == 1)
+}
+
+/// The beginning of a text that somebody outside chose.
+pub(crate) fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_ERROR)]
+}
+
+/// The oldest event of each target that has one that has not ended, by one seek each.
+fn oldest(db: &Connection) -> Done<Vec<(Target, Timestamp)>> {
+    let sql = "SELECT target, path, due FROM event INDEXED BY event_due
+               WHERE due IS NOT NULL AND target > ?1 ORDER BY target, due LIMIT 1";
+    let mut found: Vec<(Target, Timestamp)> = Vec::new();
+    let mut last = String::new();
+    while let Some((target, due)) = first(db, sql, [&last], |row| {
+        Ok((read_target(row)?, time(row, "due")?))
+    })? {
+        last = target.key();
+        found.push((target, due));
+    }
+    Ok(found)
+}
+
+impl State {
+    /// Leases up to `limit` due events of `target` (1 000 at most, and 32 MiB of payloads), oldest
+    /// first. Expired leases count as due.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn lease_events(
+        &self,
+        target: &Target,
+        limit: u32,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Leased>> {
+        let key = target.key();
+        self.write("leasing events", move |tx| {
+            lease(tx, &key, limit, now, until)
+        })
+        .await
+    }
+
+    /// Records the end of an attempt; 8 KiB are kept of an error. Gives `false`, and changes nothing, if the lease was lost.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn settle_event(&self, settlement: Settlement) -> Result<bool> {
+        self.write("settling an event", move |tx| {
+            let held = settle(tx, &settlement)?;
+            if matches!(
+                settlement.verdict,
+                Verdict::Retry { .. } | Verdict::Postpone { .. }
+            ) {
+                tx.events_changed();
+            }
+            Ok(held)
+        })
+        .await
+    }
+
+    /// Targets with an event that is due at `now`, each with the time of its oldest due event.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn due_targets(&self, now: Timestamp) -> Result<Vec<(Target, Timestamp)>> {
+        self.read("looking for due events", move |db| {
+            let mut due = oldest(db)?;
+            due.retain(|(_, since)| *since <= now);
+            Ok(due)
+        })
+        .await
+    }
+
+    /// When the next event becomes due that is not due at `now` (a retry's time, a lease's end).
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.read("looking for the next due event", move |db| {
+            let sql = "SELECT due FROM event INDEXED BY event_due
+                       WHERE target = ?1 AND due IS NOT NULL AND due > ?2 ORDER BY due LIMIT 1";
+            let mut next = None;
+            for (target, _) in oldest(db)? {
+                let later = first(db, sql, params![target.key(), now.0], |row| {
+                    time(row, "due")
+                })?;
+                next = [next, later].into_iter().flatten().min();
+            }
+            Ok(next)
+        })
+        .await
+    }
+
+    /// Resolves when events were accepted or made due since the last call; for one dispatcher.
+    pub async fn events_changed(&self) {
+        self.inner.changed.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use crate::fixture::{event, function, run, service, store};
+    use model::Function;
+
+    const NOW: Timestamp = Timestamp(1_000);
+    const UNTIL: Timestamp = Timestamp(2_000);
+
+    fn settlement(leased: &Leased, verdict: Verdict) -> Settlement {
+        let Leased { event, .. } = leased;
+        let record = run(&event.accepted.target, Some(event.accepted.id), 1);
+        Settlement {
+            id: event.accepted.id,
+            epoch: event.epoch,
+            verdict,
+            run: Some(record),
+            at: Timestamp(1_500),
+        }
+    }
+
+    #[tokio::test]
+    async fn leases_the_oldest_due_events_and_none_twice() {
+        let (_folder, state) = store().await;
+        let target = function("f");
+        let events: Vec<_> = [30, 10, 20, 5_000].map(|at| event(&target, at)).into();
+        state.put_events(events.clone()).await.unwrap();
+        state
+            .put_events(vec![event(&function("g"), 1)])
+            .await
+            .unwrap();
+
+        let first = state.lease_events(&target, 2, NOW, UNTIL).await.unwrap();
+        let ids: Vec<_> = first
+            .iter()
+            .map(|leased| leased.event.accepted.id)
+            .collect();
+        assert_eq!(ids, [events[1].id, events[2].id]);
+        assert!(
+            first
+                .iter()
+                .all(|leased| leased.until == UNTIL && leased.event.epoch == 1)
+        );
+        assert_eq!(first[0].event.accepted, events[1]);
+
+        let second = state.lease_events(&target, 9, NOW, UNTIL).await.unwrap();
+        assert_eq!(second.len(), 1, "the event of 5 000 is not due");
+        assert!(
+            state
+                .lease_events(&target, 9, NOW, UNTIL)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        let kept = state.get_event(events[1].id).await.unwrap();
+        assert_eq!(kept, first[0].event);
+    }
+
+    #[tokio::test]
+    async fn an_expired_lease_is_due_and_its_settlement_is_refused() {
+        let (_folder, state) = store().await;
+        let target = function("f");
+        state.put_events(vec![event(&target, 1)]).await.unwrap();
+        let lost = state
+            .lease_events(&target, 1, NOW, UNTIL)
+            .await
+            .unwrap()
+            .remove(0);
+        let later = Timestamp(2_001);
+        let held = state
+            .lease_events(&target, 1, later, Timestamp(9_000))
+            .await
+            .unwrap()
+            .remove(0);
+        assert_eq!(held.event.epoch, 2);
+
+        assert!(
+            !state
+                .settle_event(settlement(&lost, Verdict::Ack))
+                .await
+                .unwrap()
+        );
+        let event = state.get_event(lost.event.accepted.id).await.unwrap();
+        assert_eq!((event.state, event.attempts), (EventState::Leased, 0));
+        assert!(event.runs.is_empty(), "a lost lease leaves no run");
+
+        assert!(
+            state
+                .settle_event(settlement(&held, Verdict::Ack))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !state
+                .settle_event(settlement(&held, Verdict::Ack))
+                .await
+                .unwrap()
+        );
+    }
+
+    #[tokio::test]
+    async fn each_verdict_leaves_what_it_says() {
+        let (_folder, state) = store().await;
+        let target = service("catalog", "/events");
+        let why = || "x".repeat(MAX_ERROR - 1) + "ä";
+        let cases = [
+            (Verdict::Ack, EventState::Succeeded, 1),
+            (Verdict::Bury { error: why() }, EventState::Dead, 1),
+            (
+                Verdict::Retry {
+                    not_before: UNTIL,
+                    error: why(),
+                },
+                EventState::Waiting,
+                1,
+            ),
+            (
+                Verdict::Postpone {
+                    not_before: UNTIL,
+                    reason: why(),
+                },
+                EventState::Waiting,
+                0,
+            ),
+        ];
+        for (verdict, expected, attempts) in cases {
+            let new = event(&target, 1);
+            let id = new.id;
+            state.put_events(vec![new]).await.unwrap();
+            let leased = state
+                .lease_events(&target, 1, NOW, UNTIL)
+                .await
+                .unwrap()
+                .remove(0);
+            let settlement = settlement(&leased, verdict);
+            assert!(state.settle_event(settlement.clone()).await.unwrap());
+            let event = state.get_event(id).await.unwrap();
+            assert_eq!((event.state, event.attempts), (expected, attempts));
+            assert_eq!(event.runs, [settlement.run.unwrap()]);
+            let ended = expected != EventState::Waiting;
+            assert_eq!(event.ended, ended.then_some(Timestamp(1_500)));
+            assert_eq!(event.not_before, if ended { Timestamp(1) } else { UNTIL });
+            let error = event.last_error.map(|error| error.len());
+            let cut = (settlement.verdict != Verdict::Ack).then_some(MAX_ERROR - 1);
+            assert_eq!(error, cut, "cut between characters");
+        }
+    }
+
+    #[tokio::test]
+    async fn tells_what_is_due_and_what_is_next() {
+        let (_folder, state) = store().await;
+        let (f, g, s) = (function("f"), function("g"), service("s", "/e"));
+        assert_eq!(state.next_due(NOW).await.unwrap(), None);
+        let events = vec![
+            event(&f, 20),
+            event(&f, 10),
+            event(&g, 1_500),
+            event(&s, 3),
+            event(&s, 1_400),
+        ];
+        state.put_events(events).await.unwrap();
+        let due = state.due_targets(NOW).await.unwrap();
+        assert_eq!(due, [(f.clone(), Timestamp(10)), (s.clone(), Timestamp(3))]);
+        assert_eq!(state.next_due(NOW).await.unwrap(), Some(Timestamp(1_400)));
+        assert_eq!(
+            state.next_due(Timestamp(1_400)).await.unwrap(),
+            Some(Timestamp(1_500))
+        );
+        state
+            .lease_events(&f, 9, NOW, Timestamp(1_100))
+            .await
+            .unwrap();
+        assert_eq!(
+            state.next_due(NOW).await.unwrap(),
+            Some(Timestamp(1_100)),
+            "a lease's end"
+        );
+        let due = state.due_targets(Timestamp(1_100)).await.unwrap();
+        assert_eq!(due[0], (f, Timestamp(1_100)));
+    }
+
+    #[tokio::test]
+    async fn no_wake_up_is_lost() {
+        let (_folder, state) = store().await;
+        let wait = async |state: &State| {
+            let limit = std::time::Duration::from_secs(30);
+            tokio::time::timeout(limit, state.events_changed())
+                .await
+                .unwrap();
+        };
+        wait(&state).await; // the opening itself
+        let target = function("f");
+        state.put_events(vec![event(&target, 1)]).await.unwrap();
+        wait(&state).await;
+        let leased = state
+            .lease_events(&target, 1, NOW, UNTIL)
+            .await
+            .unwrap()
+            .remove(0);
+        let verdict = Verdict::Retry {
+            not_before: UNTIL,
+            error: "e".into(),
+        };
+        state
+            .settle_event(settlement(&leased, verdict))
+            .await
+            .unwrap();
+        wait(&state).await;
+    }
+
+    #[tokio::test]
+    async fn deleting_a_target_buries_its_events_and_no_others() {
+        let (_folder, state) = store().await;
+        let (f, longer) = (function("f"), function("f2"));
+        let spec = serde_json::json!({
+            "name": "f", "runtime": "provided",
+            "code": {"zip": {"digest": format!("sha256:{}", "a".repeat(64)), "size": 1}},
+        });
+        let stored = Function {
+            spec: serde_json::from_value(spec).unwrap(),
+            revision: 1,
+            revision_id: "r1".into(),
+            created: NOW,
+            modified: NOW,
+        };
+        state.create_function(stored).await.unwrap();
+        let events = vec![event(&f, 1), event(&f, 2), event(&longer, 1)];
+        state.put_events(events.clone()).await.unwrap();
+        let leased = state
+            .lease_events(&f, 1, NOW, UNTIL)
+            .await
+            .unwrap()
+            .remove(0);
+        state.delete_function("f".parse().unwrap()).await.unwrap();
+
+        for (event, expected) in
+            events
+                .iter()
+                .zip([EventState::Dead, EventState::Dead, EventState::Waiting])
+        {
+            let event = state.get_event(event.id).await.unwrap();
+            assert_eq!(event.state, expected);
+            let reason = (expected == EventState::Dead).then_some("function deleted");
+            assert_eq!(event.last_error.as_deref(), reason);
+        }
+        assert!(
+            !state
+                .settle_event(settlement(&leased, Verdict::Ack))
+                .await
+                .unwrap()
+        );
+    }
+}
