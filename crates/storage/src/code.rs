@@ -239,3 +239,7 @@ fn unpack_error(name: &str, error: io::Error) -> Error {
     };
     Error::Archive(format!("zip entry \"{shown}\": {rule}"))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests;

@@ -329,3 +329,7 @@ fn missing(row: &ObjectRow) -> Error {
         name: format!("{}/{}", row.bucket, row.key),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests;

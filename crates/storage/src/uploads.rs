@@ -226,3 +226,146 @@ fn join(folders: &Folders, parts: &[PartRow]) -> Result<Data> {
     objects::sync_parent(&path)?;
     Ok(data)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::body;
+    use crate::testing::{Room, bucket, put};
+    use bytes::Bytes;
+    use model::Kind;
+
+    const MIB: usize = 1 << 20;
+
+    async fn begun() -> (Room, UploadRow) {
+        let room = Room::open().await;
+        room.storage.create_bucket(bucket("photos")).await.unwrap();
+        let named = PutObject {
+            metadata: [("camera".to_owned(), "old".to_owned())].into(),
+            ..put("photos", "big")
+        };
+        let upload = room.storage.create_upload(&named).await.unwrap();
+        (room, upload)
+    }
+
+    async fn part(room: &Room, upload: &str, number: u32, bytes: Vec<u8>) -> Result<PartRow> {
+        let mut writer = room.storage.begin_object().await?;
+        writer.write(Bytes::from(bytes)).await?;
+        let photos = bucket("photos");
+        room.storage
+            .commit_part(&photos, "big", upload, number, writer)
+            .await
+    }
+
+    async fn complete(room: &Room, upload: &str, parts: &[&PartRow]) -> Result<ObjectRow> {
+        let named: Vec<_> = parts
+            .iter()
+            .map(|part| (part.number, part.etag.clone()))
+            .collect();
+        let put = PutObject {
+            event: "ObjectCreated:CompleteMultipartUpload",
+            ..put("photos", "big")
+        };
+        room.storage.complete_upload(upload, &named, put).await
+    }
+
+    async fn bytes(room: &Room, row: &ObjectRow) -> Vec<u8> {
+        let opened = room.storage.read_object(row, None).await.unwrap();
+        body::collect(opened).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn parts_are_joined_in_order_and_the_etag_is_that_of_s3() {
+        let (room, upload) = begun().await;
+        let last = part(&room, &upload.id, 7, vec![b'b'; 10]).await.unwrap();
+        part(&room, &upload.id, 2, vec![b'x'; 10]).await.unwrap();
+        let first = part(&room, &upload.id, 2, vec![b'a'; 5 * MIB])
+            .await
+            .unwrap();
+        assert_eq!(room.object_files().len(), 2);
+        let row = complete(&room, &upload.id, &[&first, &last]).await.unwrap();
+        let mut md5s = hex::decode(&first.etag).unwrap();
+        md5s.extend(hex::decode(&last.etag).unwrap());
+        assert_eq!(row.etag, format!("{}-2", hex::encode(Md5::digest(&md5s))));
+        assert_eq!(row.metadata["camera"], "old");
+        let mut expected = vec![b'a'; 5 * MIB];
+        expected.extend([b'b'; 10]);
+        assert!(bytes(&room, &row).await == expected);
+        assert_eq!(room.object_files(), [row.data]);
+        let again = complete(&room, &upload.id, &[&first, &last]).await;
+        assert_eq!(again.unwrap_err().kind(), Kind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_single_part_is_an_object_too() {
+        let (room, upload) = begun().await;
+        let only = part(&room, &upload.id, 1, b"hello".to_vec()).await.unwrap();
+        let row = complete(&room, &upload.id, &[&only]).await.unwrap();
+        assert_eq!(bytes(&room, &row).await, b"hello");
+        assert!(row.etag.ends_with("-1"), "{}", row.etag);
+        assert_eq!(room.object_files(), [row.data]);
+    }
+
+    #[tokio::test]
+    async fn wrong_lists_are_refused_and_the_upload_stays() {
+        let (room, upload) = begun().await;
+        let one = part(&room, &upload.id, 1, vec![1; 10]).await.unwrap();
+        let two = part(&room, &upload.id, 2, vec![2; 10]).await.unwrap();
+        let unknown = PartRow {
+            number: 3,
+            ..one.clone()
+        };
+        for (parts, code) in [
+            (vec![], "InvalidPart:"),
+            (vec![&one, &two], "EntityTooSmall:"),
+            (vec![&two, &one], "InvalidPartOrder:"),
+            (vec![&unknown], "InvalidPart:"),
+        ] {
+            let error = complete(&room, &upload.id, &parts).await.unwrap_err();
+            assert!(error.to_string().starts_with(code), "{error}");
+            assert_eq!(error.kind(), Kind::Invalid);
+        }
+        let photos = bucket("photos");
+        let (_, parts) = room
+            .storage
+            .get_upload(&photos, "big", &upload.id)
+            .await
+            .unwrap();
+        assert_eq!(parts, [one, two]);
+        assert_eq!(room.object_files().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_is_given_up_leaves_nothing() {
+        let (room, upload) = begun().await;
+        part(&room, &upload.id, 1, vec![1; 10]).await.unwrap();
+        let photos = bucket("photos");
+        let uploads = room.storage.list_uploads(&photos, "b").await.unwrap();
+        assert_eq!(uploads, [upload.clone()]);
+        room.storage
+            .abort_upload(&photos, "big", &upload.id)
+            .await
+            .unwrap();
+        assert_eq!(room.object_files(), Vec::<String>::new());
+        let late = part(&room, &upload.id, 1, vec![1; 10]).await.unwrap_err();
+        assert_eq!(late.kind(), Kind::NotFound);
+        assert_eq!(room.object_files(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn part_numbers_have_bounds_and_parts_survive_a_restart() {
+        let (room, upload) = begun().await;
+        for number in [0, MAX_PART + 1] {
+            let error = part(&room, &upload.id, number, vec![]).await.unwrap_err();
+            assert_eq!(error.kind(), Kind::Invalid);
+        }
+        let kept = part(&room, &upload.id, MAX_PART, b"x".to_vec())
+            .await
+            .unwrap();
+        let room = room.reopen().await;
+        assert_eq!(room.object_files(), [kept.data.clone()]);
+        let row = complete(&room, &upload.id, &[&kept]).await.unwrap();
+        assert_eq!(bytes(&room, &row).await, b"x");
+    }
+}
