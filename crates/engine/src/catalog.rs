@@ -1,7 +1,13 @@
 //! Functions: declared, changed, looked up.
 
-use crate::{Engine, Result};
-use model::{ChangeKind, Function, FunctionName, FunctionSpec};
+use crate::engine::Corridor;
+use crate::pool::Pool;
+use crate::prototype::{Prototype, pin_code};
+use crate::{Engine, Error, Result};
+use model::{
+    ChangeKind, Code, Digest, Function, FunctionName, FunctionSpec, Invalid, Principal, Timestamp,
+};
+use std::sync::Arc;
 
 /// What a put may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +23,15 @@ pub enum Put {
     Upsert,
 }
 
+/// A function that was checked and whose code is here.
+pub(crate) struct PreparedFunction(FunctionSpec);
+
+impl PreparedFunction {
+    pub(crate) fn name(&self) -> &FunctionName {
+        &self.0.name
+    }
+}
+
 impl Engine {
     /// Checks the declaration, unpacks the code, makes sure that the runtime is there, then keeps it.
     /// Instances of the revision before end their calls and are stopped.
@@ -29,8 +44,12 @@ impl Engine {
         spec: FunctionSpec,
         put: Put,
     ) -> Result<(Function, ChangeKind)> {
-        let _ = (spec, put);
-        todo!()
+        let corridor = &self.corridor;
+        // Told apart before any work is done for it; looked at again under the lock.
+        corridor.admissible(&spec.name, &put)?;
+        let prepared = corridor.prepare_function(spec).await?;
+        let _changing = corridor.changing.lock().await;
+        corridor.keep_function(prepared, &put).await
     }
 
     /// One function.
@@ -38,8 +57,8 @@ impl Engine {
     /// # Errors
     /// `NotFound`.
     pub async fn get_function(&self, name: &FunctionName) -> Result<Function> {
-        let _ = name;
-        todo!()
+        let pool = self.corridor.functions.pool(name)?;
+        Ok(Function::clone(pool.function()))
     }
 
     /// All functions by name.
@@ -47,16 +66,22 @@ impl Engine {
     /// # Errors
     /// Of the store.
     pub async fn list_functions(&self) -> Result<Vec<Function>> {
-        todo!()
+        let pools = self.corridor.functions.all();
+        let functions = pools.iter().map(|pool| Function::clone(pool.function()));
+        Ok(functions.collect())
     }
 
-    /// Removes a function, its waiting events (to dead letters) and its instances.
+    /// Removes a function, its waiting events (to dead letters) and its instances: idle ones at once,
+    /// busy ones when their call ends.
     ///
     /// # Errors
     /// `NotFound`.
     pub async fn delete_function(&self, name: &FunctionName) -> Result<()> {
-        let _ = name;
-        todo!()
+        let corridor = &self.corridor;
+        let _changing = corridor.changing.lock().await;
+        corridor.state.delete_function(name.clone()).await?;
+        corridor.functions.remove(name);
+        Ok(())
     }
 
     /// Digests of code and images that functions and services need.
@@ -64,6 +89,125 @@ impl Engine {
     /// # Errors
     /// Of the store.
     pub async fn digests_in_use(&self) -> Result<Vec<model::Digest>> {
-        todo!()
+        let functions = self.list_functions().await?;
+        let services = self.corridor.services.all();
+        let services = services.iter().map(|resident| resident.service());
+        let mut digests: Vec<_> = functions
+            .iter()
+            .map(|function| digest(&function.spec.code))
+            .chain(services.map(|service| digest(&service.spec.code)))
+            .collect();
+        digests.sort_unstable();
+        digests.dedup();
+        Ok(digests)
+    }
+}
+
+impl Corridor {
+    /// Everything of a put that can fail because of what was asked.
+    pub(crate) async fn prepare_function(
+        &self,
+        mut spec: FunctionSpec,
+    ) -> Result<PreparedFunction> {
+        if self.draining.is_cancelled() {
+            return Err(Error::Draining);
+        }
+        check(&spec)?;
+        spec.code = pin_code(&self.storage, &spec.code).await?;
+        self.node.runtime.check(spec.runtime)?;
+        Ok(PreparedFunction(spec))
+    }
+
+    /// Keeps a function and opens the pool of its new revision. The caller holds `changing`.
+    pub(crate) async fn keep_function(
+        &self,
+        PreparedFunction(spec): PreparedFunction,
+        put: &Put,
+    ) -> Result<(Function, ChangeKind)> {
+        let before = self.admissible(&spec.name, put)?;
+        if let Some(before) = &before
+            && *put == Put::Upsert
+            && before.spec == spec
+        {
+            return Ok((Function::clone(before), ChangeKind::Unchanged));
+        }
+        let now = Timestamp::now();
+        let function = Function {
+            revision: before.as_ref().map_or(1, |before| before.revision + 1),
+            revision_id: uuid::Uuid::new_v4().to_string(),
+            created: before.as_ref().map_or(now, |before| before.created),
+            modified: now,
+            spec,
+        };
+        let prototype = Prototype::of_function(&self.state, &function).await?;
+        let change = match before {
+            Some(before) => {
+                let expected = before.revision_id.clone();
+                self.state
+                    .update_function(function.clone(), expected)
+                    .await?;
+                ChangeKind::Updated
+            }
+            None => {
+                if let Err(error) = self.state.create_function(function.clone()).await {
+                    self.forget_credential(Principal::Function {
+                        name: function.spec.name,
+                    })
+                    .await;
+                    return Err(error.into());
+                }
+                ChangeKind::Created
+            }
+        };
+        let pool = Pool::open(Arc::new(function.clone()), prototype, self.node.clone());
+        self.functions.put(pool);
+        // The new revision may have room where the old one had none.
+        self.dispatcher.slot_freed();
+        Ok((function, change))
+    }
+
+    /// The function as it is, if this put may be done to it.
+    fn admissible(&self, name: &FunctionName, put: &Put) -> Result<Option<Arc<Function>>> {
+        if self.draining.is_cancelled() {
+            return Err(Error::Draining);
+        }
+        let before = self.functions.find(name);
+        let conflict = |reason: &str| {
+            Err(Error::State(state::Error::Conflict {
+                what: "function",
+                name: name.to_string(),
+                reason: reason.to_owned(),
+            }))
+        };
+        match (put, &before) {
+            (Put::Create, Some(_)) => conflict("exists already; update it, or take another name"),
+            (Put::Update { .. }, None) => Err(Error::no_function(name)),
+            (Put::Update { revision_id }, Some(before))
+                if revision_id
+                    .as_ref()
+                    .is_some_and(|id| *id != before.revision_id) =>
+            {
+                conflict("was changed meanwhile: its revision id is another; read it again")
+            }
+            _ => Ok(before),
+        }
+    }
+}
+
+/// The model's rules, with the place of a limit named.
+pub(crate) fn check(spec: &FunctionSpec) -> std::result::Result<(), Invalid> {
+    let limits = spec.limits.check();
+    limits.map_err(|error| below("limits", error))?;
+    spec.check()
+}
+
+/// The same rule, one level further in.
+pub(crate) fn below(place: &str, error: Invalid) -> Invalid {
+    Invalid::new(format!("{place}.{}", error.field), error.reason)
+}
+
+fn digest(code: &Code) -> Digest {
+    match code {
+        Code::Zip { digest, .. } | Code::Image { digest, .. } => digest.clone(),
     }
 }

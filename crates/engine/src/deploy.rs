@@ -1,16 +1,253 @@
 //! Deployments: everything that a manifest declares.
 
-use crate::{Engine, Result};
-use model::{Deployment, DeploymentReport};
+use crate::catalog::{self, PreparedFunction, below};
+use crate::engine::Corridor;
+use crate::service::{self, PreparedService};
+use crate::{Engine, Error, Put, Result};
+use model::{
+    BucketSpec, Change, ChangeKind, Deployment, DeploymentReport, Invalid, NotificationRule, Target,
+};
+use std::collections::BTreeSet;
+
+/// Most rules of one bucket (S3's bound).
+const MAX_RULES: usize = 100;
 
 impl Engine {
     /// Checks all of it first, then does it: buckets, services, functions, then what buckets wake.
-    /// A target that is neither declared nor there is refused.
+    /// A target that is neither declared nor there is refused. All services are known by name before
+    /// the first of them starts. What is as declared is left alone.
     ///
     /// # Errors
-    /// `Invalid` names the place, such as `functions.thumbnail.limits.memory`.
+    /// `Invalid` names the place, such as `functions.thumbnail.limits.memory`; then nothing was done.
+    /// `Apply` names the thing at which it stopped; what comes before it is in place.
     pub async fn deploy(&self, deployment: Deployment) -> Result<DeploymentReport> {
-        let _ = deployment;
-        todo!()
+        let corridor = &self.corridor;
+        check_names(&deployment)?;
+        for spec in &deployment.functions {
+            catalog::check(spec).map_err(|error| place("functions", &spec.name, error))?;
+        }
+        for spec in &deployment.services {
+            service::check(spec).map_err(|error| place("services", &spec.name, error))?;
+        }
+        for bucket in &deployment.buckets {
+            self.check_rules(bucket, &deployment)?;
+        }
+        let prepared = corridor.prepare(deployment).await?;
+        let _changing = corridor.changing.lock().await;
+        if corridor.draining.is_cancelled() {
+            return Err(Error::Draining);
+        }
+        corridor.apply(prepared).await
+    }
+
+    fn check_rules(&self, bucket: &BucketSpec, deployment: &Deployment) -> Result<()> {
+        let at = format!("buckets.{}.notify", bucket.name);
+        if bucket.notify.len() > MAX_RULES {
+            let reason = format!("has {} rules, more than {MAX_RULES}", bucket.notify.len());
+            return Err(Invalid::new(at, reason).into());
+        }
+        let mut ids = BTreeSet::new();
+        for rule in &bucket.notify {
+            if !ids.insert(&rule.id) {
+                let reason = format!("has two rules \"{}\"", rule.id.escape_debug());
+                return Err(Invalid::new(at, reason).into());
+            }
+            self.check_rule(rule, deployment).map_err(|reason| {
+                Invalid::new(format!("{at}.{}", rule.id.escape_debug()), reason)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_rule(
+        &self,
+        rule: &NotificationRule,
+        deployment: &Deployment,
+    ) -> std::result::Result<(), String> {
+        let there = self.check_target(&rule.target).is_ok();
+        match &rule.target {
+            Target::Function { name } => {
+                if there || deployment.functions.iter().any(|spec| spec.name == *name) {
+                    return Ok(());
+                }
+                Err(format!(
+                    "wakes function \"{name}\", which is neither declared nor there"
+                ))
+            }
+            Target::Service { name, path } => {
+                if !path.starts_with('/') || path.parse::<http::Uri>().is_err() {
+                    return Err("needs a path that begins with / and is a URL's".to_owned());
+                }
+                let declared = deployment.services.iter().find(|spec| spec.name == *name);
+                match declared {
+                    Some(spec) if spec.ports.is_empty() => Err(format!(
+                        "wakes service \"{name}\", which has no port: give it one under ports"
+                    )),
+                    None if !there => Err(format!(
+                        "wakes service \"{name}\", which is neither declared nor there"
+                    )),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// A deployment whose code is here.
+struct Prepared {
+    buckets: Vec<BucketSpec>,
+    services: Vec<PreparedService>,
+    functions: Vec<PreparedFunction>,
+}
+
+impl Corridor {
+    async fn prepare(&self, deployment: Deployment) -> Result<Prepared> {
+        let mut functions = Vec::new();
+        for spec in deployment.functions {
+            let name = spec.name.to_string();
+            let prepared = self.prepare_function(spec).await;
+            functions.push(prepared.map_err(|error| named("function", &name, error))?);
+        }
+        let mut services = Vec::new();
+        for spec in deployment.services {
+            let name = spec.name.to_string();
+            let prepared = self.prepare_service(spec).await;
+            services.push(prepared.map_err(|error| named("service", &name, error))?);
+        }
+        Ok(Prepared {
+            buckets: deployment.buckets,
+            services,
+            functions,
+        })
+    }
+
+    async fn apply(&self, prepared: Prepared) -> Result<DeploymentReport> {
+        let mut report = DeploymentReport::default();
+        let mut done = |what: &str, name: &str, change| {
+            report.changes.push(Change {
+                what: what.to_owned(),
+                name: name.to_owned(),
+                change,
+            });
+        };
+        for bucket in &prepared.buckets {
+            let change = self.ensure_bucket(bucket).await;
+            let name = bucket.name.as_str();
+            done(
+                "bucket",
+                name,
+                change.map_err(|e| apply("bucket", name, e))?,
+            );
+        }
+        let mut declared = Vec::new();
+        let mut failed = None;
+        for service in prepared.services {
+            let name = service.name().to_string();
+            match self.declare_service(service).await {
+                Ok((_, change, more)) => {
+                    done("service", &name, change);
+                    declared.extend(more);
+                }
+                Err(error) => {
+                    failed = Some(apply("service", &name, error));
+                    break;
+                }
+            }
+        }
+        // Names first, so that each knows all the others. Those that were declared before one
+        // failed are in the store, so they run too.
+        self.renew_peers();
+        for service in declared {
+            service.resident.apply(service.prototype, &self.node);
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        for function in prepared.functions {
+            let name = function.name().to_string();
+            let kept = self.keep_function(function, &Put::Upsert).await;
+            let (_, change) = kept.map_err(|error| apply("function", &name, error))?;
+            done("function", &name, change);
+        }
+        for bucket in prepared.buckets {
+            let name = bucket.name.to_string();
+            let ruled = self.put_rules(bucket).await;
+            ruled.map_err(|error| apply("bucket", &name, error))?;
+        }
+        Ok(report)
+    }
+
+    /// Makes a bucket if it is not there, and tells what its declaration changes in all.
+    async fn ensure_bucket(&self, spec: &BucketSpec) -> Result<ChangeKind> {
+        match self.storage.get_bucket(&spec.name).await {
+            Ok(bucket) if bucket.notify == spec.notify => Ok(ChangeKind::Unchanged),
+            Ok(_) => Ok(ChangeKind::Updated),
+            Err(error) if error.kind() == model::Kind::NotFound => {
+                self.storage.create_bucket(spec.name.clone()).await?;
+                Ok(ChangeKind::Created)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn put_rules(&self, spec: BucketSpec) -> Result<()> {
+        let bucket = self.storage.get_bucket(&spec.name).await?;
+        if bucket.notify != spec.notify {
+            self.storage
+                .put_notification(&spec.name, spec.notify)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+fn check_names(deployment: &Deployment) -> std::result::Result<(), Invalid> {
+    fn twice<'a>(
+        what: &str,
+        names: impl Iterator<Item = &'a str>,
+    ) -> std::result::Result<(), Invalid> {
+        let mut seen = BTreeSet::new();
+        for name in names {
+            if !seen.insert(name) {
+                return Err(Invalid::new(format!("{what}.{name}"), "is declared twice"));
+            }
+        }
+        Ok(())
+    }
+    twice(
+        "buckets",
+        deployment.buckets.iter().map(|b| b.name.as_str()),
+    )?;
+    twice(
+        "functions",
+        deployment.functions.iter().map(|f| f.name.as_str()),
+    )?;
+    twice(
+        "services",
+        deployment.services.iter().map(|s| s.name.as_str()),
+    )
+}
+
+fn place(what: &str, name: &impl std::fmt::Display, error: Invalid) -> Invalid {
+    below(&format!("{what}.{name}"), error)
+}
+
+/// What went wrong while a thing was made ready; nothing of the deployment was done.
+fn named(what: &'static str, name: &str, error: Error) -> Error {
+    match error {
+        Error::Invalid(error) => Error::Invalid(below(&format!("{what}s.{name}"), error)),
+        source => Error::Prepare {
+            what,
+            name: name.to_owned(),
+            source: Box::new(source),
+        },
+    }
+}
+
+fn apply(what: &'static str, name: &str, source: Error) -> Error {
+    Error::Apply {
+        what,
+        name: name.to_owned(),
+        source: Box::new(source),
     }
 }

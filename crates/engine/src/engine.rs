@@ -1,11 +1,27 @@
 //! The engine: its parts put together, started and drained.
 
-use crate::Result;
-use model::InstanceStatus;
+use crate::dispatch::{self, Dispatcher};
+use crate::functions::Functions;
+use crate::node::Node;
+use crate::pool::Pool;
+use crate::prototype::Prototype;
+use crate::service::Services;
+use crate::{Result, purge};
+use model::{EventId, InstanceId, InstanceStatus};
 use runtime::Runtime;
 use state::State;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use storage::Storage;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long calls that were broken off may take to settle, and instances to be stopped.
+const SETTLE: Duration = Duration::from_secs(5);
+/// What a service has to end in at least, though calls used all of the grace.
+const LEAST_GRACE: Duration = Duration::from_secs(1);
 
 /// Settings of the engine.
 #[derive(Debug, Clone)]
@@ -29,12 +45,34 @@ impl Default for Options {
     }
 }
 
+/// What every part of the engine shares.
+pub(crate) struct Corridor {
+    pub(crate) state: State,
+    pub(crate) storage: Storage,
+    pub(crate) node: Arc<Node>,
+    pub(crate) functions: Functions,
+    pub(crate) services: Services,
+    pub(crate) dispatcher: Dispatcher,
+    /// Held by whoever changes functions, services or buckets, so that each change sees the one
+    /// before complete.
+    pub(crate) changing: tokio::sync::Mutex<()>,
+    /// Which instance works on which event.
+    pub(crate) working: Mutex<HashMap<InstanceId, EventId>>,
+    /// Calls and attempts of events under way.
+    pub(crate) attempts: TaskTracker,
+    /// Cancelled when no new work is taken any more.
+    pub(crate) draining: CancellationToken,
+}
+
 /// The engine. A cheap handle.
 #[derive(Clone)]
-pub struct Engine {}
+pub struct Engine {
+    pub(crate) corridor: Arc<Corridor>,
+}
 
 impl Engine {
-    /// Puts the parts together and starts dispatch, scaler and services.
+    /// Puts the parts together and starts dispatch, scaler and services. Code that nothing refers to
+    /// is removed first.
     ///
     /// # Errors
     /// Of the store.
@@ -44,26 +82,97 @@ impl Engine {
         storage: Storage,
         runtime: Runtime,
     ) -> Result<Self> {
-        let _ = (options, state, storage, runtime);
-        todo!()
+        let corridor = Arc::new(Corridor {
+            node: Arc::new(Node::new(runtime, options.max_starts)),
+            functions: Functions::default(),
+            services: Services::default(),
+            dispatcher: Dispatcher::new(options.max_attempts),
+            changing: tokio::sync::Mutex::new(()),
+            working: Mutex::default(),
+            attempts: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            state,
+            storage,
+        });
+        let engine = Self { corridor };
+        engine.load().await?;
+        // Before the first upload can come in, so that nothing is taken for unused that is only new.
+        let used = engine.digests_in_use().await?;
+        match engine.corridor.storage.sweep_code(&used).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "removed unused code"),
+            Err(error) => tracing::warn!(%error, "unused code could not be removed"),
+        }
+        tokio::spawn(dispatch::run(engine.corridor.clone()));
+        tokio::spawn(purge::run(engine.corridor.clone(), options.retention));
+        Ok(engine)
+    }
+
+    /// Services first, so that functions find their names.
+    async fn load(&self) -> Result<()> {
+        let corridor = &self.corridor;
+        let mut residents = Vec::new();
+        for service in corridor.state.list_services().await? {
+            residents.push(corridor.admit(service).await?);
+        }
+        corridor.renew_peers();
+        for (resident, prototype) in residents {
+            resident.apply(prototype, &corridor.node);
+        }
+        for function in corridor.state.list_functions().await? {
+            let prototype = Prototype::of_function(&corridor.state, &function).await?;
+            let pool = Pool::open(Arc::new(function), prototype, corridor.node.clone());
+            corridor.functions.put(pool);
+        }
+        Ok(())
     }
 
     /// Takes no new work, lets what is under way end for at most `grace`, stops every instance and
-    /// service. Leased events that did not end are given back unspent.
+    /// service. Leased events that did not end are given back unspent. What has not ended after
+    /// `grace` is killed.
     pub async fn drain(&self, grace: Duration) {
-        let _ = grace;
-        todo!()
+        let corridor = &self.corridor;
+        let deadline = Instant::now() + grace;
+        corridor.draining.cancel();
+        // A change under way ends; the next one finds that it is refused.
+        let waited = tokio::time::timeout_at(deadline, corridor.changing.lock()).await;
+        drop(waited);
+        corridor.attempts.close();
+        let ended = tokio::time::timeout_at(deadline, corridor.attempts.wait()).await;
+        if ended.is_err() {
+            let left = corridor.attempts.len();
+            tracing::warn!(left, "calls that did not end in time are broken off");
+        }
+        corridor.node.kill.cancel();
+        corridor.functions.all().iter().for_each(Pool::retire);
+        // Calls that were broken off settle their events now; that takes one write each.
+        let settled = tokio::time::timeout(SETTLE, corridor.attempts.wait()).await;
+        if settled.is_err() {
+            tracing::warn!("some events were not given back; they are taken up at the next start");
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        corridor.services.stop_all(left.max(LEAST_GRACE)).await;
+        corridor.node.tasks.close();
+        if tokio::time::timeout(SETTLE, corridor.node.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some instances were still being stopped at the end");
+        }
     }
 
     /// Every instance, as seen now.
     pub fn instances(&self) -> Vec<InstanceStatus> {
-        todo!()
+        let mut all = self.corridor.functions.statuses();
+        all.extend(self.corridor.services.statuses());
+        all
     }
 
     /// The event that an instance works on now, if it does: the cause of what it does meanwhile.
-    pub fn current_event(&self, instance: &model::InstanceId) -> Option<model::EventId> {
-        let _ = instance;
-        todo!()
+    pub fn current_event(&self, instance: &InstanceId) -> Option<EventId> {
+        let working = self.corridor.working.lock();
+        let working = working.unwrap_or_else(PoisonError::into_inner);
+        working.get(instance).copied()
     }
 
     /// Finds who has this access key id among functions and services.
@@ -71,12 +180,11 @@ impl Engine {
     /// # Errors
     /// Of the store.
     pub async fn find_credential(&self, access_key_id: &str) -> Result<Option<model::Credential>> {
-        let _ = access_key_id;
-        todo!()
+        Ok(self.corridor.state.find_credential(access_key_id).await?)
     }
 
     /// The storage below.
     pub fn storage(&self) -> &Storage {
-        todo!()
+        &self.corridor.storage
     }
 }

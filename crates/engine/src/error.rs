@@ -39,6 +39,33 @@ pub enum Error {
     /// The request cannot be meant.
     #[error("{0}")]
     Refused(String),
+    /// One thing of a deployment cannot be made; nothing of the deployment was done.
+    #[error("{what} \"{name}\": {source}")]
+    Prepare {
+        /// `function` or `service`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
+    /// One thing of a deployment could not be applied; what comes before it is.
+    #[error(
+        "{what} \"{name}\" was not applied: {source}; what comes before it is in place, so deploy again once this is put right"
+    )]
+    Apply {
+        /// `bucket`, `function` or `service`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
+    /// No keys could be made.
+    #[error("the kernel gave no random bytes for new keys: {0}")]
+    Random(String),
 }
 
 impl Error {
@@ -50,7 +77,25 @@ impl Error {
             Self::State(error) => error.kind(),
             Self::Runtime(error) => error.kind(),
             Self::Throttled { .. } => Kind::Throttled,
+            Self::Prepare { source, .. } | Self::Apply { source, .. } => source.kind(),
+            Self::Random(_) => Kind::Internal,
             Self::Draining | Self::NoReplica(_) => Kind::Unavailable,
         }
+    }
+
+    /// A function that is not there, in the words of the store.
+    pub(crate) fn no_function(name: &model::FunctionName) -> Self {
+        Self::State(state::Error::NotFound {
+            what: "function",
+            name: name.to_string(),
+        })
+    }
+
+    /// A service that is not there, in the words of the store.
+    pub(crate) fn no_service(name: &model::ServiceName) -> Self {
+        Self::State(state::Error::NotFound {
+            what: "service",
+            name: name.to_string(),
+        })
     }
 }

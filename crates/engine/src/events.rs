@@ -1,7 +1,7 @@
 //! Events: accepted, listed, replayed.
 
-use crate::{Engine, Result};
-use model::{Event, EventFilter, EventId, NewEvent};
+use crate::{Engine, Error, Result};
+use model::{Event, EventFilter, EventId, MAX_ASYNC_PAYLOAD, NewEvent, Target, Timestamp};
 
 impl Engine {
     /// Accepts an event; when this answers, it is on disk. Its target must exist.
@@ -9,17 +9,34 @@ impl Engine {
     /// # Errors
     /// `NotFound` (target), `Refused` (payload over 1 MiB), `Draining`.
     pub async fn submit(&self, event: NewEvent) -> Result<EventId> {
-        let _ = event;
-        todo!()
+        if self.corridor.draining.is_cancelled() {
+            return Err(Error::Draining);
+        }
+        self.check_target(&event.target)?;
+        if event.payload.len() > MAX_ASYNC_PAYLOAD {
+            return Err(Error::Refused(format!(
+                "the event's payload is {} bytes, more than {MAX_ASYNC_PAYLOAD}",
+                event.payload.len()
+            )));
+        }
+        let id = event.id;
+        self.corridor.state.put_events(vec![event]).await?;
+        Ok(id)
     }
 
     /// Accepts the same event once more, as a new one that names the old.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`, the event or its target; `Draining`.
     pub async fn replay_event(&self, id: EventId) -> Result<EventId> {
-        let _ = id;
-        todo!()
+        let old = self.corridor.state.get_event(id).await?.accepted;
+        self.submit(NewEvent {
+            id: EventId::generate(),
+            accepted: Timestamp::now(),
+            replay_of: Some(id),
+            ..old
+        })
+        .await
     }
 
     /// One event with its runs.
@@ -27,8 +44,7 @@ impl Engine {
     /// # Errors
     /// `NotFound`.
     pub async fn get_event(&self, id: EventId) -> Result<Event> {
-        let _ = id;
-        todo!()
+        Ok(self.corridor.state.get_event(id).await?)
     }
 
     /// Events that fit, newest first.
@@ -36,7 +52,14 @@ impl Engine {
     /// # Errors
     /// Of the store.
     pub async fn list_events(&self, filter: EventFilter) -> Result<Vec<Event>> {
-        let _ = filter;
-        todo!()
+        Ok(self.corridor.state.list_events(filter).await?)
+    }
+
+    /// Whether there is what a target names.
+    pub(crate) fn check_target(&self, target: &Target) -> Result<()> {
+        match target {
+            Target::Function { name } => self.corridor.functions.pool(name).map(drop),
+            Target::Service { name, .. } => self.corridor.services.get(name).map(drop),
+        }
     }
 }

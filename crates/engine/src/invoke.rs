@@ -1,8 +1,10 @@
 //! Calls that wait for their answer.
 
-use crate::{Engine, Result};
+use crate::attempt::{Attempted, Job};
+use crate::pool::unavailable;
+use crate::{Engine, Error, Result};
 use bytes::Bytes;
-use model::{FunctionName, HttpRequest, Outcome, RequestId};
+use model::{FunctionName, HttpRequest, MAX_PAYLOAD, Outcome, RequestId};
 
 /// A call.
 #[derive(Debug, Clone, Default)]
@@ -22,11 +24,43 @@ pub struct Call {
 impl Engine {
     /// Calls a function and waits. The call goes on if the caller goes away.
     ///
+    /// A call waits for an instance at most the function's timeout and 30 s; past it, it counts as
+    /// throttled.
+    ///
     /// # Errors
     /// `NotFound`, `Throttled`, `Draining`, `Refused` (payload over 6 MiB). What the function itself
     /// does wrong is in the outcome.
     pub async fn invoke(&self, name: &FunctionName, call: Call) -> Result<Outcome> {
-        let _ = (name, call);
-        todo!()
+        if self.corridor.draining.is_cancelled() {
+            return Err(Error::Draining);
+        }
+        if call.payload.len() > MAX_PAYLOAD {
+            return Err(Error::Refused(format!(
+                "the payload is {} bytes, more than {MAX_PAYLOAD}",
+                call.payload.len()
+            )));
+        }
+        let job = Job {
+            request_id: call.request_id.unwrap_or_else(RequestId::generate),
+            payload: call.payload,
+            http: call.http,
+            event: None,
+            client_context: call.client_context,
+            trace_id: call.trace_id,
+        };
+        let corridor = self.corridor.clone();
+        let name = name.clone();
+        let attempt = self.corridor.attempts.spawn(async move {
+            let attempted = corridor.attempt(&name, job).await;
+            corridor.dispatcher.slot_freed();
+            let Attempted { outcome, run } = attempted?;
+            corridor.state.record_run(run);
+            Ok(outcome)
+        });
+        match attempt.await {
+            Ok(result) => result,
+            // The task is never aborted, so it panicked; the instance was given up with it.
+            Err(_) => Ok(unavailable("the call broke inside the server".to_owned())),
+        }
     }
 }

@@ -6,16 +6,24 @@
 
 mod attempt;
 mod catalog;
+mod credentials;
+mod delivery;
 mod deploy;
 mod dispatch;
 mod engine;
 mod error;
 mod events;
+mod exchange;
+mod functions;
 mod invoke;
+mod node;
 mod pool;
+mod prototype;
+mod purge;
 mod retry;
 mod scaler;
 mod service;
+mod share;
 
 pub use catalog::Put;
 pub use engine::{Engine, Options};

@@ -1,17 +1,62 @@
 //! Services: replicas kept running, checked, restarted with backoff, and reached by name.
 
-use crate::{Engine, Result};
-use model::{ChangeKind, Service, ServiceName, ServiceSpec, ServiceStatus};
+mod health;
+mod replica;
+mod resident;
+mod table;
+
+pub(crate) use resident::Resident;
+pub(crate) use table::Services;
+
+use crate::engine::Corridor;
+use crate::prototype::{Prototype, pin_code};
+use crate::{Engine, Error, Result};
+use model::{ChangeKind, Principal, Service, ServiceName, ServiceSpec, ServiceStatus, Timestamp};
+use std::sync::Arc;
 use tokio::net::TcpStream;
 
+/// A service that was checked and whose code is here.
+pub(crate) struct PreparedService(ServiceSpec);
+
+impl PreparedService {
+    pub(crate) fn name(&self) -> &ServiceName {
+        &self.0.name
+    }
+}
+
+/// A service that is declared and whose replicas are not yet what it declares.
+pub(crate) struct Declared {
+    pub(crate) resident: Arc<Resident>,
+    pub(crate) prototype: Prototype,
+}
+
 impl Engine {
-    /// Makes or changes a service and brings its replicas to what is declared.
+    /// Makes or changes a service and brings its replicas to what is declared, in the background:
+    /// [`Engine::list_services`] shows how far that is.
+    ///
+    /// Instances know the names of those services that were there when they started. So functions'
+    /// instances are replaced when a name or port changes; other services keep running, and find a
+    /// new name after their own next start.
     ///
     /// # Errors
     /// As `put_function`.
     pub async fn put_service(&self, spec: ServiceSpec) -> Result<(Service, ChangeKind)> {
-        let _ = spec;
-        todo!()
+        let corridor = &self.corridor;
+        let prepared = corridor.prepare_service(spec).await?;
+        let _changing = corridor.changing.lock().await;
+        if corridor.draining.is_cancelled() {
+            return Err(Error::Draining);
+        }
+        let (service, change, declared) = corridor.declare_service(prepared).await?;
+        corridor.renew_peers();
+        if let Some(Declared {
+            resident,
+            prototype,
+        }) = declared
+        {
+            resident.apply(prototype, &corridor.node);
+        }
+        Ok((service, change))
     }
 
     /// All services with their replicas.
@@ -19,7 +64,8 @@ impl Engine {
     /// # Errors
     /// Of the store.
     pub async fn list_services(&self) -> Result<Vec<ServiceStatus>> {
-        todo!()
+        let all = self.corridor.services.all();
+        Ok(all.iter().map(|resident| resident.status()).collect())
     }
 
     /// Stops and removes a service. Its volumes stay.
@@ -27,21 +73,122 @@ impl Engine {
     /// # Errors
     /// `NotFound`.
     pub async fn delete_service(&self, name: &ServiceName) -> Result<()> {
-        let _ = name;
-        todo!()
+        let corridor = &self.corridor;
+        let _changing = corridor.changing.lock().await;
+        let resident = corridor.services.get(name)?;
+        corridor.state.delete_service(name.clone()).await?;
+        corridor.services.remove(name);
+        corridor.renew_peers();
+        resident.stop(replica::GRACE).await;
+        Ok(())
     }
 
     /// A connection to a healthy replica, taking turns. `port`: `None` means its first. Waits up to
     /// 10 s for a replica that is starting.
     ///
     /// # Errors
-    /// `NotFound`, `NoReplica`.
+    /// `NotFound`, `NoReplica`, `Refused` (no port).
     pub async fn connect_service(
         &self,
         name: &ServiceName,
         port: Option<u16>,
     ) -> Result<TcpStream> {
-        let _ = (name, port);
-        todo!()
+        let resident = self.corridor.services.get(name)?;
+        let (_, stream) = resident.connect(port).await?;
+        Ok(stream)
+    }
+}
+
+impl Corridor {
+    /// Everything of a put that can fail because of what was asked.
+    pub(crate) async fn prepare_service(&self, mut spec: ServiceSpec) -> Result<PreparedService> {
+        if self.draining.is_cancelled() {
+            return Err(Error::Draining);
+        }
+        check(&spec)?;
+        spec.code = pin_code(&self.storage, &spec.code).await?;
+        self.node.runtime.check(spec.runtime)?;
+        Ok(PreparedService(spec))
+    }
+
+    /// Keeps a service and knows its name from now on. `None` if it is as it was.
+    pub(crate) async fn declare_service(
+        &self,
+        PreparedService(spec): PreparedService,
+    ) -> Result<(Service, ChangeKind, Option<Declared>)> {
+        let now = Timestamp::now();
+        let before = self.services.get(&spec.name).ok();
+        let before = before.map(|resident| resident.service());
+        if let Some(before) = before.as_ref().filter(|before| before.spec == spec) {
+            return Ok((Service::clone(before), ChangeKind::Unchanged, None));
+        }
+        let service = Service {
+            revision: before.as_ref().map_or(1, |before| before.revision + 1),
+            created: before.as_ref().map_or(now, |before| before.created),
+            modified: now,
+            spec,
+        };
+        let change = match before {
+            Some(_) => ChangeKind::Updated,
+            None => ChangeKind::Created,
+        };
+        let prototype = Prototype::of_service(&self.state, &service).await?;
+        if let Err(error) = self.state.put_service(service.clone()).await {
+            if change == ChangeKind::Created {
+                self.forget_credential(Principal::Service {
+                    name: service.spec.name,
+                })
+                .await;
+            }
+            return Err(error.into());
+        }
+        let resident = self.services.put(service.clone());
+        let declared = Declared {
+            resident,
+            prototype,
+        };
+        Ok((service, change, Some(declared)))
+    }
+
+    /// Knows a service that the store has.
+    pub(crate) async fn admit(&self, service: Service) -> Result<(Arc<Resident>, Prototype)> {
+        let prototype = Prototype::of_service(&self.state, &service).await?;
+        Ok((self.services.put(service), prototype))
+    }
+
+    /// Tells new instances which services there are; functions' instances that were told otherwise
+    /// are replaced.
+    pub(crate) fn renew_peers(&self) {
+        if self.node.set_peers(self.services.peers()) {
+            for pool in self.functions.all() {
+                pool.recycle();
+            }
+        }
+    }
+
+    /// After a creation that failed half way.
+    pub(crate) async fn forget_credential(&self, principal: Principal) {
+        let who = principal.key();
+        if let Err(error) = self.state.delete_credential(principal).await {
+            tracing::warn!(%error, principal = %who, "keys of what was not made could not be removed");
+        }
+    }
+}
+
+/// The model's rules, with the place of a limit named.
+pub(crate) fn check(spec: &ServiceSpec) -> std::result::Result<(), model::Invalid> {
+    spec.limits
+        .check()
+        .map_err(|error| crate::catalog::below("limits", error))?;
+    spec.check()?;
+    match &spec.health.path {
+        Some(path) if !path.starts_with('/') || path.parse::<http::Uri>().is_err() => Err(
+            model::Invalid::new("health.path", "must be a URL's path, beginning with /"),
+        ),
+        Some(_) if spec.ports.is_empty() => Err(model::Invalid::new(
+            "health.path",
+            "needs a port: give one under ports",
+        )),
+        _ => Ok(()),
     }
 }

@@ -1,0 +1,152 @@
+//! Starts: one task each, which waits for its turn on the machine and may find itself not needed.
+
+use super::lease::Worker;
+use super::table::Table;
+use super::{Grant, Pool, StartFailure};
+use crate::scaler;
+use bytes::Bytes;
+use model::{Ending, InstanceId, Timestamp};
+use runtime::Instance;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Begins a start.
+pub(super) fn begin(pool: &Arc<Pool>, table: &mut Table) {
+    let id = InstanceId::generate();
+    let asked = Timestamp::now();
+    table.starting.insert(id.clone(), asked);
+    let start = Start {
+        pool: pool.clone(),
+        id,
+        asked,
+        settled: false,
+    };
+    pool.node.tasks.spawn(start.run());
+}
+
+/// One start. However it ends, a panic included, the pool's books are set right.
+struct Start {
+    pool: Arc<Pool>,
+    id: InstanceId,
+    asked: Timestamp,
+    settled: bool,
+}
+
+impl Start {
+    async fn run(mut self) {
+        let node = self.pool.node.clone();
+        let attempt = async {
+            // Both only fail when closed, which nobody does.
+            let _turn = self.pool.turn.acquire().await.ok()?;
+            let _permit = node.starts.acquire().await.ok()?;
+            let generation = self.still_needed()?;
+            Some((generation, self.start().await))
+        };
+        let result = tokio::select! {
+            result = attempt => result,
+            () = node.kill.cancelled() => None,
+        };
+        self.settled = true;
+        match result {
+            Some((generation, Ok(instance))) => self.succeed(instance, generation),
+            Some((_, Err(failure))) => fail(&self.pool, &self.id, failure),
+            None => self.give_up(),
+        }
+    }
+
+    /// `None` if by now enough is under way or ready without this one.
+    fn still_needed(&self) -> Option<u64> {
+        let table = self.pool.table();
+        let view = table.view(&self.pool.function.spec.scaling);
+        let needed = view.starts_needed(table.demand());
+        (table.starting.len() <= needed).then_some(table.generation)
+    }
+
+    async fn start(&self) -> Result<Instance, StartFailure> {
+        let node = &self.pool.node;
+        let plain = |ending| StartFailure {
+            ending,
+            log_tail: Bytes::new(),
+        };
+        let spec = self.pool.prototype.spec(self.id.clone(), node.peers());
+        let started = node.runtime.start(spec.map_err(plain)?).await;
+        started.map_err(|error| match error {
+            runtime::Error::Init {
+                ending, log_tail, ..
+            } => StartFailure {
+                ending: *ending,
+                log_tail,
+            },
+            other => plain(Ending::Unavailable {
+                reason: other.to_string(),
+            }),
+        })
+    }
+
+    fn succeed(&self, instance: Instance, generation: u64) {
+        let mut table = self.pool.table();
+        table.starting.remove(&self.id);
+        table.failures = 0;
+        table.hold_until = None;
+        let worker = Worker {
+            instance,
+            started: self.asked,
+            calls: 0,
+            generation,
+        };
+        if table.retired {
+            self.pool.discard(&mut table, worker);
+        } else {
+            self.pool.place(&mut table, worker, true);
+            self.pool.replan(&mut table);
+        }
+    }
+
+    fn give_up(&self) {
+        let mut table = self.pool.table();
+        table.starting.remove(&self.id);
+        if !self.pool.node.kill.is_cancelled() {
+            self.pool.replan(&mut table);
+        }
+    }
+}
+
+impl Drop for Start {
+    fn drop(&mut self) {
+        if !self.settled {
+            let failure = StartFailure {
+                ending: Ending::Unavailable {
+                    reason: "the start was broken off".to_owned(),
+                },
+                log_tail: Bytes::new(),
+            };
+            fail(&self.pool, &self.id, failure);
+        }
+    }
+}
+
+/// A failed start is the outcome of the call that has waited longest, unless every waiting call
+/// still has a start of its own.
+fn fail(pool: &Arc<Pool>, id: &InstanceId, failure: StartFailure) {
+    let name = &pool.function.spec.name;
+    let error = failure.ending.error().unwrap_or_default();
+    tracing::info!(function = %name, instance = %id, %error, "start failed");
+    let mut table = pool.table();
+    table.starting.remove(id);
+    table.failures = table.failures.saturating_add(1);
+    table.hold_until = Some(Instant::now() + scaler::hold_after(table.failures));
+    let mut grant = Grant::Failed(failure);
+    while table.waiters.len() > table.starting.len() {
+        let Some(waiter) = table.waiters.pop_front() else {
+            break;
+        };
+        match waiter.send(grant) {
+            Ok(()) => break,
+            // That call went away: it is the next one's outcome.
+            Err(back) => grant = back,
+        }
+    }
+    pool.replan(&mut table);
+    drop(table);
+    pool.changed.notify_one();
+}

@@ -1,0 +1,153 @@
+//! What the instances of one revision are made from, put together once.
+
+use crate::{Error, Result, credentials};
+use model::{Code, Contract, Ending, Function, ImageConfig, InstanceId, Owner, Principal, Service};
+use runtime::{InstanceSpec, Peer};
+use state::State;
+use storage::Storage;
+
+/// The port that functions of the `http` contract are told (Cloud Run's).
+const FUNCTION_PORT: u16 = 8080;
+
+/// An instance's specification but for its identity and its peers, or why none can be made.
+#[derive(Debug, Clone)]
+pub(crate) struct Prototype(std::result::Result<Box<InstanceSpec>, String>);
+
+impl Prototype {
+    /// From what a test or a function below put together.
+    pub(crate) fn new(spec: InstanceSpec) -> Self {
+        Self(Ok(Box::new(spec)))
+    }
+
+    /// Of a function's revision.
+    pub(crate) async fn of_function(state: &State, function: &Function) -> Result<Self> {
+        let spec = &function.spec;
+        let principal = Principal::Function {
+            name: spec.name.clone(),
+        };
+        let credential = credentials::ensure(state, principal).await?;
+        let image = match image_config(state, &spec.code).await? {
+            Ok(image) => image,
+            Err(reason) => return Ok(Self(Err(reason))),
+        };
+        Ok(Self::new(InstanceSpec {
+            id: InstanceId(String::new()),
+            owner: Owner::Function {
+                name: spec.name.clone(),
+                revision: function.revision,
+            },
+            runtime: spec.runtime,
+            handler: spec.handler.clone(),
+            code: spec.code.clone(),
+            image,
+            entrypoint: spec.entrypoint.clone(),
+            command: spec.command.clone(),
+            working_dir: spec.working_dir.clone(),
+            contract: spec.contract,
+            port: FUNCTION_PORT,
+            environment: spec.environment.clone(),
+            credential,
+            volumes: Vec::new(),
+            peers: Vec::new(),
+            limits: spec.limits.clone(),
+        }))
+    }
+
+    /// Of a service's revision; each replica sets its own index as owner.
+    pub(crate) async fn of_service(state: &State, service: &Service) -> Result<Self> {
+        let spec = &service.spec;
+        let principal = Principal::Service {
+            name: spec.name.clone(),
+        };
+        let credential = credentials::ensure(state, principal).await?;
+        let image = match image_config(state, &spec.code).await? {
+            Ok(image) => image,
+            Err(reason) => return Ok(Self(Err(reason))),
+        };
+        Ok(Self::new(InstanceSpec {
+            id: InstanceId(String::new()),
+            owner: Owner::Service {
+                name: spec.name.clone(),
+                replica: 0,
+            },
+            runtime: spec.runtime,
+            handler: None,
+            code: spec.code.clone(),
+            image,
+            entrypoint: spec.entrypoint.clone(),
+            command: spec.command.clone(),
+            working_dir: spec.working_dir.clone(),
+            contract: Contract::Http,
+            port: spec.ports.first().copied().unwrap_or(0),
+            environment: spec.environment.clone(),
+            credential,
+            volumes: spec.volumes.clone(),
+            peers: Vec::new(),
+            limits: spec.limits.clone(),
+        }))
+    }
+
+    /// The specification of one instance.
+    pub(crate) fn spec(
+        &self,
+        id: InstanceId,
+        peers: Vec<Peer>,
+    ) -> std::result::Result<InstanceSpec, Ending> {
+        match &self.0 {
+            Ok(spec) => Ok(InstanceSpec {
+                id,
+                peers,
+                ..InstanceSpec::clone(spec)
+            }),
+            Err(reason) => Err(Ending::Unavailable {
+                reason: reason.clone(),
+            }),
+        }
+    }
+}
+
+/// The image's configuration; the inner error says that the image is gone, which must not keep the
+/// server from starting.
+async fn image_config(
+    state: &State,
+    code: &Code,
+) -> Result<std::result::Result<Option<ImageConfig>, String>> {
+    let Code::Image { reference, digest } = code else {
+        return Ok(Ok(None));
+    };
+    match state.get_image_by_digest(digest.clone()).await {
+        Ok(image) => Ok(Ok(Some(image.config))),
+        Err(state::Error::NotFound { .. }) => Ok(Err(format!(
+            "image \"{reference}\" ({digest}) is not here any more; import it and deploy again"
+        ))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes sure that the code is here, readable and unpacked, and pins what a name means: the size of
+/// a zip, the digest of an image's reference.
+pub(crate) async fn pin_code(storage: &Storage, code: &Code) -> Result<Code> {
+    match code {
+        Code::Zip { digest, .. } => {
+            let Some(size) = storage.blob_size(digest).await? else {
+                return Err(Error::Storage(storage::Error::NotFound {
+                    what: "blob",
+                    name: digest.to_string(),
+                }));
+            };
+            storage.ensure_code(digest).await?;
+            Ok(Code::Zip {
+                digest: digest.clone(),
+                size,
+            })
+        }
+        Code::Image { reference, .. } => {
+            let image = storage.get_image(reference).await?;
+            storage.image_root(&image.digest)?;
+            Ok(Code::Image {
+                reference: reference.clone(),
+                digest: image.digest,
+            })
+        }
+    }
+}

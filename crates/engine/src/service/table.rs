@@ -1,0 +1,81 @@
+//! The services as they are now.
+
+use super::Resident;
+use crate::{Error, Result};
+use futures::future::join_all;
+use model::{InstanceStatus, Service, ServiceName};
+use runtime::Peer;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+/// Follows the store: changed only after the store was.
+#[derive(Default)]
+pub(crate) struct Services {
+    residents: RwLock<BTreeMap<ServiceName, Arc<Resident>>>,
+}
+
+impl Services {
+    /// # Errors
+    /// `NotFound`.
+    pub(crate) fn get(&self, name: &ServiceName) -> Result<Arc<Resident>> {
+        let residents = self.residents.read();
+        let residents = residents.unwrap_or_else(PoisonError::into_inner);
+        residents
+            .get(name)
+            .cloned()
+            .ok_or_else(|| Error::no_service(name))
+    }
+
+    /// Declares a service, new or changed.
+    pub(crate) fn put(&self, service: Service) -> Arc<Resident> {
+        let residents = self.residents.write();
+        let mut residents = residents.unwrap_or_else(PoisonError::into_inner);
+        match residents.entry(service.spec.name.clone()) {
+            Entry::Occupied(resident) => {
+                resident.get().declare(service);
+                resident.get().clone()
+            }
+            Entry::Vacant(place) => place.insert(Arc::new(Resident::new(service))).clone(),
+        }
+    }
+
+    pub(crate) fn remove(&self, name: &ServiceName) {
+        let residents = self.residents.write();
+        let mut residents = residents.unwrap_or_else(PoisonError::into_inner);
+        residents.remove(name);
+    }
+
+    /// All services by name.
+    pub(crate) fn all(&self) -> Vec<Arc<Resident>> {
+        let residents = self.residents.read();
+        let residents = residents.unwrap_or_else(PoisonError::into_inner);
+        residents.values().cloned().collect()
+    }
+
+    /// The names and ports by which instances reach services.
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        let services = self.all().into_iter().map(|resident| resident.service());
+        services
+            .filter(|service| !service.spec.ports.is_empty())
+            .map(|service| Peer {
+                name: service.spec.name.clone(),
+                ports: service.spec.ports.clone(),
+            })
+            .collect()
+    }
+
+    pub(crate) fn statuses(&self) -> Vec<InstanceStatus> {
+        self.all()
+            .iter()
+            .flat_map(|resident| resident.instances())
+            .collect()
+    }
+
+    /// Stops every replica, all at once.
+    pub(crate) async fn stop_all(&self, grace: Duration) {
+        let all = self.all();
+        join_all(all.iter().map(|resident| resident.stop(grace))).await;
+    }
+}
