@@ -118,3 +118,99 @@ impl State {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fixture::{function, object, store_with_bucket};
+    use crate::{Precondition, UploadRow};
+    use model::Kind;
+
+    #[tokio::test]
+    async fn a_bucket_is_kept_as_given_and_its_name_is_taken() {
+        let (folder, state, name) = store_with_bucket().await;
+        let rule = NotificationRule {
+            id: "r".into(),
+            events: vec!["s3:ObjectCreated:*".to_owned().try_into().unwrap()],
+            prefix: "in/".into(),
+            suffix: ".jpg".into(),
+            target: function("thumbnail"),
+        };
+        state
+            .put_bucket_notify(name.clone(), vec![rule.clone()])
+            .await
+            .unwrap();
+        let expected = Bucket {
+            name: name.clone(),
+            created: Timestamp(5),
+            notify: vec![rule],
+        };
+        let taken = state.create_bucket(expected.clone()).await.unwrap_err();
+        assert_eq!(taken.to_string(), "bucket \"photos\": exists already");
+        state.close().await;
+        let state = State::open(folder.path()).await.unwrap();
+        assert_eq!(state.get_bucket(name).await.unwrap(), expected);
+        assert_eq!(state.list_buckets().await.unwrap(), [expected]);
+        let missing = state
+            .put_bucket_notify("other".parse().unwrap(), Vec::new())
+            .await;
+        assert_eq!(missing.unwrap_err().kind(), Kind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn only_an_empty_bucket_is_deleted() {
+        let (_folder, state, name) = store_with_bucket().await;
+        let row = object(&name, "a", "1");
+        state
+            .put_object(row, Precondition::None, |_| Vec::new())
+            .await
+            .unwrap();
+        assert_eq!(
+            state.delete_bucket(name.clone()).await.unwrap_err().kind(),
+            Kind::Conflict
+        );
+        state
+            .delete_object(name.clone(), "a".into(), |_| Vec::new())
+            .await
+            .unwrap();
+        let upload = UploadRow {
+            id: "u".into(),
+            bucket: name.clone(),
+            key: "a".into(),
+            created: Timestamp(1),
+            headers: Default::default(),
+            metadata: Default::default(),
+        };
+        state.create_upload(upload).await.unwrap();
+        assert_eq!(
+            state.delete_bucket(name.clone()).await.unwrap_err().kind(),
+            Kind::Conflict
+        );
+        state.abort_upload("u".into()).await.unwrap();
+        state.delete_bucket(name.clone()).await.unwrap();
+        assert_eq!(
+            state.delete_bucket(name.clone()).await.unwrap_err().kind(),
+            Kind::NotFound
+        );
+        assert_eq!(
+            state.get_bucket(name).await.unwrap_err().kind(),
+            Kind::NotFound
+        );
+    }
+
+    #[tokio::test]
+    async fn a_row_that_does_not_parse_is_told() {
+        let (_folder, state, name) = store_with_bucket().await;
+        let sql = "UPDATE bucket SET notify = '[{}]'";
+        state
+            .write("breaking", move |tx| run(tx, sql, []))
+            .await
+            .unwrap();
+        let error = state.get_bucket(name).await.unwrap_err();
+        assert!(
+            error.to_string().contains("column notify: missing field"),
+            "{error}"
+        );
+    }
+}

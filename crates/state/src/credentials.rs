@@ -92,3 +92,53 @@ impl State {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fixture::store;
+
+    fn credential(principal: Principal, id: &str) -> Credential {
+        let secret_access_key = format!("secret of {id}");
+        Credential {
+            principal,
+            access_key_id: id.to_owned(),
+            secret_access_key,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_credential_of_a_principal_stays() {
+        let (_folder, state) = store().await;
+        let principals = [
+            Principal::Root,
+            Principal::Function {
+                name: "f".parse().unwrap(),
+            },
+            Principal::Service {
+                name: "f".parse().unwrap(),
+            },
+        ];
+        for (number, principal) in principals.into_iter().enumerate() {
+            let first = credential(principal.clone(), &format!("A{number}"));
+            let second = credential(principal.clone(), &format!("B{number}"));
+            assert_eq!(state.ensure_credential(first.clone()).await.unwrap(), first);
+            assert_eq!(
+                state.ensure_credential(second.clone()).await.unwrap(),
+                first
+            );
+            let found = state.find_credential(&first.access_key_id).await.unwrap();
+            assert_eq!(found, Some(first));
+            assert_eq!(
+                state.find_credential(&second.access_key_id).await.unwrap(),
+                None
+            );
+            state.delete_credential(principal).await.unwrap();
+            assert_eq!(
+                state.ensure_credential(second.clone()).await.unwrap(),
+                second
+            );
+        }
+    }
+}

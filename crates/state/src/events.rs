@@ -1,8 +1,8 @@
 //! Tables `event` and `payload`: accepting, showing and purging. Working on them is in `leases`.
 
 use crate::error::{Done, Failure};
+use crate::job::Tx;
 use crate::row::{all, count, event_id, first, name, run, time};
-use crate::writer::Tx;
 use crate::{Result, State, runs};
 use bytes::Bytes;
 use model::{Event, EventFilter, EventId, EventState, NewEvent, Target, Timestamp};
@@ -293,5 +293,188 @@ impl State {
             Ok(old.len() as u64)
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fixture::{event, function, run, service, store};
+    use crate::{Settlement, Verdict};
+
+    fn filter(target: Option<&str>, limit: u32) -> EventFilter {
+        EventFilter {
+            target: target.map(str::to_owned),
+            limit,
+            ..EventFilter::default()
+        }
+    }
+
+    async fn ids(state: &State, filter: EventFilter) -> Vec<EventId> {
+        let events = state.list_events(filter).await.unwrap();
+        events.iter().map(|event| event.accepted.id).collect()
+    }
+
+    #[tokio::test]
+    async fn an_event_is_kept_as_accepted_and_only_once() {
+        let (_folder, state) = store().await;
+        let cause = Some(EventId::generate());
+        let first = NewEvent {
+            cause,
+            replay_of: cause,
+            ..event(&service("s", "/a/b"), 5)
+        };
+        let again = NewEvent {
+            subject: "other".into(),
+            ..first.clone()
+        };
+        state.put_events(vec![first.clone()]).await.unwrap();
+        state.put_events(vec![again]).await.unwrap();
+        let kept = state.get_event(first.id).await.unwrap();
+        assert_eq!(kept.accepted, first);
+        assert_eq!(
+            (kept.state, kept.attempts, kept.epoch),
+            (EventState::Waiting, 0, 0)
+        );
+        assert_eq!((kept.not_before, kept.ended), (Timestamp(5), None));
+        let missing = state.get_event(EventId::generate()).await.unwrap_err();
+        assert_eq!(missing.kind(), model::Kind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn lists_what_fits_newest_first_in_pages() {
+        let (_folder, state) = store().await;
+        let targets = [
+            function("f"),
+            function("f2"),
+            service("s", "/a"),
+            service("s", "/b"),
+            service("s2", "/a"),
+        ];
+        let events: Vec<_> = (0..20).map(|n| event(&targets[n % 5], n as i64)).collect();
+        let newest = |fits: &dyn Fn(usize) -> bool| -> Vec<EventId> {
+            (0..20)
+                .rev()
+                .filter(|n| fits(*n))
+                .map(|n| events[n].id)
+                .collect()
+        };
+        state.put_events(events.clone()).await.unwrap();
+        assert_eq!(ids(&state, filter(None, 100)).await, newest(&|_| true));
+        assert_eq!(
+            ids(&state, filter(Some("function:f"), 100)).await,
+            newest(&|n| n % 5 == 0)
+        );
+        assert_eq!(
+            ids(&state, filter(Some("service:s"), 100)).await,
+            newest(&|n| [2, 3].contains(&(n % 5)))
+        );
+        assert_eq!(
+            ids(&state, filter(Some("service:s/b"), 100)).await,
+            newest(&|n| n % 5 == 3)
+        );
+        let since = EventFilter {
+            since: Some(Timestamp(12)),
+            ..filter(Some("service:s"), 100)
+        };
+        assert_eq!(
+            ids(&state, since).await,
+            newest(&|n| n >= 12 && [2, 3].contains(&(n % 5)))
+        );
+        state
+            .lease_events(&targets[0], 1, Timestamp(99), Timestamp(199))
+            .await
+            .unwrap();
+        let leased = EventFilter {
+            state: Some(EventState::Leased),
+            ..filter(None, 100)
+        };
+        assert_eq!(ids(&state, leased).await, [events[0].id]);
+        let mut paged = Vec::new();
+        while paged.len() < 20 {
+            let page = EventFilter {
+                before: paged.last().copied(),
+                ..filter(None, 7)
+            };
+            let page = ids(&state, page).await;
+            assert!(!page.is_empty());
+            paged.extend(page);
+        }
+        assert_eq!(paged, newest(&|_| true));
+    }
+
+    #[tokio::test]
+    async fn large_payloads_shorten_a_page_and_a_lease() {
+        let (_folder, state) = store().await;
+        let target = function("f");
+        let large = Bytes::from(vec![b' '; MAX_PAYLOADS / 4]);
+        let events = (0..8).map(|n| NewEvent {
+            payload: large.clone(),
+            ..event(&target, n)
+        });
+        state.put_events(events.collect()).await.unwrap();
+        assert_eq!(state.list_events(filter(None, 100)).await.unwrap().len(), 5);
+        let lease = || state.lease_events(&target, 100, Timestamp(50), Timestamp(99));
+        assert_eq!(lease().await.unwrap().len(), 5);
+        assert_eq!(lease().await.unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn counts_and_purges_what_ended() {
+        let (_folder, state) = store().await;
+        let (f, g) = (function("f"), function("g"));
+        let events: Vec<_> = (0..4).map(|n| event(&f, n)).chain([event(&g, 1)]).collect();
+        state.put_events(events.clone()).await.unwrap();
+        let leased = state
+            .lease_events(&f, 3, Timestamp(50), Timestamp(99))
+            .await
+            .unwrap();
+        let verdicts = [Verdict::Ack, Verdict::Bury { error: "e".into() }];
+        for (leased, verdict) in leased.iter().zip(verdicts) {
+            let id = leased.event.accepted.id;
+            let run = Some(run(&f, Some(id), 1));
+            let at = leased.event.accepted.accepted;
+            let settlement = Settlement {
+                id,
+                epoch: 1,
+                verdict,
+                run,
+                at,
+            };
+            assert!(state.settle_event(settlement).await.unwrap());
+        }
+        let counts = EventCounts {
+            waiting: 1,
+            leased: 1,
+            succeeded: 1,
+            dead: 1,
+        };
+        let expected = [
+            (f.key(), counts),
+            (
+                g.key(),
+                EventCounts {
+                    waiting: 1,
+                    ..Default::default()
+                },
+            ),
+        ];
+        assert_eq!(state.count_events().await.unwrap(), expected);
+
+        assert_eq!(state.purge_events(Timestamp(0), 9).await.unwrap(), 0);
+        assert_eq!(state.purge_events(Timestamp(9), 1).await.unwrap(), 1);
+        assert!(
+            state.get_event(events[0].id).await.is_err(),
+            "the one that ended first"
+        );
+        assert_eq!(state.purge_events(Timestamp(9), 9).await.unwrap(), 1);
+        assert_eq!(state.list_runs(None, 9).await.unwrap(), []);
+        assert_eq!(state.list_events(filter(None, 9)).await.unwrap().len(), 3);
+        let orphans = "SELECT count(*) FROM payload WHERE event NOT IN (SELECT seq FROM event)";
+        let count = state.read("counting", move |db| {
+            first(db, orphans, [], |row| Ok(row.get::<_, i64>(0)?))
+        });
+        assert_eq!(count.await.unwrap(), Some(0));
     }
 }

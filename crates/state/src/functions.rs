@@ -135,3 +135,82 @@ impl State {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fixture::store;
+    use model::{Credential, Kind, Principal};
+
+    fn function(name: &str, revision: u64) -> Function {
+        let spec = serde_json::json!({
+            "name": name, "runtime": "nodejs20.x", "handler": "index.handler",
+            "code": {"zip": {"digest": format!("sha256:{}", "a".repeat(64)), "size": 1}},
+            "environment": {"A": "ä"},
+        });
+        Function {
+            spec: serde_json::from_value(spec).unwrap(),
+            revision,
+            revision_id: format!("r{revision}"),
+            created: Timestamp(1),
+            modified: Timestamp(2),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_function_changes_only_from_the_revision_that_was_seen() {
+        let (_folder, state) = store().await;
+        let (first, second) = (function("f", 1), function("f", 2));
+        let name = || first.spec.name.clone();
+        let missing = state
+            .update_function(second.clone(), "r1".into())
+            .await
+            .unwrap_err();
+        assert_eq!(missing.kind(), Kind::NotFound);
+        state.create_function(first.clone()).await.unwrap();
+        state.create_function(function("e", 1)).await.unwrap();
+        assert_eq!(state.get_function(name()).await.unwrap(), first);
+        assert_eq!(
+            state
+                .create_function(second.clone())
+                .await
+                .unwrap_err()
+                .kind(),
+            Kind::Conflict
+        );
+        state
+            .update_function(second.clone(), "r1".into())
+            .await
+            .unwrap();
+        let late = state
+            .update_function(function("f", 3), "r1".into())
+            .await
+            .unwrap_err();
+        assert_eq!(late.to_string(), "function \"f\": was changed meanwhile");
+        assert_eq!(
+            state.list_functions().await.unwrap(),
+            [function("e", 1), second]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_deleted_function_leaves_no_credential() {
+        let (_folder, state) = store().await;
+        let function = function("f", 1);
+        let name = function.spec.name.clone();
+        state.create_function(function).await.unwrap();
+        let credential = Credential {
+            principal: Principal::Function { name: name.clone() },
+            access_key_id: "A".into(),
+            secret_access_key: "s".into(),
+        };
+        state.ensure_credential(credential).await.unwrap();
+        state.delete_function(name.clone()).await.unwrap();
+        assert_eq!(state.find_credential("A").await.unwrap(), None);
+        assert_eq!(
+            state.delete_function(name).await.unwrap_err().kind(),
+            Kind::NotFound
+        );
+    }
+}

@@ -102,3 +102,50 @@ impl State {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fixture::store;
+    use model::{ImageConfig, Kind, Timestamp};
+
+    fn image(reference: &str, letter: &str) -> ImageRecord {
+        ImageRecord {
+            reference: reference.to_owned(),
+            digest: Digest::from_hex(&letter.repeat(64)).unwrap(),
+            size: 1 << 40,
+            config: ImageConfig {
+                ports: vec![80],
+                ..ImageConfig::default()
+            },
+            imported: Timestamp(9),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reference_moves_and_is_removed() {
+        let (_folder, state) = store().await;
+        state.put_image(image("shop:b", "a")).await.unwrap();
+        state.put_image(image("shop:a", "a")).await.unwrap();
+        state.put_image(image("shop:b", "b")).await.unwrap();
+        let (a, b) = (image("shop:a", "a"), image("shop:b", "b"));
+        assert_eq!(state.get_image("shop:b").await.unwrap(), b);
+        assert_eq!(
+            state.get_image_by_digest(a.digest.clone()).await.unwrap(),
+            a
+        );
+        assert_eq!(state.list_images().await.unwrap(), [a.clone(), b]);
+        state.delete_image("shop:a").await.unwrap();
+        let gone = state.get_image_by_digest(a.digest).await.unwrap_err();
+        assert_eq!(gone.kind(), Kind::NotFound);
+        assert_eq!(
+            state.delete_image("shop:a").await.unwrap_err().kind(),
+            Kind::NotFound
+        );
+        assert_eq!(
+            state.get_image("shop:a").await.unwrap_err().kind(),
+            Kind::NotFound
+        );
+    }
+}

@@ -1,8 +1,8 @@
-//! Working on events: lease, settle, and what is due when. The table is described in `events`.
+//! Working on events: lease and settle. The table is described in `events`.
 
 use crate::error::Done;
-use crate::events::{MAX_PAYLOADS, belongs, read, read_target, targets};
-use crate::row::{first, int, run, time};
+use crate::events::{MAX_PAYLOADS, belongs, read, targets};
+use crate::row::{int, run};
 use crate::{Result, State, runs};
 use model::{Event, EventId, EventState, Run, Target, Timestamp};
 use rusqlite::{Connection, params};
@@ -163,21 +163,6 @@ pub(crate) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_ERROR)]
 }
 
-/// The oldest event of each target that has one that has not ended, by one seek each.
-fn oldest(db: &Connection) -> Done<Vec<(Target, Timestamp)>> {
-    let sql = "SELECT target, path, due FROM event INDEXED BY event_due
-               WHERE due IS NOT NULL AND target > ?1 ORDER BY target, due LIMIT 1";
-    let mut found: Vec<(Target, Timestamp)> = Vec::new();
-    let mut last = String::new();
-    while let Some((target, due)) = first(db, sql, [&last], |row| {
-        Ok((read_target(row)?, time(row, "due")?))
-    })? {
-        last = target.key();
-        found.push((target, due));
-    }
-    Ok(found)
-}
-
 impl State {
     /// Leases up to `limit` due events of `target` (1 000 at most, and 32 MiB of payloads), oldest
     /// first. Expired leases count as due.
@@ -214,44 +199,6 @@ impl State {
             Ok(held)
         })
         .await
-    }
-
-    /// Targets with an event that is due at `now`, each with the time of its oldest due event.
-    ///
-    /// # Errors
-    /// Of the store.
-    pub async fn due_targets(&self, now: Timestamp) -> Result<Vec<(Target, Timestamp)>> {
-        self.read("looking for due events", move |db| {
-            let mut due = oldest(db)?;
-            due.retain(|(_, since)| *since <= now);
-            Ok(due)
-        })
-        .await
-    }
-
-    /// When the next event becomes due that is not due at `now` (a retry's time, a lease's end).
-    ///
-    /// # Errors
-    /// Of the store.
-    pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
-        self.read("looking for the next due event", move |db| {
-            let sql = "SELECT due FROM event INDEXED BY event_due
-                       WHERE target = ?1 AND due IS NOT NULL AND due > ?2 ORDER BY due LIMIT 1";
-            let mut next = None;
-            for (target, _) in oldest(db)? {
-                let later = first(db, sql, params![target.key(), now.0], |row| {
-                    time(row, "due")
-                })?;
-                next = [next, later].into_iter().flatten().min();
-            }
-            Ok(next)
-        })
-        .await
-    }
-
-    /// Resolves when events were accepted or made due since the last call; for one dispatcher.
-    pub async fn events_changed(&self) {
-        self.inner.changed.notified().await;
     }
 }
 
@@ -402,68 +349,6 @@ mod tests {
             let cut = (settlement.verdict != Verdict::Ack).then_some(MAX_ERROR - 1);
             assert_eq!(error, cut, "cut between characters");
         }
-    }
-
-    #[tokio::test]
-    async fn tells_what_is_due_and_what_is_next() {
-        let (_folder, state) = store().await;
-        let (f, g, s) = (function("f"), function("g"), service("s", "/e"));
-        assert_eq!(state.next_due(NOW).await.unwrap(), None);
-        let events = vec![
-            event(&f, 20),
-            event(&f, 10),
-            event(&g, 1_500),
-            event(&s, 3),
-            event(&s, 1_400),
-        ];
-        state.put_events(events).await.unwrap();
-        let due = state.due_targets(NOW).await.unwrap();
-        assert_eq!(due, [(f.clone(), Timestamp(10)), (s.clone(), Timestamp(3))]);
-        assert_eq!(state.next_due(NOW).await.unwrap(), Some(Timestamp(1_400)));
-        assert_eq!(
-            state.next_due(Timestamp(1_400)).await.unwrap(),
-            Some(Timestamp(1_500))
-        );
-        state
-            .lease_events(&f, 9, NOW, Timestamp(1_100))
-            .await
-            .unwrap();
-        assert_eq!(
-            state.next_due(NOW).await.unwrap(),
-            Some(Timestamp(1_100)),
-            "a lease's end"
-        );
-        let due = state.due_targets(Timestamp(1_100)).await.unwrap();
-        assert_eq!(due[0], (f, Timestamp(1_100)));
-    }
-
-    #[tokio::test]
-    async fn no_wake_up_is_lost() {
-        let (_folder, state) = store().await;
-        let wait = async |state: &State| {
-            let limit = std::time::Duration::from_secs(30);
-            tokio::time::timeout(limit, state.events_changed())
-                .await
-                .unwrap();
-        };
-        wait(&state).await; // the opening itself
-        let target = function("f");
-        state.put_events(vec![event(&target, 1)]).await.unwrap();
-        wait(&state).await;
-        let leased = state
-            .lease_events(&target, 1, NOW, UNTIL)
-            .await
-            .unwrap()
-            .remove(0);
-        let verdict = Verdict::Retry {
-            not_before: UNTIL,
-            error: "e".into(),
-        };
-        state
-            .settle_event(settlement(&leased, verdict))
-            .await
-            .unwrap();
-        wait(&state).await;
     }
 
     #[tokio::test]

@@ -7,11 +7,13 @@
 
 mod buckets;
 mod credentials;
+mod due;
 mod error;
 mod events;
 mod folder;
 mod functions;
 mod images;
+mod job;
 mod leases;
 mod listing;
 mod objects;

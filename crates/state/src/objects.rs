@@ -1,8 +1,8 @@
 //! Table `object`: what an object is; its bytes are a file that `storage` keeps.
 
 use crate::error::{Done, Failure};
+use crate::job::Tx;
 use crate::row::{count, first, int, json, name, require_bucket, run, time, to_json, utf8};
-use crate::writer::Tx;
 use crate::{Result, State, events};
 use model::{BucketName, NewEvent, Timestamp};
 use rusqlite::{Connection, Row, params};
@@ -194,5 +194,113 @@ impl State {
             Ok(orphans)
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fixture::{event, function, object, store_with_bucket};
+    use model::{EventFilter, Kind};
+
+    #[tokio::test]
+    async fn an_object_and_its_events_are_stored_together() {
+        let (_folder, state, bucket) = store_with_bucket().await;
+        let raised = event(&function("f"), 1);
+        let (id, raise) = (raised.id, raised.clone());
+        let put = state.put_object(object(&bucket, "k", "1"), Precondition::None, move |row| {
+            vec![NewEvent {
+                subject: row.sequence.to_string(),
+                ..raise
+            }]
+        });
+        let (first, replaced) = put.await.unwrap();
+        assert_eq!((first.sequence, replaced), (1, None));
+        assert_eq!(state.get_object(bucket.clone(), "k").await.unwrap(), first);
+        assert_eq!(state.get_event(id).await.unwrap().accepted.subject, "1");
+
+        let put = state.put_object(object(&bucket, "k", "2"), Precondition::None, |_| {
+            Vec::new()
+        });
+        let (second, replaced) = put.await.unwrap();
+        assert_eq!((second.sequence, replaced.as_deref()), (2, Some("1")));
+        let removed = state
+            .delete_object(bucket.clone(), "k".into(), move |row| {
+                let subject = row.sequence.to_string();
+                vec![NewEvent {
+                    id: model::EventId::generate(),
+                    subject,
+                    ..raised
+                }]
+            })
+            .await
+            .unwrap();
+        assert_eq!(removed, Some(second));
+        let events = state
+            .list_events(EventFilter {
+                limit: 9,
+                ..EventFilter::default()
+            })
+            .await;
+        assert_eq!(events.unwrap()[0].accepted.subject, "3");
+        let gone = state.get_object(bucket, "k").await.unwrap_err();
+        assert_eq!(gone.to_string(), "object \"k\" does not exist");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_stored_and_nothing_raised_when_it_is_refused() {
+        let (_folder, state, bucket) = store_with_bucket().await;
+        let other = "other".parse().unwrap();
+        let raise = |_: &ObjectRow| vec![event(&function("f"), 1)];
+        let put = |row, precondition| state.put_object(row, precondition, raise);
+        let error = put(object(&other, "k", "1"), Precondition::None)
+            .await
+            .unwrap_err();
+        assert_eq!(error.to_string(), "bucket \"other\" does not exist");
+        let wrong = Precondition::Etag("x".into());
+        let error = put(object(&bucket, "k", "1"), wrong.clone())
+            .await
+            .unwrap_err();
+        assert_eq!(error.to_string(), "object \"k\": precondition failed");
+        let none = |_: &ObjectRow| Vec::new();
+        let row = object(&bucket, "k", "1");
+        let (stored, _) = state
+            .put_object(row, Precondition::Absent, none)
+            .await
+            .unwrap();
+        for precondition in [Precondition::Absent, wrong] {
+            let error = put(object(&bucket, "k", "2"), precondition)
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind(), Kind::Conflict);
+        }
+        assert_eq!(state.get_object(bucket.clone(), "k").await.unwrap(), stored);
+        assert_eq!(
+            state
+                .delete_object(bucket.clone(), "n".into(), raise)
+                .await
+                .unwrap(),
+            None
+        );
+        let error = state
+            .delete_object(other.clone(), "n".into(), raise)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), Kind::NotFound);
+        assert_eq!(
+            state.get_object(other, "k").await.unwrap_err().kind(),
+            Kind::NotFound
+        );
+        let all = EventFilter {
+            limit: 9,
+            ..EventFilter::default()
+        };
+        assert!(state.list_events(all).await.unwrap().is_empty());
+        let same = Precondition::Etag(stored.etag);
+        state
+            .put_object(object(&bucket, "k", "3"), same, none)
+            .await
+            .unwrap();
     }
 }

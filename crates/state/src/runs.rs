@@ -1,9 +1,9 @@
 //! Table `run`: the record of each attempt.
 
 use crate::error::Done;
+use crate::job::{Job, job};
 use crate::leases::cut;
 use crate::row::{all, json, run, to_json};
-use crate::writer::{Job, job};
 use crate::{Result, State};
 use model::{EventId, Run, Timestamp};
 use rusqlite::{Connection, params};
@@ -158,5 +158,60 @@ impl State {
             Ok(run(tx, sql, params![before.0, limit])? as u64)
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fixture::{function, run, store};
+
+    #[tokio::test]
+    async fn runs_of_calls_are_listed_newest_first_and_purged() {
+        let (_folder, state) = store().await;
+        let (f, g) = (function("f"), function("g"));
+        let long = Run {
+            error: Some("ä".repeat(8_000)),
+            ..run(&f, None, 3)
+        };
+        let runs = [run(&f, None, 1), run(&g, None, 2), long];
+        for run in &runs {
+            state.record_run(run.clone());
+        }
+        let all = state.list_runs(None, 9).await.unwrap();
+        let started: Vec<_> = all.iter().map(|run| run.started.0).collect();
+        assert_eq!(started, [3, 2, 1]);
+        assert_eq!(all[2], runs[0]);
+        assert_eq!(all[0].error, Some("ä".repeat(4_096)), "8 KiB are kept");
+        let of_f = state.list_runs(Some(f.key()), 1).await.unwrap();
+        assert_eq!(of_f, all[..1]);
+        assert_eq!(state.purge_runs(Timestamp(3), 1).await.unwrap(), 1);
+        assert_eq!(state.purge_runs(Timestamp(3), 9).await.unwrap(), 1);
+        assert_eq!(state.list_runs(None, 9).await.unwrap(), all[..1]);
+    }
+
+    #[tokio::test]
+    async fn a_record_is_written_though_nobody_asks() {
+        let (folder, state) = store().await;
+        state.record_run(run(&function("f"), None, 1));
+        let path = folder.path().join("state.db");
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let other = Connection::open_with_flags(path, flags).unwrap();
+        let count = || other.query_row("SELECT count(*) FROM run", [], |row| row.get::<_, i64>(0));
+        while count().unwrap() == 0 {
+            tokio::time::sleep(DELAY).await;
+        }
+        state.close().await;
+    }
+
+    #[test]
+    fn past_its_bound_the_buffer_drops() {
+        let buffer = RunBuffer::default();
+        let run = run(&function("f"), None, 1);
+        let first = (0..BUFFER + 5).filter(|_| buffer.push(run.clone())).count();
+        assert_eq!(first, 1);
+        let waiting = buffer.waiting.into_inner().unwrap();
+        assert_eq!((waiting.runs.len(), waiting.dropped), (BUFFER, 5));
     }
 }

@@ -88,3 +88,75 @@ impl State {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fixture::{event, service, store};
+    use model::{EventState, Kind};
+
+    fn stored(name: &str, revision: u64) -> Service {
+        let spec = serde_json::json!({
+            "name": name, "runtime": "nodejs20.x", "command": ["node", "index.js"],
+            "code": {"zip": {"digest": format!("sha256:{}", "a".repeat(64)), "size": 1}},
+            "ports": [8080],
+        });
+        Service {
+            spec: serde_json::from_value(spec).unwrap(),
+            revision,
+            created: Timestamp(1),
+            modified: Timestamp(2),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_is_replaced_and_deleted() {
+        let (_folder, state) = store().await;
+        let name: ServiceName = "catalog".parse().unwrap();
+        state.put_service(stored("catalog", 1)).await.unwrap();
+        state.put_service(stored("catalog", 2)).await.unwrap();
+        state.put_service(stored("basket", 1)).await.unwrap();
+        assert_eq!(
+            state.get_service(name.clone()).await.unwrap(),
+            stored("catalog", 2)
+        );
+        let all = state.list_services().await.unwrap();
+        assert_eq!(all, [stored("basket", 1), stored("catalog", 2)]);
+        state.delete_service(name.clone()).await.unwrap();
+        assert_eq!(
+            state.get_service(name.clone()).await.unwrap_err().kind(),
+            Kind::NotFound
+        );
+        assert_eq!(
+            state.delete_service(name).await.unwrap_err().kind(),
+            Kind::NotFound
+        );
+    }
+
+    #[tokio::test]
+    async fn events_of_every_path_of_a_deleted_service_are_buried() {
+        let (_folder, state) = store().await;
+        state.put_service(stored("catalog", 1)).await.unwrap();
+        let dead = [
+            event(&service("catalog", "/a"), 1),
+            event(&service("catalog", "/b/c"), 1),
+        ];
+        let other = event(&service("catalog-2", "/a"), 1);
+        let all = [dead.to_vec(), vec![other.clone()]].concat();
+        state.put_events(all).await.unwrap();
+        state
+            .delete_service("catalog".parse().unwrap())
+            .await
+            .unwrap();
+        for event in dead {
+            let event = state.get_event(event.id).await.unwrap();
+            assert_eq!(event.state, EventState::Dead);
+            assert_eq!(event.last_error.as_deref(), Some("service deleted"));
+        }
+        assert_eq!(
+            state.get_event(other.id).await.unwrap().state,
+            EventState::Waiting
+        );
+    }
+}

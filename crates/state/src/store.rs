@@ -1,9 +1,10 @@
 //! The store: opening and closing, and how requests reach the writer and the readers.
 
 use crate::error::Done;
+use crate::job::{Job, Tx, job};
 use crate::readers::Readers;
 use crate::runs::RunBuffer;
-use crate::writer::{Job, QUEUE, Tx, Writer, job};
+use crate::writer::{QUEUE, Writer};
 use crate::{Error, Result, folder, leases, schema};
 use model::Timestamp;
 use rusqlite::{Connection, OpenFlags};
@@ -96,8 +97,9 @@ impl State {
     /// Completes what was handed in, then closes. Later calls answer [`crate::Error::Closed`].
     pub async fn close(&self) {
         let sender = lock(&self.inner.jobs).take();
-        drop(sender);
+        // The writer closes last: whoever does so puts the log away.
         self.inner.readers.close().await;
+        drop(sender);
         let mut ended = self.inner.ended.clone();
         while ended.changed().await.is_ok() {}
     }
@@ -179,4 +181,131 @@ fn connect(path: &PathBuf) -> Result<Connection> {
     };
     configure().map_err(failed)?;
     Ok(db)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fixture::{event, function, store};
+    use model::{EventState, Kind};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn sqlite_is_free_of_the_bug_that_loses_commits_when_the_log_restarts() {
+        assert!(
+            rusqlite::version_number() >= 3_051_003,
+            "{}",
+            rusqlite::version()
+        );
+    }
+
+    #[tokio::test]
+    async fn commits_are_synced_and_keys_are_checked() {
+        let (_folder, state) = store().await;
+        let pragma = |name: &'static str| {
+            let state = state.clone();
+            async move {
+                let sql = format!("PRAGMA {name}");
+                let ask = move |tx: &Tx<'_>| {
+                    Ok(tx.query_row(&sql, [], |row| row.get::<_, rusqlite::types::Value>(0))?)
+                };
+                state.write("asking", ask).await.unwrap()
+            }
+        };
+        assert_eq!(pragma("journal_mode").await, "wal".to_owned().into());
+        assert_eq!(pragma("synchronous").await, 2.into());
+        assert_eq!(pragma("foreign_keys").await, 1.into());
+    }
+
+    #[tokio::test]
+    async fn its_files_are_for_their_owner_only() {
+        let (folder, state) = store().await;
+        for name in ["state.db", "state.db-wal", "state.db-shm", "lock"] {
+            let mode = std::fs::metadata(folder.path().join(name))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        state.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_folder_in_use_is_refused() {
+        let (folder, state) = store().await;
+        let error = State::open(folder.path()).await.err().unwrap();
+        assert!(
+            error.to_string().contains("in use by another rouse"),
+            "{error}"
+        );
+        state.close().await;
+        State::open(folder.path()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_of_another_program_or_of_the_future_is_refused_and_left_alone() {
+        let foreign = "CREATE TABLE theirs (a)";
+        let newer = "PRAGMA application_id = 0x726f7573; PRAGMA user_version = 2000";
+        for (sql, said) in [(foreign, "another program"), (newer, "newer rouse")] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("state.db");
+            Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+            let before = std::fs::read(&path).unwrap();
+            let error = State::open(folder.path()).await.err().unwrap();
+            assert!(error.to_string().contains(said), "{error}");
+            assert_eq!(std::fs::read(&path).unwrap(), before);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_and_a_folder_that_is_a_file_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        std::fs::write(
+            &path,
+            "no database at all, and longer than its header would be ".repeat(9),
+        )
+        .unwrap();
+        let error = State::open(folder.path()).await.err().unwrap();
+        assert!(error.to_string().contains("cannot be read"), "{error}");
+        let error = State::open(&path).await.err().unwrap();
+        assert!(error.to_string().contains("state.db"), "{error}");
+        assert_eq!(error.kind(), Kind::Internal);
+    }
+
+    #[tokio::test]
+    async fn what_was_leased_waits_again_after_a_restart() {
+        let (folder, state) = store().await;
+        let target = function("f");
+        let (leased, waiting) = (event(&target, 1), event(&target, 8_000));
+        state
+            .put_events(vec![leased.clone(), waiting.clone()])
+            .await
+            .unwrap();
+        let far = Timestamp(i64::MAX);
+        state
+            .lease_events(&target, 9, Timestamp(5_000), far)
+            .await
+            .unwrap();
+        state.close().await;
+
+        let before = Timestamp::now();
+        let state = State::open(folder.path()).await.unwrap();
+        let event = state.get_event(leased.id).await.unwrap();
+        assert_eq!(
+            (event.state, event.attempts, event.epoch),
+            (EventState::Waiting, 0, 2)
+        );
+        assert!(event.not_before >= before);
+        let event = state.get_event(waiting.id).await.unwrap();
+        assert_eq!((event.epoch, event.not_before), (0, Timestamp(8_000)));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_store_lets_the_folder_go() {
+        let (folder, state) = store().await;
+        drop(state);
+        State::open(folder.path()).await.unwrap();
+    }
 }

@@ -206,3 +206,118 @@ impl State {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fixture::{event, function, object, store_with_bucket};
+    use model::Kind;
+
+    fn upload(bucket: &BucketName, id: &str, key: &str) -> UploadRow {
+        UploadRow {
+            id: id.into(),
+            bucket: bucket.clone(),
+            key: key.into(),
+            created: Timestamp(3),
+            headers: BTreeMap::from([("expires".into(), "never".into())]),
+            metadata: BTreeMap::new(),
+        }
+    }
+
+    fn part(number: u32, data: &str) -> PartRow {
+        let etag = format!("etag-{data}");
+        PartRow {
+            number,
+            data: data.into(),
+            size: 5,
+            etag,
+            modified: Timestamp(4),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_upload_becomes_an_object_in_one_step() {
+        let (_folder, state, bucket) = store_with_bucket().await;
+        let none = |_: &ObjectRow| Vec::new();
+        state
+            .put_object(object(&bucket, "k", "old"), Precondition::None, none)
+            .await
+            .unwrap();
+        state
+            .create_upload(upload(&bucket, "u", "k"))
+            .await
+            .unwrap();
+        assert_eq!(
+            state.put_part("u".into(), part(2, "p2")).await.unwrap(),
+            None
+        );
+        assert_eq!(
+            state.put_part("u".into(), part(1, "p1")).await.unwrap(),
+            None
+        );
+        let replaced = state.put_part("u".into(), part(2, "p3")).await.unwrap();
+        assert_eq!(replaced.as_deref(), Some("p2"));
+        let (row, parts) = state.get_upload(bucket.clone(), "k", "u").await.unwrap();
+        assert_eq!(row, upload(&bucket, "u", "k"));
+        assert_eq!(parts, [part(1, "p1"), part(2, "p3")]);
+        let names = ["old", "p1", "p2", "p3", "x"].map(str::to_owned).to_vec();
+        assert_eq!(state.unreferenced_data(names).await.unwrap(), ["p2", "x"]);
+
+        let refused = state
+            .complete_upload(
+                "u".into(),
+                object(&bucket, "k", "new"),
+                Precondition::Absent,
+                none,
+            )
+            .await
+            .unwrap_err();
+        assert_eq!(refused.kind(), Kind::Conflict);
+        let raised = event(&function("f"), 1);
+        let (id, raise) = (raised.id, move |_: &ObjectRow| vec![raised]);
+        let row = object(&bucket, "k", "new");
+        let complete = state.complete_upload("u".into(), row, Precondition::None, raise);
+        let (row, data) = complete.await.unwrap();
+        assert_eq!(data, ["p1", "p3", "old"]);
+        assert_eq!(row.sequence, 2);
+        assert_eq!(state.get_object(bucket.clone(), "k").await.unwrap(), row);
+        state.get_event(id).await.unwrap();
+        let gone = state.get_upload(bucket, "k", "u").await.unwrap_err();
+        assert_eq!(gone.to_string(), "upload \"u\" does not exist");
+        assert_eq!(
+            state.unreferenced_data(vec!["p1".into()]).await.unwrap(),
+            ["p1"]
+        );
+    }
+
+    #[tokio::test]
+    async fn uploads_are_listed_by_key_and_aborted() {
+        let (_folder, state, bucket) = store_with_bucket().await;
+        for (id, key) in [("3", "b/1"), ("2", "a/2"), ("1", "a/1"), ("0", "a/2")] {
+            state.create_upload(upload(&bucket, id, key)).await.unwrap();
+        }
+        let list = state.list_uploads(bucket.clone(), "a/").await.unwrap();
+        let ids: Vec<_> = list.iter().map(|upload| upload.id.as_str()).collect();
+        assert_eq!(ids, ["1", "0", "2"]);
+        assert_eq!(
+            state.list_uploads(bucket.clone(), "").await.unwrap().len(),
+            4
+        );
+        state.put_part("2".into(), part(7, "p")).await.unwrap();
+        assert_eq!(state.abort_upload("2".into()).await.unwrap(), ["p"]);
+        assert_eq!(
+            state.abort_upload("2".into()).await.unwrap_err().kind(),
+            Kind::NotFound
+        );
+        let late = state.put_part("2".into(), part(8, "q")).await.unwrap_err();
+        assert_eq!(late.kind(), Kind::NotFound);
+        let wrong = state.get_upload(bucket, "other", "1").await.unwrap_err();
+        assert_eq!(wrong.kind(), Kind::NotFound);
+        let missing = state
+            .list_uploads("other".parse().unwrap(), "")
+            .await
+            .unwrap_err();
+        assert_eq!(missing.kind(), Kind::NotFound);
+    }
+}

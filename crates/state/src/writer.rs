@@ -4,17 +4,14 @@
 //! then answers. So many requests share one fsync, one request that fails undoes only itself, and
 //! an answer means that the change is on disk.
 
-use crate::error::Done;
+use crate::job::{Answer, Job, Tx, Undone};
 use crate::runs::RunBuffer;
-use crate::{Error, Result};
 use rusqlite::{Connection, ErrorCode, ffi};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 
 /// Requests that may wait for the writer; past it those who ask wait.
 pub(crate) const QUEUE: usize = 4096;
@@ -25,93 +22,9 @@ const BATCH: usize = 512;
 /// Pages in the write-ahead log (4 KiB each) past which they are copied into the database.
 const CHECKPOINT: i64 = 1000;
 
-/// The transaction, as a request sees it.
-pub(crate) struct Tx<'a> {
-    db: &'a Connection,
-    due: &'a Cell<bool>,
-}
-
-impl Tx<'_> {
-    /// Says that an event became due or will; the dispatcher is woken after the commit.
-    pub(crate) fn events_changed(&self) {
-        self.due.set(true);
-    }
-}
-
-impl Deref for Tx<'_> {
-    type Target = Connection;
-    fn deref(&self) -> &Connection {
-        self.db
-    }
-}
-
-/// Why a whole transaction was undone.
-pub(crate) struct Undone(rusqlite::Error);
-
-impl Undone {
-    /// The same error for one of several who asked (`rusqlite::Error` cannot be cloned).
-    fn error(&self, doing: &'static str) -> Error {
-        let source = match &self.0 {
-            rusqlite::Error::SqliteFailure(code, message) => {
-                rusqlite::Error::SqliteFailure(*code, message.clone())
-            }
-            other => rusqlite::Error::SqliteFailure(
-                ffi::Error::new(ffi::SQLITE_ERROR),
-                Some(other.to_string()),
-            ),
-        };
-        Error::Sql { doing, source }
-    }
-}
-
-/// A request that ran, and what is left to do for it.
-pub(crate) struct Ran {
-    /// Whether its changes are to stay.
-    keep: bool,
-    /// Answers who asked, once the end of the transaction is known.
-    answer: Box<dyn FnOnce(Option<&Undone>)>,
-}
-
-/// A request. Instead of a transaction it is given the reason why there is none.
-pub(crate) type Job = Box<dyn FnOnce(std::result::Result<&Tx<'_>, &Undone>) -> Option<Ran> + Send>;
-
-/// Makes a request of a closure. A panic in it is an answer too, and undoes only this request.
-pub(crate) fn job<T: Send + 'static>(
-    doing: &'static str,
-    work: impl FnOnce(&Tx<'_>) -> Done<T> + Send + 'static,
-) -> (Job, oneshot::Receiver<Result<T>>) {
-    let (sender, receiver) = oneshot::channel();
-    let job: Job = Box::new(move |tx| {
-        let tx = match tx {
-            Ok(tx) => tx,
-            Err(undone) => {
-                // Who asked may have gone; the answer is then nobody's.
-                let _ = sender.send(Err(undone.error(doing)));
-                return None;
-            }
-        };
-        let result = match catch_unwind(AssertUnwindSafe(|| work(tx))) {
-            Ok(result) => result.map_err(|failure| failure.during(doing)),
-            Err(_) => Err(Error::Corrupt {
-                doing,
-                reason: "the request panicked".to_owned(),
-            }),
-        };
-        let keep = result.is_ok();
-        let answer = move |undone: Option<&Undone>| {
-            let result = match undone {
-                Some(undone) if result.is_ok() => Err(undone.error(doing)),
-                _ => result,
-            };
-            let _ = sender.send(result);
-        };
-        Some(Ran {
-            keep,
-            answer: Box::new(answer),
-        })
-    });
-    (job, receiver)
-}
+/// Pages past which the log is emptied, though readers must be waited for (for milliseconds: no
+/// query is long). Else readers that overlap for ever would let it grow for ever.
+const TRUNCATE: i64 = 16 * CHECKPOINT;
 
 pub(crate) struct Writer {
     pub(crate) db: Connection,
@@ -154,16 +67,18 @@ impl Writer {
             return;
         }
         let due = Cell::new(false);
-        let tx = Tx {
-            db: &self.db,
-            due: &due,
-        };
+        let tx = Tx::new(&self.db, &due);
         let mut answers = Vec::with_capacity(batch.len());
         let mut result = Ok(());
-        while let (Ok(()), Some(job)) = (&result, batch.pop_front()) {
+        while result.is_ok() {
+            let Some(job) = batch.pop_front() else { break };
             result = self.step(&tx, job, &mut answers);
         }
-        let result = result.and_then(|()| self.execute("COMMIT"));
+        let commit = |()| {
+            self.execute("COMMIT")
+                .inspect_err(|error| abort_if_unsafe(error, "committing"))
+        };
+        let result = result.and_then(commit);
         let undone = result.err().map(|error| self.undo(error));
         if undone.is_none() && due.get() {
             self.changed.notify_one();
@@ -174,12 +89,7 @@ impl Writer {
     }
 
     /// Runs one request in a savepoint. An error means that the transaction is lost.
-    fn step(
-        &self,
-        tx: &Tx<'_>,
-        job: Job,
-        answers: &mut Vec<Box<dyn FnOnce(Option<&Undone>)>>,
-    ) -> rusqlite::Result<()> {
+    fn step(&self, tx: &Tx<'_>, job: Job, answers: &mut Vec<Answer>) -> rusqlite::Result<()> {
         if let Err(error) = self.execute("SAVEPOINT job") {
             let undone = Undone(error);
             job(Err(&undone));
@@ -189,17 +99,21 @@ impl Writer {
             return Ok(());
         };
         answers.push(ran.answer);
-        // A full disk may have made SQLite roll back everything: then there is no savepoint, and
-        // what follows fails and says so.
+        if self.db.is_autocommit() {
+            // A full disk makes SQLite roll back the whole transaction, the neighbours too.
+            let unknown =
+                || rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_ABORT), None);
+            return Err(ran.cause.unwrap_or_else(unknown));
+        }
         if !ran.keep {
             self.execute("ROLLBACK TO job")?;
         }
         self.execute("RELEASE job")
     }
 
-    /// Rolls back, unless the error is one after which nothing can be believed.
+    /// Rolls back what SQLite has not rolled back by itself.
     fn undo(&self, error: rusqlite::Error) -> Undone {
-        abort_if_unsafe(&error, "committing");
+        tracing::error!(%error, "a transaction of the store was undone; who asked is told");
         if !self.db.is_autocommit() {
             if let Err(error) = self.execute("ROLLBACK") {
                 // A transaction that can neither be ended nor undone would swallow all that follow.
@@ -218,12 +132,12 @@ impl Writer {
                 .prepare_cached(mode)?
                 .query_row([], |row| Ok((row.get(1)?, row.get(2)?)))
         };
-        let result = pragma("PRAGMA wal_checkpoint(NOOP)").and_then(|(written, copied)| {
-            if written - copied < CHECKPOINT {
-                return Ok(());
-            }
-            pragma("PRAGMA wal_checkpoint(PASSIVE)").map(|_| ())
-        });
+        let result =
+            pragma("PRAGMA wal_checkpoint(NOOP)").and_then(|(written, copied)| match written {
+                TRUNCATE.. => pragma("PRAGMA wal_checkpoint(TRUNCATE)").map(|_| ()),
+                _ if written - copied < CHECKPOINT => Ok(()),
+                _ => pragma("PRAGMA wal_checkpoint(PASSIVE)").map(|_| ()),
+            });
         if let Err(error) = result {
             abort_if_unsafe(&error, "copying the write-ahead log");
             // Such as a full disk: nothing is lost, the log stays and is tried again.
@@ -241,10 +155,203 @@ impl Writer {
 fn abort_if_unsafe(error: &rusqlite::Error, doing: &str) {
     if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
         tracing::error!(%error, doing, "the disk failed; ending the process to keep the store whole");
-        // The log may be lost with the process.
-        eprintln!(
-            "rouse: the disk failed while {doing} the store: {error}; check it, then start again"
-        );
         std::process::abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use crate::error::{Done, Failure};
+    use crate::fixture::{run, store};
+    use crate::row;
+    use crate::{Error, Result, State};
+    use model::Kind;
+    use rusqlite::params;
+    use tokio::sync::oneshot;
+
+    /// Keeps the writer busy until the sender is used, so that what is asked meanwhile shares a
+    /// transaction.
+    async fn hold(state: &State) -> std::sync::mpsc::Sender<()> {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (started, running) = oneshot::channel();
+        let state = state.clone();
+        tokio::spawn(async move {
+            let wait = move |_: &Tx<'_>| {
+                let _ = started.send(());
+                let _ = held.recv();
+                Ok(())
+            };
+            state.write("waiting", wait).await
+        });
+        running.await.unwrap();
+        release
+    }
+
+    /// Asks for a row of `bytes` in a scratch table, and then does `end`.
+    async fn fill(
+        state: State,
+        name: &'static str,
+        bytes: i64,
+        end: impl FnOnce() -> Done<()> + Send + 'static,
+    ) -> Result<()> {
+        let sql = "INSERT INTO scratch (name, body) VALUES (?1, zeroblob(?2))";
+        let work = move |tx: &Tx<'_>| {
+            row::run(tx, sql, params![name, bytes])?;
+            end()
+        };
+        state.write("filling", work).await
+    }
+
+    async fn scratch(state: &State) {
+        let sql = "CREATE TABLE scratch (name TEXT PRIMARY KEY, body BLOB) STRICT";
+        state
+            .write("making", move |tx| Ok(tx.execute_batch(sql)?))
+            .await
+            .unwrap();
+    }
+
+    async fn names(state: &State) -> Vec<String> {
+        let sql = "SELECT name FROM scratch ORDER BY name";
+        state
+            .read("looking", move |db| {
+                row::all(db, sql, [], |row| Ok(row.get(0)?))
+            })
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_that_fails_undoes_only_itself() {
+        let (_folder, state) = store().await;
+        scratch(&state).await;
+        let release = hold(&state).await;
+        let refuse = || Err(Failure::conflict("row", "b", "refused"));
+        let together = async {
+            tokio::join!(
+                fill(state.clone(), "a", 9, || Ok(())),
+                fill(state.clone(), "b", 9, refuse),
+                fill(state.clone(), "c", 9, || panic!("of a test")),
+                fill(state.clone(), "d", 9, || Ok(())),
+                async { release.send(()).unwrap() },
+            )
+        };
+        let (a, b, c, d, ()) = together.await;
+        a.unwrap();
+        d.unwrap();
+        assert_eq!(b.unwrap_err().kind(), Kind::Conflict);
+        assert_eq!(c.unwrap_err().kind(), Kind::Internal);
+        assert_eq!(names(&state).await, ["a", "d"]);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_to_all_of_the_transaction_and_passes() {
+        let (_folder, state) = store().await;
+        scratch(&state).await;
+        let bound = |pages: i64| {
+            let state = state.clone();
+            async move {
+                let set = move |tx: &Tx<'_>| {
+                    let sql = format!("PRAGMA max_page_count = {pages}");
+                    Ok(tx.query_row(&sql, [], |row| row.get::<_, i64>(0))?)
+                };
+                state.write("bounding", set).await.unwrap()
+            }
+        };
+        bound(100).await;
+        let release = hold(&state).await;
+        let together = async {
+            tokio::join!(
+                fill(state.clone(), "before", 9, || Ok(())),
+                fill(state.clone(), "big", 10_000_000, || Ok(())),
+                fill(state.clone(), "after", 9, || Ok(())),
+                async { release.send(()).unwrap() },
+            )
+        };
+        let (before, big, after, ()) = together.await;
+        assert_eq!(before.unwrap_err().kind(), Kind::StorageFull);
+        assert_eq!(big.unwrap_err().kind(), Kind::StorageFull);
+        after.unwrap();
+        assert_eq!(names(&state).await, ["after"]);
+        bound(1_000_000).await;
+        fill(state.clone(), "before", 9, || Ok(())).await.unwrap();
+        assert_eq!(names(&state).await, ["after", "before"]);
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_asker_left_is_done_all_the_same() {
+        let (_folder, state) = store().await;
+        scratch(&state).await;
+        let release = hold(&state).await;
+        let mut asked = Box::pin(fill(state.clone(), "a", 9, || Ok(())));
+        // One poll hands it in.
+        assert!(poll_once(asked.as_mut()).await.is_none());
+        drop(asked);
+        release.send(()).unwrap();
+        fill(state.clone(), "b", 9, || Ok(())).await.unwrap();
+        assert_eq!(names(&state).await, ["a", "b"]);
+    }
+
+    async fn poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        std::future::poll_fn(|context| match future.as_mut().poll(context) {
+            std::task::Poll::Ready(output) => std::task::Poll::Ready(Some(output)),
+            std::task::Poll::Pending => std::task::Poll::Ready(None),
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn the_log_is_copied_and_emptied_while_readers_go_on() {
+        let (folder, state) = store().await;
+        scratch(&state).await;
+        let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let reader = tokio::spawn({
+            let (state, done) = (state.clone(), done.clone());
+            async move {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    names(&state).await;
+                }
+            }
+        });
+        let replace = "REPLACE INTO scratch (name, body) VALUES ('a', randomblob(4000000))";
+        for _ in 0..40 {
+            state
+                .write("filling", move |tx| row::run(tx, replace, []))
+                .await
+                .unwrap();
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        reader.await.unwrap();
+        // 160 MB were written; the log was emptied at 64 MiB, and again.
+        let log = std::fs::metadata(folder.path().join("state.db-wal"))
+            .unwrap()
+            .len();
+        assert!(log < 100_000_000, "{log}");
+        state.close().await;
+        assert!(
+            !folder.path().join("state.db-wal").exists(),
+            "closing leaves one file"
+        );
+    }
+
+    #[tokio::test]
+    async fn closing_completes_what_was_handed_in() {
+        let (folder, state) = store().await;
+        scratch(&state).await;
+        let release = hold(&state).await;
+        state.record_run(run(&crate::fixture::function("f"), None, 1));
+        let (filled, (), ()) = tokio::join!(
+            fill(state.clone(), "a", 9, || Ok(())),
+            state.close(),
+            async { release.send(()).unwrap() },
+        );
+        filled.unwrap();
+        let late = fill(state.clone(), "b", 9, || Ok(())).await;
+        assert!(matches!(late, Err(Error::Closed)));
+        assert!(matches!(state.list_buckets().await, Err(Error::Closed)));
+        let state = State::open(folder.path()).await.unwrap();
+        assert_eq!(names(&state).await, ["a"]);
+        assert_eq!(state.list_runs(None, 9).await.unwrap().len(), 1);
     }
 }

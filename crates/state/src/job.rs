@@ -1,0 +1,114 @@
+//! A request of the writer: a closure, and the way back to who asked.
+
+use crate::error::Done;
+use crate::{Error, Result};
+use rusqlite::{Connection, ffi};
+use std::cell::Cell;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tokio::sync::oneshot;
+
+/// The transaction, as a request sees it.
+pub(crate) struct Tx<'a> {
+    db: &'a Connection,
+    due: &'a Cell<bool>,
+}
+
+impl<'a> Tx<'a> {
+    /// `due` is set when the dispatcher must be woken.
+    pub(crate) fn new(db: &'a Connection, due: &'a Cell<bool>) -> Self {
+        Self { db, due }
+    }
+
+    /// Says that an event became due or will; the dispatcher is woken after the commit.
+    pub(crate) fn events_changed(&self) {
+        self.due.set(true);
+    }
+}
+
+impl Deref for Tx<'_> {
+    type Target = Connection;
+    fn deref(&self) -> &Connection {
+        self.db
+    }
+}
+
+/// Why a whole transaction was undone.
+pub(crate) struct Undone(pub(crate) rusqlite::Error);
+
+impl Undone {
+    /// The same error for one of several who asked (`rusqlite::Error` cannot be cloned).
+    fn error(&self, doing: &'static str) -> Error {
+        Error::Sql {
+            doing,
+            source: copy(&self.0),
+        }
+    }
+}
+
+fn copy(error: &rusqlite::Error) -> rusqlite::Error {
+    let (code, message) = match error {
+        rusqlite::Error::SqliteFailure(code, message) => (*code, message.clone()),
+        other => (ffi::Error::new(ffi::SQLITE_ERROR), Some(other.to_string())),
+    };
+    rusqlite::Error::SqliteFailure(code, message)
+}
+
+/// Tells who asked how it ended; of a transaction that was undone, why.
+pub(crate) type Answer = Box<dyn FnOnce(Option<&Undone>)>;
+
+/// A request that ran, and what is left to do for it.
+pub(crate) struct Ran {
+    /// Whether its changes are to stay.
+    pub(crate) keep: bool,
+    /// What SQLite said, if that is why not.
+    pub(crate) cause: Option<rusqlite::Error>,
+    /// Answers who asked, once the end of the transaction is known.
+    pub(crate) answer: Answer,
+}
+
+/// A request. Instead of a transaction it is given the reason why there is none.
+pub(crate) type Job = Box<dyn FnOnce(std::result::Result<&Tx<'_>, &Undone>) -> Option<Ran> + Send>;
+
+/// Makes a request of a closure. A panic in it is an answer too, and undoes only this request.
+pub(crate) fn job<T: Send + 'static>(
+    doing: &'static str,
+    work: impl FnOnce(&Tx<'_>) -> Done<T> + Send + 'static,
+) -> (Job, oneshot::Receiver<Result<T>>) {
+    let (sender, receiver) = oneshot::channel();
+    let job: Job = Box::new(move |tx| {
+        let tx = match tx {
+            Ok(tx) => tx,
+            Err(undone) => {
+                // Who asked may have gone; the answer is then nobody's.
+                let _ = sender.send(Err(undone.error(doing)));
+                return None;
+            }
+        };
+        let result = match catch_unwind(AssertUnwindSafe(|| work(tx))) {
+            Ok(result) => result.map_err(|failure| failure.during(doing)),
+            Err(_) => Err(Error::Corrupt {
+                doing,
+                reason: "the request panicked".to_owned(),
+            }),
+        };
+        let keep = result.is_ok();
+        let cause = match &result {
+            Err(Error::Sql { source, .. }) => Some(copy(source)),
+            _ => None,
+        };
+        let answer = move |undone: Option<&Undone>| {
+            let result = match undone {
+                Some(undone) if result.is_ok() => Err(undone.error(doing)),
+                _ => result,
+            };
+            let _ = sender.send(result);
+        };
+        Some(Ran {
+            keep,
+            cause,
+            answer: Box::new(answer),
+        })
+    });
+    (job, receiver)
+}
