@@ -18,6 +18,18 @@ pub enum Error {
     /// The base does not have what the function needs, such as an interpreter; says how to get it.
     #[error("{0}")]
     Missing(String),
+    /// A bootstrap could not be written.
+    #[error("writing the bootstrap {path}: {source}; make the data folder writable")]
+    Bootstrap {
+        /// Which file.
+        path: String,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A pipe or listener of a new instance could not be watched; most likely too many are open.
+    #[error("watching a new instance's pipes and listeners: {0}; raise the limit of open files")]
+    Register(#[source] std::io::Error),
     /// It ended or failed before it was ready: how, with what it said.
     #[error("{ending_error}")]
     Init {
@@ -46,7 +58,8 @@ impl Error {
         match self {
             Self::Launcher(error) => error.kind(),
             Self::Storage(error) => error.kind(),
-            Self::Missing(_) | Self::Init { .. } => Kind::Unavailable,
+            Self::Bootstrap { .. } => Kind::Internal,
+            Self::Register(_) | Self::Missing(_) | Self::Init { .. } => Kind::Unavailable,
         }
     }
 }

@@ -2,7 +2,9 @@
 //! They are accepted on listeners inside the instance's network namespace, so nothing is routed.
 
 use model::{InstanceId, Owner, ServiceName};
-use tokio::net::TcpStream;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 /// What the instance connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,4 +31,38 @@ pub struct Inbound {
     pub door: Door,
     /// The connection.
     pub stream: TcpStream,
+}
+
+/// One listener of an instance, and to whom its connections go.
+pub(crate) struct Gate {
+    pub(crate) owner: Owner,
+    pub(crate) instance: InstanceId,
+    pub(crate) door: Door,
+    pub(crate) inbound: mpsc::Sender<Inbound>,
+}
+
+impl Gate {
+    /// Accepts until nobody takes connections any more. While the channel is full, the instance waits.
+    pub(crate) async fn accept(self, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let _ = stream.set_nodelay(true);
+                    let inbound = Inbound {
+                        owner: self.owner.clone(),
+                        instance: self.instance.clone(),
+                        door: self.door.clone(),
+                        stream,
+                    };
+                    if self.inbound.send(inbound).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, instance = %self.instance, "accepting from an instance");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        }
+    }
 }

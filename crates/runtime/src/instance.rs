@@ -1,5 +1,6 @@
 //! One instance.
 
+use crate::driver::Contained;
 use crate::driver::fake::FakeInstance;
 use model::{InstanceId, Invocation, Outcome};
 use std::time::Duration;
@@ -13,6 +14,7 @@ pub struct Instance {
 
 /// By which driver it was made.
 enum Driven {
+    Sandbox(Box<Contained>),
     Fake(FakeInstance),
 }
 
@@ -24,6 +26,13 @@ impl Instance {
         }
     }
 
+    pub(crate) fn contained(instance: Contained) -> Self {
+        Self {
+            id: instance.id().clone(),
+            driven: Driven::Sandbox(Box::new(instance)),
+        }
+    }
+
     /// Its identity.
     pub fn id(&self) -> &InstanceId {
         &self.id
@@ -32,6 +41,7 @@ impl Instance {
     /// Process id of its first process as the host sees it.
     pub fn pid(&self) -> u32 {
         match &self.driven {
+            Driven::Sandbox(instance) => instance.pid(),
             Driven::Fake(instance) => instance.pid,
         }
     }
@@ -39,6 +49,7 @@ impl Instance {
     /// Microseconds: making the sandbox, and from there to being ready.
     pub fn start_timing(&self) -> (u64, u64) {
         match &self.driven {
+            Driven::Sandbox(instance) => instance.start_timing(),
             Driven::Fake(instance) => (instance.start, 0),
         }
     }
@@ -49,6 +60,7 @@ impl Instance {
     /// `cold` and `queued` of the outcome are for the caller to fill in.
     pub async fn call(&mut self, invocation: Invocation) -> Outcome {
         match &mut self.driven {
+            Driven::Sandbox(instance) => instance.call(invocation).await,
             Driven::Fake(instance) => instance.call(invocation).await,
         }
     }
@@ -56,6 +68,7 @@ impl Instance {
     /// Whether it can take another call.
     pub fn is_alive(&self) -> bool {
         match &self.driven {
+            Driven::Sandbox(instance) => instance.is_alive(),
             Driven::Fake(instance) => instance.is_alive(),
         }
     }
@@ -63,6 +76,7 @@ impl Instance {
     /// Resolves when it has ended, with how (`exit status 1`); any number of waiters.
     pub async fn exited(&self) -> String {
         match &self.driven {
+            Driven::Sandbox(instance) => instance.exited().await,
             Driven::Fake(instance) => instance.exited().await,
         }
     }
@@ -72,8 +86,8 @@ impl Instance {
     /// # Errors
     /// Of connecting; the instance may have ended or not listen.
     pub async fn connect(&self, port: u16) -> std::io::Result<TcpStream> {
-        let _ = port;
         match &self.driven {
+            Driven::Sandbox(instance) => instance.connect(port).await,
             Driven::Fake(instance) => instance.connect().await,
         }
     }
@@ -81,8 +95,8 @@ impl Instance {
     /// Asks it to end (SIGTERM), waits at most `grace`, then kills it, and waits until nothing of it
     /// is left.
     pub async fn stop(self, grace: Duration) {
-        let _ = grace;
         match self.driven {
+            Driven::Sandbox(instance) => instance.stop(grace).await,
             Driven::Fake(instance) => instance.stop(),
         }
     }

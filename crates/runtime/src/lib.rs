@@ -4,16 +4,20 @@
 //! to what runs in it (`lambda`: it polls us; `http`: we post to it). Above this room there is only
 //! [`Instance::call`].
 
+mod bootstrap;
 mod contract;
 mod driver;
+mod environment;
 mod error;
 mod gateway;
 mod host;
 mod instance;
 mod logs;
+mod report;
 mod runtime;
 mod spec;
 
+pub use contract::http::cloudevent::headers as cloudevent_headers;
 pub use driver::fake::{Fake, FakeStart};
 pub use error::{Error, Result};
 pub use gateway::{Door, Inbound};

@@ -1,5 +1,6 @@
 //! The runtime: starting instances.
 
+use crate::driver::sandbox::SandboxDriver;
 use crate::{Fake, Inbound, Instance, InstanceSpec, Result};
 use launcher::Launcher;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub struct Runtime {
 /// What makes the containers.
 #[derive(Clone)]
 enum Driver {
+    Sandbox(SandboxDriver),
     Fake(Fake),
 }
 
@@ -39,8 +41,10 @@ impl Runtime {
         storage: Storage,
         inbound: mpsc::Sender<Inbound>,
     ) -> Result<Self> {
-        let _ = (options, launcher, storage, inbound);
-        todo!()
+        let driver = SandboxDriver::new(options, launcher, storage, inbound).await?;
+        Ok(Self {
+            driver: Driver::Sandbox(driver),
+        })
     }
 
     /// With the `fake` driver, for tests of what is above.
@@ -51,12 +55,13 @@ impl Runtime {
     }
 
     /// Starts an instance and waits until it is ready: `lambda`: its first `next`; `http`: its port
-    /// takes a connection. At most 10 s (Lambda's bound for init), or `init_timeout` if given.
+    /// takes a connection; a service: its program runs. At most 10 s (Lambda's bound for init).
     ///
     /// # Errors
     /// `Init` if its own code failed; else the platform's or the deployer's fault. Nothing is left.
     pub async fn start(&self, spec: InstanceSpec) -> Result<Instance> {
         match &self.driver {
+            Driver::Sandbox(sandbox) => Ok(Instance::contained(sandbox.start(spec).await?)),
             Driver::Fake(fake) => {
                 let id = spec.id.clone();
                 Ok(Instance::fake(id, fake.start(spec).await?))
@@ -65,12 +70,13 @@ impl Runtime {
     }
 
     /// Whether this machine can run that runtime; the error says what is missing and how to get it.
+    /// May block for some tens of milliseconds until an interpreter was found once.
     ///
     /// # Errors
     /// `Missing`.
     pub fn check(&self, runtime: model::RuntimeName) -> Result<()> {
-        let _ = runtime;
         match &self.driver {
+            Driver::Sandbox(sandbox) => sandbox.check(runtime),
             Driver::Fake(_) => Ok(()),
         }
     }

@@ -52,3 +52,42 @@ pub struct InstanceSpec {
     /// Enforced by the kernel.
     pub limits: Limits,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use model::{Credential, Digest, Principal};
+
+    /// A small Node.js function.
+    pub(crate) fn spec() -> InstanceSpec {
+        InstanceSpec {
+            id: InstanceId::generate(),
+            owner: Owner::Function {
+                name: "thumbnail".parse().unwrap(),
+                revision: 1,
+            },
+            runtime: RuntimeName::Nodejs20,
+            handler: Some("index.handler".into()),
+            code: Code::Zip {
+                digest: Digest::from_hex(&"0".repeat(64)).unwrap(),
+                size: 1,
+            },
+            image: None,
+            entrypoint: None,
+            command: None,
+            working_dir: None,
+            contract: Contract::Lambda,
+            port: 8080,
+            environment: BTreeMap::new(),
+            credential: Credential {
+                principal: Principal::Root,
+                access_key_id: "AKIDEXAMPLEAKIDEXAMP".into(),
+                secret_access_key: "x".repeat(40),
+            },
+            volumes: Vec::new(),
+            peers: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}

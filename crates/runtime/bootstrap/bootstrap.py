@@ -1,0 +1,234 @@
+"""Runs a Python handler: fetches calls from the Runtime API, hands them to the handler, posts what
+it answers. Talks to nobody else."""
+
+import http.client
+import importlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+
+API = "/2018-06-01/runtime/"
+
+
+class BootstrapError(Exception):
+    """An error that the bootstrap found; its type is one of Lambda's words."""
+
+    def __init__(self, error_type, message):
+        super().__init__(message)
+        self.error_type = error_type
+
+
+class RuntimeApi:
+    """The Runtime API over one kept connection."""
+
+    def __init__(self, address):
+        self.connection = http.client.HTTPConnection(address)
+
+    def ask(self, method, route, body=None, headers=None):
+        headers = dict(headers or {})
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        self.connection.request(method, API + route, body=body, headers=headers)
+        response = self.connection.getresponse()
+        return response, response.read()
+
+    def post_error(self, route, error_type, report):
+        printable = error_type.encode("ascii", "replace").decode()
+        headers = {"Lambda-Runtime-Function-Error-Type": printable}
+        self.ask("POST", route, json.dumps(report).encode(), headers)
+
+
+class ClientContext:
+    """What an AWS mobile client says of itself."""
+
+    def __init__(self, told):
+        self.custom = told.get("custom")
+        self.env = told.get("env")
+        self.client = _Client(told.get("client") or {})
+
+
+class _Client:
+    def __init__(self, told):
+        self.installation_id = told.get("installation_id")
+        self.app_title = told.get("app_title")
+        self.app_version_name = told.get("app_version_name")
+        self.app_version_code = told.get("app_version_code")
+        self.app_package_name = told.get("app_package_name")
+
+
+class Identity:
+    """Who an Amazon Cognito caller is."""
+
+    def __init__(self, told):
+        self.cognito_identity_id = told.get("cognitoIdentityId")
+        self.cognito_identity_pool_id = told.get("cognitoIdentityPoolId")
+
+
+class Context:
+    """What a handler is told about its call."""
+
+    def __init__(self, headers):
+        env = os.environ
+        client_context = headers.get("Lambda-Runtime-Client-Context")
+        identity = headers.get("Lambda-Runtime-Cognito-Identity")
+        self.aws_request_id = headers["Lambda-Runtime-Aws-Request-Id"]
+        self.invoked_function_arn = headers.get("Lambda-Runtime-Invoked-Function-Arn")
+        self.function_name = env.get("AWS_LAMBDA_FUNCTION_NAME")
+        self.function_version = env.get("AWS_LAMBDA_FUNCTION_VERSION")
+        self.memory_limit_in_mb = env.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+        self.log_group_name = env.get("AWS_LAMBDA_LOG_GROUP_NAME")
+        self.log_stream_name = env.get("AWS_LAMBDA_LOG_STREAM_NAME")
+        self.client_context = ClientContext(json.loads(client_context)) if client_context else None
+        self.identity = Identity(json.loads(identity) if identity else {})
+        self._deadline = int(headers.get("Lambda-Runtime-Deadline-Ms", "0"))
+
+    def get_remaining_time_in_millis(self):
+        return max(0, self._deadline - int(time.time() * 1000))
+
+    def log(self, message):
+        sys.stdout.write(str(message))
+
+
+class LogHandler(logging.StreamHandler):
+    """Writes log records as Lambda does: level, time and request id, then the message."""
+
+    def __init__(self):
+        super().__init__(sys.stdout)
+        form = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s"
+        formatter = logging.Formatter(form, "%Y-%m-%dT%H:%M:%S")
+        formatter.converter = time.gmtime
+        self.setFormatter(formatter)
+        self.aws_request_id = ""
+
+    def emit(self, record):
+        record.aws_request_id = self.aws_request_id
+        super().emit(record)
+
+
+def load_handler(handler):
+    """`src/app.resize` is the function `resize` of the module `src.app`."""
+    module_name, _, function_name = handler.rpartition(".")
+    if not module_name or not function_name:
+        raise BootstrapError(
+            "Runtime.MalformedHandlerName", f"Bad handler '{handler}': give module.function"
+        )
+    module_name = module_name.replace("/", ".")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise BootstrapError(
+            "Runtime.ImportModuleError", f"Unable to import module '{module_name}': {error}"
+        ) from error
+    except SyntaxError as error:
+        raise BootstrapError(
+            "Runtime.UserCodeSyntaxError", f"Syntax error in module '{module_name}': {error}"
+        ) from error
+    found = getattr(module, function_name, None)
+    if not callable(found):
+        raise BootstrapError(
+            "Runtime.HandlerNotFound",
+            f"Handler '{function_name}' is missing on module '{module_name}'",
+        )
+    return found
+
+
+def describe(error, request_id=""):
+    """An exception as the Runtime API wants it: its type, and the whole of it."""
+    error_type = getattr(error, "error_type", None)
+    if not isinstance(error, BootstrapError):
+        error_type = type(error).__name__
+    # What the bootstrap itself did on the way is of no use to anyone.
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__
+    ]
+    report = {
+        "errorMessage": str(error),
+        "errorType": error_type,
+        "requestId": request_id,
+        "stackTrace": traceback.format_list(frames),
+    }
+    return error_type, report
+
+
+def log_error(what, report):
+    lines = [f"[ERROR] {what} {report['errorType']}: {report['errorMessage']}"]
+    if report["stackTrace"]:
+        lines.append("Traceback (most recent call last):")
+        lines.extend(frame.rstrip("\n") for frame in report["stackTrace"])
+    print("\n".join(lines), flush=True)
+
+
+def encode_decimal(value):
+    decimal = sys.modules.get("decimal")
+    if decimal is not None and isinstance(value, decimal.Decimal):
+        return float(value)
+    raise TypeError(f"a {type(value).__name__} cannot be written as JSON")
+
+
+def to_json(result):
+    text = json.dumps(
+        result, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=encode_decimal
+    )
+    return text.encode()
+
+
+def run(handler, payload, context):
+    try:
+        event = json.loads(payload) if payload else {}
+    except ValueError as error:
+        raise BootstrapError(
+            "Runtime.UnmarshalError", f"The payload is not JSON: {error}"
+        ) from error
+    result = handler(event, context)
+    try:
+        return to_json(result)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BootstrapError(
+            "Runtime.MarshalError", f"The answer is not JSON: {error}"
+        ) from error
+
+
+def answer_one(api, handler, logs):
+    head, payload = api.ask("GET", "invocation/next")
+    if head.status != 200:
+        raise BootstrapError("Runtime.Protocol", f"next was answered {head.status}: {payload!r}")
+    request_id = head.headers["Lambda-Runtime-Aws-Request-Id"]
+    logs.aws_request_id = request_id
+    os.environ["_X_AMZN_TRACE_ID"] = head.headers.get("Lambda-Runtime-Trace-Id", "")
+    try:
+        answer = run(handler, payload, Context(head.headers))
+    except Exception as error:
+        error_type, report = describe(error, request_id)
+        log_error("", report)
+        api.post_error(f"invocation/{request_id}/error", error_type, report)
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    api.ask("POST", f"invocation/{request_id}/response", answer)
+
+
+def main():
+    # Lines show at once, though standard output is a pipe.
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+    sys.path[0] = os.environ["LAMBDA_TASK_ROOT"]
+    logs = LogHandler()
+    logging.root.addHandler(logs)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    try:
+        handler = load_handler(os.environ["_HANDLER"])
+    except Exception as error:
+        error_type, report = describe(error)
+        log_error("Init", report)
+        api.post_error("init/error", error_type, report)
+        sys.exit(1)
+    while True:
+        answer_one(api, handler, logs)
+
+
+if __name__ == "__main__":
+    main()

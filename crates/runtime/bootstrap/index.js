@@ -1,0 +1,283 @@
+// Runs a Node.js handler: fetches calls from the Runtime API, hands them to the handler, posts what
+// it answers. Talks to nobody else. A CommonJS file, since Node starts those faster.
+'use strict';
+
+const { existsSync } = require('node:fs');
+const http = require('node:http');
+const { createRequire } = require('node:module');
+const path = require('node:path');
+const { pathToFileURL } = require('node:url');
+
+const { env } = process;
+const [apiHost, apiPort] = env.AWS_LAMBDA_RUNTIME_API.split(':');
+const agent = new http.Agent({ keepAlive: true, maxSockets: 2 });
+const REQUEST_ID = 'lambda-runtime-aws-request-id';
+
+class BootstrapError extends Error {
+  constructor(name, message) {
+    super(message);
+    this.name = name;
+  }
+}
+
+// One request to the Runtime API; resolves with status, headers and body.
+function ask(method, route, body, headers = {}) {
+  return new Promise((resolve, reject) => {
+    const options = {
+      host: apiHost,
+      port: apiPort,
+      path: `/2018-06-01/runtime/${route}`,
+      method,
+      agent,
+      headers: { ...headers },
+    };
+    if (body !== undefined) {
+      options.headers['content-type'] = 'application/json';
+      options.headers['content-length'] = Buffer.byteLength(body);
+    }
+    const request = http.request(options, (response) => {
+      const chunks = [];
+      response.on('data', (chunk) => chunks.push(chunk));
+      response.on('error', reject);
+      response.on('end', () => {
+        const text = Buffer.concat(chunks).toString('utf8');
+        resolve({ status: response.statusCode, headers: response.headers, text });
+      });
+    });
+    request.on('error', reject);
+    request.end(body);
+  });
+}
+
+// Anything that was thrown, as the Runtime API wants it.
+function describe(error) {
+  if (error instanceof Error || (error && error.name && error.message !== undefined)) {
+    return {
+      errorType: String(error.name || 'Error'),
+      errorMessage: String(error.message),
+      trace: String(error.stack || '').split('\n'),
+    };
+  }
+  return { errorType: typeof error, errorMessage: String(error), trace: [] };
+}
+
+function postError(route, error) {
+  const report = describe(error);
+  const type = report.errorType.replace(/[^\x20-\x7e]/g, '?');
+  const headers = { 'Lambda-Runtime-Function-Error-Type': type };
+  return ask('POST', route, JSON.stringify(report), headers);
+}
+
+function log(what, error) {
+  const report = describe(error);
+  console.error(`${what}\t${JSON.stringify(report)}`);
+}
+
+// The file that a handler's module names, by the endings that Node knows.
+function moduleFile(root, name) {
+  const base = path.resolve(root, name);
+  for (const ending of ['', '.js', '.mjs', '.cjs', '/index.js', '/index.mjs', '/index.cjs']) {
+    const file = base + ending;
+    if (ending === '' ? /\.[mc]?js$/.test(file) && existsSync(file) : existsSync(file)) {
+      return file;
+    }
+  }
+  return undefined;
+}
+
+async function importModule(root, name) {
+  const file = moduleFile(root, name);
+  if (file === undefined) {
+    throw new BootstrapError('Runtime.ImportModuleError', `Cannot find module '${name}' in ${root}`);
+  }
+  try {
+    if (file.endsWith('.mjs')) {
+      return await import(pathToFileURL(file).href);
+    }
+    // `require` for everything that may be CommonJS, so that `require.main` and `module.exports`
+    // are what such code expects; it says itself when the file is an ES module.
+    return createRequire(file)(file);
+  } catch (error) {
+    if (error?.code === 'ERR_REQUIRE_ESM' || error?.code === 'ERR_REQUIRE_ASYNC_MODULE') {
+      return import(pathToFileURL(file).href);
+    }
+    throw error;
+  }
+}
+
+// `src/app.handlers.resize` is the export `handlers.resize` of the module `src/app`.
+async function loadHandler(root, handler) {
+  const folder = path.dirname(handler);
+  const [name, ...exported] = path.basename(handler).split('.');
+  if (!name || exported.length === 0 || handler.includes('..')) {
+    throw new BootstrapError('Runtime.MalformedHandlerName', `Bad handler "${handler}"`);
+  }
+  let loaded;
+  try {
+    loaded = await importModule(root, path.join(folder, name));
+  } catch (error) {
+    if (error?.code === 'MODULE_NOT_FOUND' || error?.code === 'ERR_MODULE_NOT_FOUND') {
+      error.name = 'Runtime.ImportModuleError';
+    } else if (error instanceof SyntaxError) {
+      error.name = 'Runtime.UserCodeSyntaxError';
+    }
+    throw error;
+  }
+  const find = (from) => exported.reduce((value, key) => value?.[key], from);
+  const found = find(loaded) ?? find(loaded?.default);
+  if (found === undefined) {
+    throw new BootstrapError('Runtime.HandlerNotFound', `${handler} is undefined or not exported`);
+  }
+  if (typeof found !== 'function') {
+    throw new BootstrapError('Runtime.HandlerNotFound', `${handler} is not a function`);
+  }
+  return found;
+}
+
+function buildContext(headers) {
+  const deadline = Number(headers['lambda-runtime-deadline-ms']);
+  const clientContext = headers['lambda-runtime-client-context'];
+  const identity = headers['lambda-runtime-cognito-identity'];
+  return {
+    callbackWaitsForEmptyEventLoop: true,
+    functionName: env.AWS_LAMBDA_FUNCTION_NAME,
+    functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
+    memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
+    logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
+    logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
+    invokedFunctionArn: headers['lambda-runtime-invoked-function-arn'],
+    awsRequestId: headers[REQUEST_ID],
+    clientContext: clientContext ? JSON.parse(clientContext) : undefined,
+    identity: identity ? JSON.parse(identity) : undefined,
+    getRemainingTimeInMillis: () => deadline - Date.now(),
+  };
+}
+
+let emptied = null; // what to do when the event loop has nothing left
+process.on('beforeExit', () => {
+  const run = emptied;
+  emptied = null;
+  run?.();
+});
+
+// Whether a value that a handler without promise returned is meant as its answer; the timers and
+// sockets that some return by accident are not.
+function isPlain(value) {
+  if (value === null || typeof value !== 'object') {
+    return ['string', 'number', 'boolean'].includes(typeof value);
+  }
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null || Array.isArray(value);
+}
+
+// Runs the handler once. It may return a promise or a value, call back, or use the old
+// `context.done`. If the event loop runs empty before any of it, the answer is null, as on Lambda.
+function run(handler, event, context) {
+  return new Promise((resolve, reject) => {
+    emptied = () => resolve(null);
+    const settle = (error, result) => {
+      if (error !== undefined && error !== null) {
+        reject(error);
+      } else if (context.callbackWaitsForEmptyEventLoop) {
+        emptied = () => resolve(result);
+      } else {
+        resolve(result);
+      }
+    };
+    const atOnce = (error, result) => {
+      context.callbackWaitsForEmptyEventLoop = false;
+      settle(error, result);
+    };
+    context.done = atOnce;
+    context.succeed = (result) => atOnce(null, result);
+    context.fail = (error) => atOnce(error ?? new Error('context.fail'));
+    const returned = handler(event, context, settle);
+    if (typeof returned?.then === 'function') {
+      returned.then(resolve, reject);
+    } else if (handler.length < 3 && isPlain(returned)) {
+      resolve(returned);
+    }
+  });
+}
+
+function stringify(result) {
+  try {
+    return JSON.stringify(result === undefined ? null : result) ?? 'null';
+  } catch (error) {
+    throw new BootstrapError('Runtime.MarshalError', `The answer is not JSON: ${error.message}`);
+  }
+}
+
+let current; // the id of the call under way
+
+async function answerOne(handler) {
+  const call = await ask('GET', 'invocation/next');
+  if (call.status !== 200) {
+    throw new BootstrapError('Runtime.Protocol', `next was answered ${call.status}: ${call.text}`);
+  }
+  const id = call.headers[REQUEST_ID];
+  current = id;
+  env._X_AMZN_TRACE_ID = call.headers['lambda-runtime-trace-id'] ?? '';
+  try {
+    let event;
+    try {
+      event = call.text === '' ? {} : JSON.parse(call.text);
+    } catch (error) {
+      throw new BootstrapError('Runtime.UnmarshalError', `The payload is not JSON: ${error.message}`);
+    }
+    const result = await run(handler, event, buildContext(call.headers));
+    const body = stringify(result);
+    current = undefined;
+    await ask('POST', `invocation/${id}/response`, body);
+  } catch (error) {
+    current = undefined;
+    log('Invoke Error', error);
+    await postError(`invocation/${id}/error`, error);
+  } finally {
+    emptied = null;
+  }
+}
+
+// What nobody caught ends the process; the call under way, or the initialisation, is told why.
+let initialised = false;
+async function die(type, error) {
+  const cause = error instanceof Error ? error : new Error(String(error));
+  cause.name = type === 'Runtime.UnhandledPromiseRejection' ? type : cause.name;
+  log(type, cause);
+  const route = initialised ? current && `invocation/${current}/error` : 'init/error';
+  try {
+    if (route) {
+      await postError(route, cause);
+    }
+  } finally {
+    process.exit(initialised ? 129 : 1);
+  }
+}
+process.on('uncaughtException', (error) => die('Uncaught Exception', error));
+process.on('unhandledRejection', (reason) => die('Runtime.UnhandledPromiseRejection', reason));
+process.on('SIGTERM', () => {
+  // The function's own handlers, if it has any, decide when it is done.
+  if (process.listenerCount('SIGTERM') === 1) {
+    process.exit(0);
+  }
+});
+
+async function main() {
+  let handler;
+  try {
+    handler = await loadHandler(env.LAMBDA_TASK_ROOT, env._HANDLER);
+  } catch (error) {
+    log('Init Error', error);
+    await postError('init/error', error);
+    process.exit(1);
+  }
+  initialised = true;
+  for (;;) {
+    await answerOne(handler);
+  }
+}
+
+main().catch((error) => {
+  log('Runtime Error', error);
+  process.exit(1);
+});

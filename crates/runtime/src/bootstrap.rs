@@ -1,0 +1,60 @@
+//! Our own small runtimes for managed languages, shown inside at `/var/runtime`.
+
+use crate::{Error, Result};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Where they are inside an instance.
+pub(crate) const FOLDER: &str = "/var/runtime";
+
+const FILES: [(&str, &str); 2] = [
+    ("index.js", include_str!("../bootstrap/index.js")),
+    ("bootstrap.py", include_str!("../bootstrap/bootstrap.py")),
+];
+
+/// Writes the bootstraps below `folder`, readable by everyone since instances run as nobody that the
+/// host knows, and gives the folder that holds them.
+///
+/// # Errors
+/// Of the file system.
+pub(crate) fn write(folder: &Path) -> Result<PathBuf> {
+    let runtime = folder.join("var-runtime");
+    let io = |path: &Path| {
+        let path = path.display().to_string();
+        move |source| Error::Bootstrap { path, source }
+    };
+    std::fs::create_dir_all(&runtime).map_err(io(&runtime))?;
+    set_mode(&runtime, 0o755).map_err(io(&runtime))?;
+    for (name, text) in FILES {
+        let path = runtime.join(name);
+        // A running instance of an earlier server may have the old file open: replace it whole.
+        let fresh = runtime.join(format!(".{name}.new"));
+        std::fs::write(&fresh, text).map_err(io(&fresh))?;
+        set_mode(&fresh, 0o644).map_err(io(&fresh))?;
+        std::fs::rename(&fresh, &path).map_err(io(&path))?;
+    }
+    std::fs::canonicalize(&runtime).map_err(io(&runtime))
+}
+
+fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn it_can_be_written_again_and_be_read_by_all() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path()).unwrap();
+        let runtime = write(folder.path()).unwrap();
+        for (name, text) in FILES {
+            let path = runtime.join(name);
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o644);
+        }
+    }
+}

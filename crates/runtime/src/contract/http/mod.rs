@@ -1,0 +1,245 @@
+//! The `http` contract: the instance serves HTTP/1.1 on `$PORT`, as Cloud Run, Knative and the
+//! Functions Framework define it.
+
+pub(crate) mod cloudevent;
+mod hop;
+
+use super::{MAX_MESSAGE, cut, failed};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use launcher::Sandbox;
+use model::{Ending, HttpResponse, Invocation, MAX_PAYLOAD};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
+
+/// A connection that was idle for longer is not used again: many servers close theirs after 2 to
+/// 5 s, and a request sent at that moment would be lost.
+const MAX_IDLE: Duration = Duration::from_secs(1);
+/// Longest response head: 128 KiB.
+const MAX_HEAD: usize = 128 * 1024;
+/// Waits between attempts to connect while the program is starting; the last one repeats.
+const BACKOFF: [u64; 6] = [1, 2, 5, 10, 20, 50];
+
+/// A connection to a port inside a sandbox.
+///
+/// # Errors
+/// Of connecting; `NotConnected` if the sandbox has ended.
+pub(crate) async fn connect(sandbox: &Sandbox, port: u16) -> std::io::Result<TcpStream> {
+    let socket = sandbox
+        .socket()
+        .await
+        .map_err(|error| std::io::Error::new(std::io::ErrorKind::NotConnected, error))?;
+    let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
+    let stream = socket
+        .connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Waits until the port takes a connection, however long that is.
+pub(crate) async fn ready(sandbox: &Sandbox, port: u16) -> TcpStream {
+    let mut backoff = BACKOFF.into_iter();
+    let mut wait = 0;
+    loop {
+        if let Ok(stream) = connect(sandbox, port).await {
+            return stream;
+        }
+        wait = backoff.next().unwrap_or(wait);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+}
+
+/// Posts calls to one instance over one kept connection.
+pub(crate) struct HttpClient {
+    port: u16,
+    kept: Option<Kept>,
+}
+
+struct Kept {
+    sender: SendRequest<Full<Bytes>>,
+    since: Instant,
+    _driving: AbortOnDropHandle<()>,
+}
+
+impl Kept {
+    async fn over(stream: TcpStream) -> hyper::Result<Self> {
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(MAX_HEAD)
+            .handshake(TokioIo::new(stream))
+            .await?;
+        let driving = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to an instance broke");
+            }
+        });
+        Ok(Self {
+            sender,
+            since: Instant::now(),
+            _driving: AbortOnDropHandle::new(driving),
+        })
+    }
+}
+
+impl HttpClient {
+    /// A client for that port; `first` is the connection that showed that it listens.
+    pub(crate) async fn new(port: u16, first: TcpStream) -> Self {
+        Self {
+            port,
+            kept: Kept::over(first).await.ok(),
+        }
+    }
+
+    /// Sends one call and reads the whole answer. Never ends by itself if the function does not
+    /// answer.
+    ///
+    /// # Errors
+    /// When no connection can be made, or it breaks before the end of the answer. The function may
+    /// have ended.
+    pub(crate) async fn call(
+        &mut self,
+        sandbox: &Sandbox,
+        invocation: &Invocation,
+    ) -> Result<Ending, String> {
+        let request = match request(invocation, self.port) {
+            Ok(request) => request,
+            Err(error) => return Ok(failed("Http.InvalidRequest", &error.to_string())),
+        };
+        let mut kept = match self.kept.take().filter(Kept::is_fresh) {
+            Some(kept) => kept,
+            None => self.dial(sandbox).await?,
+        };
+        let response = kept.sender.send_request(request).await.map_err(|error| {
+            format!("the function closed the connection without an answer: {error}")
+        })?;
+        let (head, body) = response.into_parts();
+        let body = read(body)
+            .await
+            .map_err(|error| format!("the function broke off its answer: {error}"))?;
+        let Some(body) = body else {
+            let limit = MAX_PAYLOAD as u64;
+            return Ok(Ending::ResponseTooLarge { limit });
+        };
+        kept.since = Instant::now();
+        self.kept = Some(kept);
+        Ok(ending(invocation, Response::from_parts(head, body)))
+    }
+
+    async fn dial(&self, sandbox: &Sandbox) -> Result<Kept, String> {
+        let port = self.port;
+        let stream = connect(sandbox, port)
+            .await
+            .map_err(|error| format!("port {port} takes no connection: {error}"))?;
+        Kept::over(stream).await.map_err(|error| error.to_string())
+    }
+}
+
+impl Kept {
+    fn is_fresh(&self) -> bool {
+        !self.sender.is_closed() && self.since.elapsed() < MAX_IDLE
+    }
+}
+
+/// The request for a call: what came in by HTTP as it came, an event as a CloudEvent, anything else
+/// as a `POST /` of JSON.
+fn request(invocation: &Invocation, port: u16) -> Result<Request<Full<Bytes>>, http::Error> {
+    let mut headers = HeaderMap::new();
+    let (method, uri) = match (&invocation.http, &invocation.event) {
+        (Some(request), _) => {
+            for (name, value) in &request.headers {
+                headers.append(
+                    HeaderName::try_from(name.as_str())?,
+                    HeaderValue::from_bytes(value.as_bytes())?,
+                );
+            }
+            hop::strip(&mut headers);
+            // The length is that of the body that we have.
+            headers.remove(header::CONTENT_LENGTH);
+            headers.remove(header::EXPECT);
+            (
+                Method::from_bytes(request.method.as_bytes())?,
+                Uri::try_from(request.path_and_query.as_str())?,
+            )
+        }
+        (None, event) => {
+            if let Some(event) = event {
+                headers = cloudevent::headers(&event.accepted);
+            }
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            );
+            (Method::POST, Uri::from_static("/"))
+        }
+    };
+    if !headers.contains_key(header::HOST) {
+        headers.insert(
+            header::HOST,
+            HeaderValue::try_from(format!("127.0.0.1:{port}"))?,
+        );
+    }
+    for (name, value) in [
+        ("x-rouse-request-id", invocation.request_id.as_str()),
+        ("x-amzn-trace-id", &invocation.trace_id),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::try_from(value)?);
+    }
+    let mut request = Request::new(Full::new(invocation.payload.clone()));
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// The whole body; `None` past the bound.
+async fn read(mut body: Incoming) -> hyper::Result<Option<Bytes>> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            if whole.len() + data.len() > MAX_PAYLOAD {
+                return Ok(None);
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(Some(whole.freeze()))
+}
+
+/// A real HTTP request is answered with whatever the function says; an event or a plain call has
+/// failed when the function says so.
+fn ending(invocation: &Invocation, response: Response<Bytes>) -> Ending {
+    let (mut head, payload) = response.into_parts();
+    let status = head.status;
+    if status.is_server_error() && invocation.http.is_none() {
+        let text = String::from_utf8_lossy(&payload);
+        return failed(
+            &format!("Http.{}", status.as_u16()),
+            cut(text.trim(), MAX_MESSAGE),
+        );
+    }
+    hop::strip(&mut head.headers);
+    let headers = head
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (name.as_str().to_owned(), value)
+        })
+        .collect();
+    Ending::Succeeded {
+        payload,
+        http: Some(HttpResponse {
+            status: status.as_u16(),
+            headers,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use http::StatusCode;
+use model::{HttpRequest, RequestId};
+
+fn invocation(http: Option<HttpRequest>) -> Invocation {
+    Invocation {
+        request_id: RequestId("r-1".into()),
+        payload: Bytes::from_static(b"{}"),
+        http,
+        event: None,
+        client_context: None,
+        trace_id: "Root=1-2-3".into(),
+        function_arn: "arn:aws:lambda:us-east-1:000000000000:function:f".into(),
+        timeout: 1000,
+    }
+}
+
+fn response(status: u16, body: &'static [u8]) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    response
+}
+
+#[test]
+fn a_request_keeps_its_path_and_loses_what_belongs_to_its_connection() {
+    let came = HttpRequest {
+        method: "PUT".into(),
+        path_and_query: "/a%20b?c=d".into(),
+        headers: vec![
+            ("host".into(), "shop.example".into()),
+            ("content-length".into(), "99".into()),
+            ("connection".into(), "close".into()),
+            ("x-rouse-request-id".into(), "forged".into()),
+            ("x-two".into(), "1".into()),
+            ("x-two".into(), "2".into()),
+        ],
+    };
+    let request = request(&invocation(Some(came)), 8080).unwrap();
+    assert_eq!(request.method(), Method::PUT);
+    assert_eq!(request.uri(), "/a%20b?c=d");
+    let headers = request.headers();
+    assert_eq!(headers["host"], "shop.example");
+    assert_eq!(headers["x-rouse-request-id"], "r-1");
+    assert_eq!(headers.get_all("x-two").iter().count(), 2);
+    assert!(!headers.contains_key("connection") && !headers.contains_key("content-length"));
+}
+
+#[test]
+fn a_plain_call_is_a_post_of_json() {
+    let request = request(&invocation(None), 8080).unwrap();
+    assert_eq!(request.method(), Method::POST);
+    assert_eq!(request.uri(), "/");
+    assert_eq!(request.headers()["content-type"], "application/json");
+    assert_eq!(request.headers()["host"], "127.0.0.1:8080");
+}
+
+#[test]
+fn a_header_that_would_split_the_request_is_refused() {
+    let came = HttpRequest {
+        method: "GET".into(),
+        path_and_query: "/".into(),
+        headers: vec![("x".into(), "1\r\nx-injected: 2".into())],
+    };
+    assert!(request(&invocation(Some(came)), 8080).is_err());
+}
+
+#[test]
+fn a_server_error_fails_a_plain_call_and_answers_a_request() {
+    let plain = ending(&invocation(None), response(503, b"no store"));
+    assert_eq!(plain.error().unwrap(), "Http.503: no store");
+    let came = HttpRequest {
+        method: "GET".into(),
+        path_and_query: "/".into(),
+        headers: Vec::new(),
+    };
+    match ending(&invocation(Some(came)), response(503, b"no store")) {
+        Ending::Succeeded {
+            http: Some(http), ..
+        } => assert_eq!(http.status, 503),
+        other => panic!("{other:?}"),
+    }
+}

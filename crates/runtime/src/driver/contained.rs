@@ -1,0 +1,270 @@
+//! One instance in a sandbox: getting ready, answering calls, ending.
+
+use crate::contract::failed;
+use crate::contract::http::{self, HttpClient};
+use crate::contract::lambda::RuntimeApi;
+use crate::logs::Capture;
+use crate::{Error, Result, report};
+use futures::FutureExt;
+use launcher::{Exit, Sandbox};
+use model::{Ending, InstanceId, Invocation, Outcome, RequestId, Timing};
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How long an initialisation may take (AWS Lambda's bound).
+const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the end of a process may take to be known after its connection broke.
+const LAST_BREATH: Duration = Duration::from_millis(250);
+/// The memory that was used is asked for at most once in this time.
+const USAGE_AGE: Duration = Duration::from_millis(100);
+
+/// How platform and instance talk.
+pub(super) enum Talk {
+    /// It polls us.
+    Lambda(RuntimeApi),
+    /// We post to the port.
+    Http {
+        /// `$PORT`.
+        port: u16,
+        /// From when it is ready.
+        client: Option<HttpClient>,
+    },
+    /// It takes no calls: a service.
+    Resident,
+}
+
+/// One sandbox and what belongs to it. Dropped, it is killed.
+pub(crate) struct Contained {
+    pub(super) id: InstanceId,
+    pub(super) sandbox: Sandbox,
+    pub(super) talk: Talk,
+    pub(super) capture: Capture,
+    pub(super) gates: Vec<AbortOnDropHandle<()>>,
+    /// Bytes.
+    pub(super) memory: u64,
+    /// How long making the sandbox took.
+    pub(super) start: Duration,
+    /// From there to being ready.
+    pub(super) init: Duration,
+    pub(super) calls: u64,
+    pub(super) peak: Peak,
+}
+
+/// The most memory that was used, and when that was asked for.
+#[derive(Default)]
+pub(super) struct Peak {
+    bytes: u64,
+    read: Option<Instant>,
+}
+
+impl Contained {
+    pub(crate) fn id(&self) -> &InstanceId {
+        &self.id
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.sandbox.pid
+    }
+
+    pub(crate) fn start_timing(&self) -> (u64, u64) {
+        (microseconds(self.start), microseconds(self.init))
+    }
+
+    /// Waits until it can take a call. If it fails to get there, nothing of it is left.
+    pub(super) async fn get_ready(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        let ready = tokio::select! {
+            biased;
+            ready = settle(&mut self.talk, &self.sandbox) => ready,
+            exit = self.sandbox.exited() => Err(self.init_exit(&exit).await),
+            () = tokio::time::sleep(INIT_TIMEOUT) => {
+                let after = u64::try_from(INIT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+                Err(Ending::TimedOut { after })
+            }
+        };
+        self.init = begun.elapsed();
+        let Err(ending) = ready else { return Ok(()) };
+        self.sandbox.kill();
+        self.sandbox.exited().await;
+        let line = report::init(&ending, self.init);
+        Err(Error::init(ending, self.capture.end(vec![line])))
+    }
+
+    /// It ended before it was ready, perhaps after saying why.
+    async fn init_exit(&self, exit: &Exit) -> Ending {
+        if let Talk::Lambda(api) = &self.talk {
+            api.drained().await;
+            if let Some(Err(told)) = api.ready().now_or_never() {
+                return told;
+            }
+        }
+        match crash(exit, self.memory) {
+            Ending::Crashed { how } => Ending::InitFailed {
+                error_type: "Runtime.ExitError".to_owned(),
+                message: format!("it ended before it was ready: {how}"),
+            },
+            other => other,
+        }
+    }
+
+    pub(crate) async fn call(&mut self, invocation: Invocation) -> Outcome {
+        let id = invocation.request_id.clone();
+        self.capture.begin(&id, report::start(&id));
+        let begun = Instant::now();
+        let ending = self.run(invocation).await;
+        let duration = begun.elapsed();
+        let memory_peak = self.memory_peak().await;
+        self.calls += 1;
+        let log_tail = self.finish(&id, &ending, duration, memory_peak);
+        Outcome {
+            ending,
+            timing: Timing {
+                run: microseconds(duration),
+                ..Timing::default()
+            },
+            cold: false,
+            instance: Some(self.id.clone()),
+            memory_peak,
+            log_tail,
+        }
+    }
+
+    fn finish(
+        &self,
+        id: &RequestId,
+        ending: &Ending,
+        duration: Duration,
+        memory_peak: u64,
+    ) -> bytes::Bytes {
+        let usage = report::Usage {
+            duration,
+            memory: self.memory,
+            memory_peak,
+            init: (self.calls == 1).then_some(self.init),
+        };
+        self.capture.end(report::end(id, ending, &usage))
+    }
+
+    /// Until it answers, ends, or is late and killed.
+    async fn run(&mut self, invocation: Invocation) -> Ending {
+        let after = invocation.timeout;
+        let bound = Duration::from_millis(after);
+        let ended = tokio::select! {
+            biased;
+            ending = ask(&mut self.talk, &self.sandbox, self.memory, invocation) => Some(ending),
+            () = tokio::time::sleep(bound) => None,
+        };
+        if let Some(ending) = ended {
+            return ending;
+        }
+        self.sandbox.kill();
+        self.sandbox.exited().await;
+        Ending::TimedOut { after }
+    }
+
+    /// The most memory that it has used, in bytes; up to a tenth of a second old.
+    async fn memory_peak(&mut self) -> u64 {
+        let old = self
+            .peak
+            .read
+            .is_none_or(|read| read.elapsed() >= USAGE_AGE);
+        let usage = match self.sandbox.exited().now_or_never() {
+            Some(exit) => Some(exit.usage),
+            None if old => self.sandbox.usage().await.ok(),
+            None => None,
+        };
+        if let Some(usage) = usage {
+            self.peak.bytes = self.peak.bytes.max(usage.memory_peak);
+            self.peak.read = Some(Instant::now());
+        }
+        self.peak.bytes
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.sandbox.exited().now_or_never().is_none()
+    }
+
+    pub(crate) async fn exited(&self) -> String {
+        let exit = self.sandbox.exited().await;
+        match crash(&exit, self.memory) {
+            Ending::Crashed { how } => how,
+            other => format!("{}, {}", exit.describe(), other.error().unwrap_or_default()),
+        }
+    }
+
+    pub(crate) async fn connect(&self, port: u16) -> std::io::Result<TcpStream> {
+        http::connect(&self.sandbox, port).await
+    }
+
+    pub(crate) async fn stop(self, grace: Duration) {
+        self.sandbox.terminate();
+        if tokio::time::timeout(grace, self.sandbox.exited())
+            .await
+            .is_err()
+        {
+            self.sandbox.kill();
+            self.sandbox.exited().await;
+        }
+        // Its last words.
+        self.capture.end(Vec::new());
+        drop(self.gates);
+    }
+}
+
+/// Waits until the instance can take a call.
+async fn settle(talk: &mut Talk, sandbox: &Sandbox) -> std::result::Result<(), Ending> {
+    match talk {
+        Talk::Lambda(api) => api.ready().await,
+        Talk::Http { port, client } => {
+            let first = http::ready(sandbox, *port).await;
+            *client = Some(HttpClient::new(*port, first).await);
+            Ok(())
+        }
+        Talk::Resident => Ok(()),
+    }
+}
+
+/// Hands over a call and waits for its answer, or for the end of the instance.
+async fn ask(talk: &mut Talk, sandbox: &Sandbox, memory: u64, invocation: Invocation) -> Ending {
+    match talk {
+        Talk::Lambda(api) => {
+            let mut answer = api.offer(invocation);
+            let exit = tokio::select! {
+                biased;
+                Ok(ending) = &mut answer => return ending,
+                exit = sandbox.exited() => exit,
+            };
+            // It may have answered and ended at once.
+            api.drained().await;
+            answer.try_recv().unwrap_or_else(|_| crash(&exit, memory))
+        }
+        Talk::Http {
+            client: Some(client),
+            ..
+        } => match client.call(sandbox, &invocation).await {
+            Ok(ending) => ending,
+            Err(reason) => match tokio::time::timeout(LAST_BREATH, sandbox.exited()).await {
+                Ok(exit) => crash(&exit, memory),
+                Err(_) => failed("Http.NoResponse", &reason),
+            },
+        },
+        Talk::Http { client: None, .. } | Talk::Resident => Ending::Unavailable {
+            reason: "this instance takes no calls".to_owned(),
+        },
+    }
+}
+
+/// It ended without an answer.
+fn crash(exit: &Exit, memory: u64) -> Ending {
+    if exit.out_of_memory {
+        return Ending::OutOfMemory { limit: memory };
+    }
+    Ending::Crashed {
+        how: exit.describe(),
+    }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

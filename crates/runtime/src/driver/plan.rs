@@ -1,0 +1,250 @@
+//! From what an instance shall be to what the launcher shall make. Touches nothing but the file
+//! system's metadata.
+
+use crate::environment::{self, TASK_ROOT};
+use crate::host::{Host, Interpreter};
+use crate::{Door, Error, InstanceSpec, Result, bootstrap};
+use launcher::{Bind, Root, SandboxSpec, User, Volume};
+use model::{Code, Contract, Ending, Owner, RuntimeName};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Most listeners of one sandbox (the launcher's bound).
+const MAX_LISTENERS: usize = 64;
+const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9001);
+const PLATFORM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4566);
+const MIB: u64 = 1024 * 1024;
+
+/// What of this machine an instance is made from.
+pub(super) struct Sources {
+    /// The unpacked code, or the image's root.
+    pub(super) folder: PathBuf,
+    /// The folder of the bootstraps.
+    pub(super) bootstraps: PathBuf,
+    /// The interpreter of a managed runtime.
+    pub(super) interpreter: Option<Interpreter>,
+    /// The spec's volumes with their folders.
+    pub(super) volumes: Vec<Volume>,
+    /// The region that instances are told.
+    pub(super) region: String,
+}
+
+/// What the launcher shall make, and what its listeners are for.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) sandbox: SandboxSpec,
+    /// Whether the first listener is the Runtime API's.
+    pub(super) api: bool,
+    /// What the other listeners are for, in order.
+    pub(super) doors: Vec<Door>,
+}
+
+/// Makes the plan.
+///
+/// # Errors
+/// `Init` when the code does not have what shall be run; `Missing` when it cannot reach all peers.
+pub(super) fn plan(spec: &InstanceSpec, sources: &Sources) -> Result<Plan> {
+    let interpreter = sources.interpreter.as_ref();
+    let api = is_function(spec) && spec.contract == Contract::Lambda;
+    let (doors, addresses, hosts) = reach(spec)?;
+    let mut listen = Vec::new();
+    listen.extend(api.then_some(API));
+    listen.extend(addresses);
+    if listen.len() > MAX_LISTENERS {
+        return Err(Error::Missing(format!(
+            "an instance can reach at most {MAX_LISTENERS} ports, and the services that it can \
+             reach have {}: declare fewer ports",
+            listen.len()
+        )));
+    }
+    let argv = argv(spec, sources)?;
+    let environment = environment::build(spec, interpreter, &sources.region);
+    let root = root(spec, sources);
+    let image = spec.image.as_ref();
+    let binds = match root {
+        Root::Image { .. } => Vec::new(),
+        Root::Host { .. } => vec![
+            bind(&sources.folder, TASK_ROOT),
+            bind(&sources.bootstraps, bootstrap::FOLDER),
+        ],
+    };
+    let default_dir = match (&spec.code, image.map(|image| image.working_dir.as_str())) {
+        (Code::Zip { .. }, _) => TASK_ROOT,
+        (Code::Image { .. }, None | Some("")) => "/",
+        (Code::Image { .. }, Some(folder)) => folder,
+    };
+    let working_dir = spec.working_dir.as_deref().unwrap_or(default_dir);
+    Ok(Plan {
+        sandbox: SandboxSpec {
+            id: spec.id.as_str().to_owned(),
+            hostname: spec.id.as_str().chars().take(12).collect(),
+            root,
+            binds,
+            volumes: sources.volumes.clone(),
+            argv,
+            environment,
+            working_dir: working_dir.to_owned(),
+            user: user(spec),
+            hosts,
+            listen,
+            limits: spec.limits.clone(),
+        },
+        api,
+        doors,
+    })
+}
+
+fn is_function(spec: &InstanceSpec) -> bool {
+    matches!(spec.owner, Owner::Function { .. })
+}
+
+fn bind(source: &Path, target: &str) -> Bind {
+    Bind {
+        source: source.to_owned(),
+        target: PathBuf::from(target),
+    }
+}
+
+fn root(spec: &InstanceSpec, sources: &Sources) -> Root {
+    match spec.code {
+        Code::Image { .. } => Root::Image {
+            folder: sources.folder.clone(),
+        },
+        Code::Zip { .. } => {
+            let mut binds = Host::base();
+            binds.extend(sources.interpreter.as_ref().and_then(Interpreter::bind));
+            Root::Host { binds }
+        }
+    }
+}
+
+/// An image says as whom it runs; everything else is user 1000.
+fn user(spec: &InstanceSpec) -> User {
+    match (&spec.code, &spec.image) {
+        (Code::Image { .. }, Some(image)) if !image.user.is_empty() => {
+            User::Named(image.user.clone())
+        }
+        (Code::Image { .. }, _) => User::Ids { uid: 0, gid: 0 },
+        (Code::Zip { .. }, _) => User::Ids {
+            uid: 1000,
+            gid: 1000,
+        },
+    }
+}
+
+type Reach = (Vec<Door>, Vec<SocketAddr>, Vec<(String, IpAddr)>);
+
+/// The platform's door, and one address for each peer: `127.0.1.1`, `127.0.1.2` …
+fn reach(spec: &InstanceSpec) -> Result<Reach> {
+    let (mut doors, mut addresses) = (vec![Door::Platform], vec![PLATFORM]);
+    let mut hosts = Vec::new();
+    for (index, peer) in spec.peers.iter().enumerate() {
+        let Ok(last) = u8::try_from(index + 1) else {
+            let reason = "an instance can reach at most 255 services by name: declare fewer";
+            return Err(Error::Missing(reason.to_owned()));
+        };
+        let address = IpAddr::V4(Ipv4Addr::new(127, 0, 1, last));
+        hosts.push((peer.name.to_string(), address));
+        for port in &peer.ports {
+            addresses.push(SocketAddr::new(address, *port));
+            doors.push(Door::Service {
+                name: peer.name.clone(),
+                port: *port,
+            });
+        }
+    }
+    Ok((doors, addresses, hosts))
+}
+
+/// Program and arguments.
+fn argv(spec: &InstanceSpec, sources: &Sources) -> Result<Vec<String>> {
+    let given = match &spec.code {
+        Code::Image { .. } => image_argv(spec),
+        Code::Zip { .. } => {
+            let entrypoint = spec.entrypoint.iter().flatten();
+            let command = spec.command.iter().flatten();
+            entrypoint.chain(command).cloned().collect()
+        }
+    };
+    // Managed functions have a handler instead.
+    let managed = matches!(spec.runtime, RuntimeName::Nodejs20 | RuntimeName::Python311);
+    if !given.is_empty() && (!managed || spec.contract == Contract::Http) {
+        return Ok(given);
+    }
+    match (&spec.runtime, spec.contract) {
+        (RuntimeName::Nodejs20, Contract::Lambda) => node_argv(spec, sources),
+        (RuntimeName::Python311, Contract::Lambda) => {
+            let script = format!("{}/bootstrap.py", bootstrap::FOLDER);
+            Ok(vec![program(sources)?, script])
+        }
+        (RuntimeName::Provided, _) => provided_argv(sources),
+        (RuntimeName::Image, _) => Err(invalid_entrypoint(
+            "the image has neither entry point nor command: give one",
+        )),
+        (_, Contract::Http) => Err(invalid_entrypoint(
+            "nothing says what to run: with the http contract, give a command",
+        )),
+    }
+}
+
+/// As Docker does: who replaces the entry point replaces the command too.
+fn image_argv(spec: &InstanceSpec) -> Vec<String> {
+    let image = spec.image.clone().unwrap_or_default();
+    let command = match (&spec.command, &spec.entrypoint) {
+        (Some(command), _) => command.clone(),
+        (None, Some(_)) => Vec::new(),
+        (None, None) => image.command,
+    };
+    let mut argv = spec.entrypoint.clone().unwrap_or(image.entrypoint);
+    argv.extend(command);
+    argv
+}
+
+/// V8 is told to collect before the kernel would kill it, unless the user says something else.
+fn node_argv(spec: &InstanceSpec, sources: &Sources) -> Result<Vec<String>> {
+    let mut argv = vec![program(sources)?];
+    let options = spec.environment.get("NODE_OPTIONS");
+    if !options.is_some_and(|options| options.contains("max-old-space-size")) {
+        let heap = spec.limits.memory / MIB * 9 / 10;
+        argv.push(format!("--max-old-space-size={heap}"));
+    }
+    argv.push(format!("{}/index.js", bootstrap::FOLDER));
+    Ok(argv)
+}
+
+fn program(sources: &Sources) -> Result<String> {
+    let Some(interpreter) = &sources.interpreter else {
+        return Err(Error::Missing("the interpreter was not found".to_owned()));
+    };
+    Ok(interpreter.program.display().to_string())
+}
+
+fn provided_argv(sources: &Sources) -> Result<Vec<String>> {
+    let file = sources.folder.join("bootstrap");
+    match std::fs::metadata(&file) {
+        Ok(found) if found.is_file() && found.permissions().mode() & 0o111 != 0 => {
+            Ok(vec![format!("{TASK_ROOT}/bootstrap")])
+        }
+        Ok(_) => Err(invalid_entrypoint(
+            "the code's bootstrap is not an executable file: run `chmod +x bootstrap` and deploy \
+             again",
+        )),
+        Err(_) => Err(invalid_entrypoint(
+            "the code has no executable file named bootstrap at its top: the runtime `provided` \
+             runs that",
+        )),
+    }
+}
+
+/// The deployer's fault, found before anything was made.
+pub(super) fn invalid_entrypoint(message: &str) -> Error {
+    let ending = Ending::InitFailed {
+        error_type: "Runtime.InvalidEntrypoint".to_owned(),
+        message: message.to_owned(),
+    };
+    Error::init(ending, bytes::Bytes::new())
+}
+
+#[cfg(test)]
+mod tests;

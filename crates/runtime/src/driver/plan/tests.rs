@@ -1,0 +1,162 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::Peer;
+use crate::spec::tests::spec;
+use model::{Digest, ImageConfig};
+
+fn sources(folder: &Path) -> Sources {
+    Sources {
+        folder: folder.to_owned(),
+        bootstraps: PathBuf::from("/data/var-runtime"),
+        interpreter: Some(Interpreter {
+            program: PathBuf::from("/usr/bin/node"),
+            prefix: None,
+            version: "v20.0.0".into(),
+        }),
+        volumes: Vec::new(),
+        region: "us-east-1".into(),
+    }
+}
+
+fn image(spec: &mut InstanceSpec) -> &mut ImageConfig {
+    spec.runtime = RuntimeName::Image;
+    spec.code = Code::Image {
+        reference: "shop/app".into(),
+        digest: Digest::from_hex(&"a".repeat(64)).unwrap(),
+    };
+    spec.image.insert(ImageConfig {
+        entrypoint: vec!["/entry".into()],
+        command: vec!["serve".into()],
+        ..ImageConfig::default()
+    })
+}
+
+fn argv_of(spec: &InstanceSpec) -> Vec<String> {
+    plan(spec, &sources(Path::new("/code")))
+        .unwrap()
+        .sandbox
+        .argv
+}
+
+#[test]
+fn a_node_function_gets_its_bootstrap_and_the_two_listeners() {
+    let plan = plan(&spec(), &sources(Path::new("/code"))).unwrap();
+    let expected = [
+        "/usr/bin/node",
+        "--max-old-space-size=115",
+        "/var/runtime/index.js",
+    ];
+    assert_eq!(plan.sandbox.argv, expected);
+    assert_eq!(plan.sandbox.listen, [API, PLATFORM]);
+    assert!(plan.api && plan.doors == [Door::Platform]);
+    assert_eq!(plan.sandbox.working_dir, "/var/task");
+    assert_eq!(plan.sandbox.binds[0], bind(Path::new("/code"), "/var/task"));
+}
+
+#[test]
+fn each_port_of_each_peer_has_an_address_of_its_name() {
+    let mut spec = spec();
+    for (name, ports) in [("catalog", vec![3000, 3001]), ("search", vec![3000])] {
+        spec.peers.push(Peer {
+            name: name.parse().unwrap(),
+            ports,
+        });
+    }
+    let plan = plan(&spec, &sources(Path::new("/code"))).unwrap();
+    let listen: Vec<String> = plan
+        .sandbox
+        .listen
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let expected = [
+        "127.0.0.1:9001",
+        "127.0.0.1:4566",
+        "127.0.1.1:3000",
+        "127.0.1.1:3001",
+        "127.0.1.2:3000",
+    ];
+    assert_eq!(listen, expected);
+    assert_eq!(plan.doors.len(), 4);
+    assert_eq!(plan.sandbox.hosts[1].0, "search");
+    spec.peers[0].ports = (1..=70).collect();
+    let error = super::plan(&spec, &sources(Path::new("/code"))).unwrap_err();
+    assert!(error.to_string().contains("at most 64 ports"), "{error}");
+}
+
+#[test]
+fn an_image_runs_what_it_says_and_what_replaces_it() {
+    let mut spec = spec();
+    image(&mut spec);
+    assert_eq!(argv_of(&spec), ["/entry", "serve"]);
+    spec.command = Some(vec!["other".into()]);
+    assert_eq!(argv_of(&spec), ["/entry", "other"]);
+    spec.command = None;
+    spec.entrypoint = Some(vec!["/mine".into()]);
+    assert_eq!(argv_of(&spec), ["/mine"]);
+}
+
+#[test]
+fn an_image_runs_as_whom_it_says_where_it_says() {
+    let mut spec = spec();
+    let config = image(&mut spec);
+    config.user = "app:app".into();
+    config.working_dir = "/srv".into();
+    let made = plan(&spec, &sources(Path::new("/root-of-image"))).unwrap();
+    assert_eq!(made.sandbox.user, User::Named("app:app".into()));
+    assert_eq!(made.sandbox.working_dir, "/srv");
+    assert!(made.sandbox.binds.is_empty());
+    spec.working_dir = Some("/other".into());
+    let made = plan(&spec, &sources(Path::new("/root-of-image"))).unwrap();
+    assert_eq!(made.sandbox.working_dir, "/other");
+}
+
+#[test]
+fn an_image_without_anything_to_run_is_the_deployers_fault() {
+    let mut spec = spec();
+    *image(&mut spec) = ImageConfig::default();
+    let error = plan(&spec, &sources(Path::new("/image"))).unwrap_err();
+    assert!(
+        error.to_string().contains("Runtime.InvalidEntrypoint"),
+        "{error}"
+    );
+}
+
+#[test]
+fn provided_needs_an_executable_bootstrap() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec();
+    spec.runtime = RuntimeName::Provided;
+    let error = plan(&spec, &sources(folder.path()))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("no executable file named bootstrap"),
+        "{error}"
+    );
+    let file = folder.path().join("bootstrap");
+    std::fs::write(&file, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let error = plan(&spec, &sources(folder.path()))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("chmod +x"), "{error}");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let made = plan(&spec, &sources(folder.path())).unwrap();
+    assert_eq!(made.sandbox.argv, ["/var/task/bootstrap"]);
+}
+
+#[test]
+fn a_service_has_no_runtime_api() {
+    let mut spec = spec();
+    spec.owner = Owner::Service {
+        name: "catalog".parse().unwrap(),
+        replica: 0,
+    };
+    spec.contract = Contract::Http;
+    spec.command = Some(vec!["node".into(), "server.js".into()]);
+    let plan = plan(&spec, &sources(Path::new("/code"))).unwrap();
+    assert!(!plan.api);
+    assert_eq!(plan.sandbox.listen, [PLATFORM]);
+    assert_eq!(plan.sandbox.argv, ["node", "server.js"]);
+}
