@@ -36,3 +36,39 @@ impl Error {
         }
     }
 }
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Step {
+            step: failure.step,
+            reason: failure.reason,
+        }
+    }
+}
+
+/// A step that failed, on its way from the child through the launcher to the server.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) step: String,
+    pub(crate) reason: String,
+}
+
+impl Failure {
+    pub(crate) fn new(step: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            step: step.into(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Names the step that an error of the kernel belongs to.
+pub(crate) trait Step<T> {
+    fn step(self, step: impl Into<String>) -> std::result::Result<T, Failure>;
+}
+
+impl<T, E: Into<std::io::Error>> Step<T> for std::result::Result<T, E> {
+    fn step(self, step: impl Into<String>) -> std::result::Result<T, Failure> {
+        self.map_err(|error| Failure::new(step, error.into().to_string()))
+    }
+}

@@ -4,11 +4,30 @@
 //! gives up its own privilege. The launcher is single-threaded, parses nothing from outside, and is
 //! the only place with `unsafe`. It ends, with every sandbox, when the server's socket closes.
 
+mod capabilities;
+mod cgroup;
+mod child;
 mod client;
+mod devices;
+mod entry;
 mod error;
+mod etc;
+mod exec;
+mod kernel;
+mod mounts;
+mod network;
 pub mod probe;
+mod proc;
+mod process;
+mod root;
+mod sandbox;
+mod seccomp;
+mod skeleton;
 mod spec;
+mod userns;
+mod wire;
 
-pub use client::{Connection, Launcher, Sandbox, drop_privilege, run_if_launcher, spawn};
+pub use client::{Launcher, Sandbox};
+pub use entry::{Connection, drop_privilege, run_if_launcher, spawn};
 pub use error::{Error, Result};
 pub use spec::{Bind, Exit, Root, SandboxSpec, Usage, User, Volume};

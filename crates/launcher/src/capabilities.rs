@@ -1,0 +1,85 @@
+//! Giving up privilege.
+
+use rustix::io::Errno;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities, set_no_new_privs,
+};
+
+/// Empties the bounding set of this thread: no `execve` can gain anything from now on. It needs
+/// `CAP_SETPCAP`, so it comes before the ids change.
+pub(crate) fn drop_bounding() -> rustix::io::Result<()> {
+    for number in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // Past the last one that this kernel knows.
+            Err(Errno::INVAL) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Empties every other set of this thread and sets `no_new_privs`.
+pub(crate) fn drop_held() -> rustix::io::Result<()> {
+    clear_ambient_capability_set()?;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: CapabilitySet::empty(),
+            permitted: CapabilitySet::empty(),
+            inheritable: CapabilitySet::empty(),
+        },
+    )?;
+    set_no_new_privs(true)
+}
+
+/// What the launcher needs, and what for.
+const NEEDED: [(CapabilitySet, &str, &str); 11] = [
+    (
+        CapabilitySet::SYS_ADMIN,
+        "CAP_SYS_ADMIN",
+        "namespaces and mounts",
+    ),
+    (
+        CapabilitySet::NET_ADMIN,
+        "CAP_NET_ADMIN",
+        "loopback in a new network namespace",
+    ),
+    (CapabilitySet::SETUID, "CAP_SETUID", "user ids"),
+    (CapabilitySet::SETGID, "CAP_SETGID", "group ids"),
+    (
+        CapabilitySet::SETPCAP,
+        "CAP_SETPCAP",
+        "the capability bounding set",
+    ),
+    (
+        CapabilitySet::CHOWN,
+        "CAP_CHOWN",
+        "owners of generated files",
+    ),
+    (
+        CapabilitySet::DAC_OVERRIDE,
+        "CAP_DAC_OVERRIDE",
+        "cgroup files and volumes",
+    ),
+    (CapabilitySet::FOWNER, "CAP_FOWNER", "generated files"),
+    (CapabilitySet::MKNOD, "CAP_MKNOD", "/dev/null and its kin"),
+    (
+        CapabilitySet::SYS_PTRACE,
+        "CAP_SYS_PTRACE",
+        "sockets in a sandbox's network namespace",
+    ),
+    (CapabilitySet::KILL, "CAP_KILL", "killing sandboxes"),
+];
+
+/// The capabilities that this process lacks, each with what it is needed for.
+pub(crate) fn missing() -> Vec<String> {
+    let held =
+        rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    NEEDED
+        .iter()
+        .filter(|(capability, _, _)| !held.contains(*capability))
+        .map(|(_, name, purpose)| format!("{name} (for {purpose})"))
+        .collect()
+}

@@ -1,0 +1,288 @@
+//! Control groups of version 1, 2, and both together: what each sandbox may use, and what it used.
+
+mod hierarchy;
+
+pub(crate) use hierarchy::{Controller, Hierarchy, discover};
+
+use crate::error::{Failure, Step};
+use crate::{Usage, kernel};
+use model::Limits;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Version of a hierarchy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    V1,
+    V2,
+}
+
+/// One folder in which sandboxes get theirs.
+#[derive(Debug, Clone)]
+struct Parent {
+    folder: PathBuf,
+    version: Version,
+    controllers: Vec<Controller>,
+}
+
+/// The parent folders in every hierarchy that counts.
+pub(crate) struct Cgroups {
+    parents: Vec<Parent>,
+    /// Losses that do not prevent a start.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Cgroups {
+    /// Finds the hierarchies, clears what an earlier launcher of this `name` left, makes the parents.
+    ///
+    /// # Errors
+    /// Names the controller that cannot be enforced, and why.
+    pub(crate) fn prepare(name: &str) -> Result<Self, String> {
+        let hierarchies = discover().map_err(|error| format!("reading /proc: {error}"))?;
+        let mut cgroups = Self {
+            parents: Vec::new(),
+            warnings: Vec::new(),
+        };
+        for hierarchy in &hierarchies {
+            for place in hierarchy.places() {
+                sweep(&place.join(name))?;
+            }
+        }
+        for controller in Controller::ALL {
+            let made = match hierarchies.iter().find(|h| h.has(controller)) {
+                Some(hierarchy) => cgroups.add(hierarchy, controller, name),
+                None => Err("no cgroup hierarchy offers it".to_owned()),
+            };
+            match (made, controller.required()) {
+                (Ok(()), _) => {}
+                (Err(reason), true) => {
+                    return Err(format!(
+                        "the cgroup controller \"{controller}\" cannot be used: {reason}"
+                    ));
+                }
+                (Err(reason), false) => cgroups.warnings.push(format!(
+                    "the cgroup controller \"{controller}\" cannot be used, {}: {reason}",
+                    controller.loss()
+                )),
+            }
+        }
+        Ok(cgroups)
+    }
+
+    fn add(
+        &mut self,
+        hierarchy: &Hierarchy,
+        controller: Controller,
+        name: &str,
+    ) -> Result<(), String> {
+        let known = |parent: &&mut Parent| parent.folder.starts_with(&hierarchy.mount);
+        if let Some(parent) = self.parents.iter_mut().find(known) {
+            if hierarchy.version == Version::V2 {
+                hierarchy::delegate(&parent.folder, controller)?;
+            }
+            parent.controllers.push(controller);
+            return Ok(());
+        }
+        let folder = hierarchy.make_parent(name, controller)?;
+        self.parents.push(Parent {
+            folder,
+            version: hierarchy.version,
+            controllers: vec![controller],
+        });
+        Ok(())
+    }
+
+    /// Makes the groups of one sandbox and sets their limits. Nothing is left when it fails.
+    pub(crate) fn create(&self, id: &str, limits: &Limits) -> Result<Group, Failure> {
+        let mut group = Group::default();
+        for parent in &self.parents {
+            let folder = parent.folder.join(id);
+            let step = || format!("making the cgroup {}", folder.display());
+            if let Err(error) = fs::create_dir(&folder) {
+                group.remove();
+                return Err(error).step(step());
+            }
+            group.parts.push(Parent {
+                folder: folder.clone(),
+                ..parent.clone()
+            });
+            for controller in &parent.controllers {
+                if let Err(error) = controller.limit(&folder, parent.version, limits) {
+                    group.remove();
+                    return Err(error).step(step());
+                }
+            }
+        }
+        Ok(group)
+    }
+
+    /// Removes the parents; call it when no sandbox is left.
+    pub(crate) fn remove(&self) {
+        for parent in &self.parents {
+            // What is still in use is swept by the next launcher.
+            let _ = fs::remove_dir(&parent.folder);
+        }
+    }
+}
+
+/// The cgroups of one sandbox.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    parts: Vec<Parent>,
+}
+
+impl Group {
+    /// The version 2 folder, for a clone straight into it.
+    pub(crate) fn unified(&self) -> Result<Option<OwnedFd>, Failure> {
+        let Some(part) = self.parts.iter().find(|part| part.version == Version::V2) else {
+            return Ok(None);
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = open(&part.folder, flags, Mode::empty()).step("opening the cgroup")?;
+        Ok(Some(folder))
+    }
+
+    /// Enters the version 1 groups. A process that writes 0 to `tasks` moves itself, which spares
+    /// the many milliseconds of grace period that `cgroup.procs` costs.
+    pub(crate) fn enter(&self) -> Result<(), Failure> {
+        for part in self.parts.iter().filter(|p| p.version == Version::V1) {
+            let tasks = part.folder.join("tasks");
+            write(&tasks, "0").step(format!("entering {}", part.folder.display()))?;
+        }
+        Ok(())
+    }
+
+    fn read(&self, controller: Controller, v1: &str, v2: &str) -> Option<String> {
+        let part = self
+            .parts
+            .iter()
+            .find(|part| part.controllers.contains(&controller))?;
+        let file = match part.version {
+            Version::V1 => v1,
+            Version::V2 => v2,
+        };
+        fs::read_to_string(part.folder.join(file)).ok()
+    }
+
+    /// What all processes used so far; 0 where the kernel does not tell.
+    pub(crate) fn usage(&self) -> Usage {
+        let memory = self.read(
+            Controller::Memory,
+            "memory.max_usage_in_bytes",
+            "memory.peak",
+        );
+        let nanoseconds = self.read(Controller::Accounting, "cpuacct.usage", "cpu.stat");
+        let cpu = match nanoseconds {
+            Some(text) => match text.trim().parse::<u64>() {
+                Ok(nanoseconds) => nanoseconds / 1000,
+                Err(_) => field(&text, "usage_usec"),
+            },
+            None => 0,
+        };
+        Usage {
+            memory_peak: memory.and_then(|m| m.trim().parse().ok()).unwrap_or(0),
+            cpu,
+        }
+    }
+
+    /// How often the kernel killed something in it for memory.
+    pub(crate) fn out_of_memory(&self) -> u64 {
+        let events = self.read(Controller::Memory, "memory.oom_control", "memory.events");
+        events.map_or(0, |text| field(&text, "oom_kill"))
+    }
+
+    /// Removes what has no process left; whether all of it is gone.
+    pub(crate) fn remove(&mut self) -> bool {
+        self.parts
+            .retain(|part| match fs::remove_dir(&part.folder) {
+                Ok(()) => false,
+                Err(error) => error.kind() != io::ErrorKind::NotFound,
+            });
+        self.parts.is_empty()
+    }
+}
+
+/// The number behind `key` in a file of `key number` lines.
+fn field(text: &str, key: &str) -> u64 {
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(name, _)| *name == key)
+        .and_then(|(_, value)| value.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+/// One write to a file of the kernel, without creating it.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let file = open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(file, text.as_bytes())?;
+    Ok(())
+}
+
+/// Kills all that runs in the sandboxes beneath `parent` and removes them and it.
+fn sweep(parent: &Path) -> Result<(), String> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let stuck = |what: &Path, why: &str| format!("clearing the old {}: {why}", what.display());
+    let entries = match fs::read_dir(parent) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(stuck(parent, &error.to_string())),
+    };
+    let folders: Vec<_> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
+    for folder in &folders {
+        kill_all(folder);
+    }
+    let start = Instant::now();
+    for folder in folders.iter().map(PathBuf::as_path).chain([parent]) {
+        loop {
+            match fs::remove_dir(folder) {
+                Ok(()) => break,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) if start.elapsed() > PATIENCE => {
+                    return Err(stuck(folder, &error.to_string()));
+                }
+                Err(_) => kill_all(folder),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    Ok(())
+}
+
+fn kill_all(folder: &Path) {
+    let Ok(processes) = fs::read_to_string(folder.join("cgroup.procs")) else {
+        return;
+    };
+    let pids = processes.lines().filter_map(|line| line.parse().ok());
+    for pid in pids.filter_map(Pid::from_raw) {
+        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
+            continue;
+        };
+        // The number may have a new owner by now: only one that is still in the group is killed.
+        let still = fs::read_to_string(folder.join("cgroup.procs"));
+        let number = pid.as_raw_nonzero().to_string();
+        if still.is_ok_and(|text| text.lines().any(|line| line == number)) {
+            kernel::signal(&pidfd, Signal::KILL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_by_their_whole_name() {
+        let text = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n";
+        assert_eq!(field(text, "oom_kill"), 3);
+        assert_eq!(field(text, "oom"), 0);
+    }
+}

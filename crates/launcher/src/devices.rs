@@ -1,0 +1,61 @@
+//! A sandbox's own `/dev`.
+
+use crate::error::{Failure, Step};
+use crate::mounts::{self, attach, place};
+use rustix::fs::{FileType, Gid, Mode, Uid, makedev, mkdirat, mknodat, symlinkat};
+use rustix::mount::MountAttrFlags;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Name, major and minor number (the kernel's devices.txt).
+const NODES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+const LINKS: [(&str, &str); 4] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
+/// Size of `/dev/shm`: 64 MiB as in Docker, or the sandbox's memory if that is less.
+const SHM: u64 = 64 * 1024 * 1024;
+
+/// Mounts it at `dev` in `root`.
+pub(crate) fn mount(root: &OwnedFd, owner: u32, memory: u64) -> Result<(), Failure> {
+    const STEP: &str = "mounting /dev";
+    let hard = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let dev = mounts::tmpfs(64 * 1024, 64, "0755", owner, hard).step(STEP)?;
+    for (name, major, minor) in NODES {
+        let step = || format!("making /dev/{name}");
+        // The umask is 0, so the mode is exact.
+        let mode = Mode::from_raw_mode(0o666);
+        mknodat(
+            &dev,
+            name,
+            FileType::CharacterDevice,
+            mode,
+            makedev(major, minor),
+        )
+        .step(step())?;
+        let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(&dev, name, Some(uid), Some(gid), flags).step(step())?;
+    }
+    for (name, to) in LINKS {
+        symlinkat(to, &dev, name).step(format!("making /dev/{name}"))?;
+    }
+    mkdirat(&dev, "shm", Mode::from_raw_mode(0o755)).step("making /dev/shm")?;
+    // A read-only mount can still be written to through its device nodes.
+    crate::kernel::mount_setattr_one(dev.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY).step(STEP)?;
+    attach(&dev, place(root, "dev").step(STEP)?).step(STEP)?;
+
+    let size = SHM.min(memory);
+    let inert = hard | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let shm = mounts::tmpfs(size, size / 4096, "1777", owner, inert).step("mounting /dev/shm")?;
+    let at = place(&dev, "shm").step("mounting /dev/shm")?;
+    attach(shm, at).step("mounting /dev/shm")
+}

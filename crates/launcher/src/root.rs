@@ -1,0 +1,260 @@
+//! What a sandbox sees as `/`: the host's own folders or an image, read-only, with its own `/dev`,
+//! `/proc` and `/tmp`, and what is bound on top.
+
+use crate::error::{Failure, Step};
+use crate::mounts::{self, INERT, READ_ONLY, attach, bind, place};
+use crate::skeleton::{Image, Skeleton};
+use crate::userns::UserNamespace;
+use crate::{Bind, Root, SandboxSpec, Volume, devices, etc, proc};
+use rustix::fs::{Gid, Mode, OFlags, Uid, chown, open};
+use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+/// Empty folders of the host to attach things at before they become the root. Each sandbox does so
+/// in its own mount namespace, so all of them use the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Stage {
+    pub(crate) root: String,
+    pub(crate) image: String,
+    pub(crate) skeleton: String,
+}
+
+impl Stage {
+    /// Makes the folders beneath `folder`.
+    pub(crate) fn new(folder: &Path) -> std::io::Result<Self> {
+        let make = |name: &str| {
+            let path = folder.join(name);
+            fs::create_dir_all(&path)?;
+            path.into_os_string()
+                .into_string()
+                .map_err(|_| std::io::Error::other("the data folder's path is not UTF-8"))
+        };
+        Ok(Self {
+            root: make("root")?,
+            image: make("image")?,
+            skeleton: make("skeleton")?,
+        })
+    }
+}
+
+/// As whom the program runs, as ids of the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ids {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Supplementary groups.
+    pub(crate) groups: Vec<u32>,
+}
+
+/// Makes the root and moves this process into it. The process must have a mount namespace of its
+/// own and still be the host's root.
+pub(crate) fn enter(
+    spec: &SandboxSpec,
+    users: &UserNamespace,
+    stage: &Stage,
+) -> Result<Ids, Failure> {
+    rustix::mount::mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .step("making the mounts private")?;
+    let root = match &spec.root {
+        Root::Host { binds } => host(spec, binds, users, stage)?,
+        Root::Image { folder } => image(spec, folder, users, stage)?,
+    };
+    let ids = etc::ids(&root, &spec.user)?;
+    furnish(&root, spec, users)?;
+    for bound in &spec.binds {
+        bind_at(&root, &bound.source, &bound.target, users)?;
+    }
+    for volume in &spec.volumes {
+        volume_at(&root, volume, users, &ids)?;
+    }
+    kernel_read_only(&root)?;
+    pivot(&root)?;
+    Ok(ids)
+}
+
+/// A tmpfs with the host's folders bound into it.
+fn host(
+    spec: &SandboxSpec,
+    binds: &[Bind],
+    users: &UserNamespace,
+    stage: &Stage,
+) -> Result<OwnedFd, Failure> {
+    let skeleton = Skeleton::new(users.base, None).step("making the root")?;
+    for folder in ["home", "root", "run", "var"] {
+        skeleton.folder(folder).step(format!("making /{folder}"))?;
+    }
+    skeleton
+        .link("var/tmp", Path::new("/tmp"))
+        .step("making /var/tmp")?;
+    let mut trees = Vec::new();
+    for bound in binds {
+        let target = text(&bound.target)?;
+        let step = || format!("showing the host's {}", bound.source.display());
+        let kind = fs::symlink_metadata(&bound.source).step(step())?;
+        if kind.is_symlink() {
+            // Such as /bin → usr/bin.
+            let to = fs::read_link(&bound.source).step(step())?;
+            skeleton.link(target, &to).step(step())?;
+        } else {
+            make_place(&skeleton, &bound.source, target).step(step())?;
+            trees.push((bound, target));
+        }
+    }
+    prepare(&skeleton, spec)?;
+    let root = open(
+        stage.root.as_str(),
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .step("opening the stage")?;
+    attach(&skeleton.root, &root).step("attaching the root")?;
+    for (bound, _) in trees {
+        bind_at(&skeleton.root, &bound.source, &bound.target, users)?;
+    }
+    Ok(skeleton.root)
+}
+
+/// The image, beneath a skeleton that adds the mount points and files which it lacks.
+fn image(
+    spec: &SandboxSpec,
+    folder: &Path,
+    users: &UserNamespace,
+    stage: &Stage,
+) -> Result<OwnedFd, Failure> {
+    let step = || format!("opening the image {}", folder.display());
+    let lower = bind(folder, users.fd.as_fd(), READ_ONLY).step(step())?;
+    let stage_fd = |path: &str| {
+        open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step("opening the stage")
+    };
+    attach(&lower.fd, stage_fd(&stage.image)?).step(step())?;
+    let beneath = Image {
+        root: lower.fd,
+        attached: stage.image.clone(),
+    };
+    let skeleton = Skeleton::new(users.base, Some(beneath)).step("making the root")?;
+    prepare(&skeleton, spec)?;
+    attach(&skeleton.root, stage_fd(&stage.skeleton)?).step("attaching the root")?;
+    // By descriptor, so that the sandbox's /proc/mounts does not tell the host's paths.
+    let image = stage_fd(&stage.image)?;
+    let layers = format!(
+        "/proc/self/fd/{}:/proc/self/fd/{}",
+        skeleton.root.as_raw_fd(),
+        image.as_raw_fd()
+    );
+    let root = mounts::filesystem("overlay", &[("lowerdir", &layers)], READ_ONLY)
+        .step("mounting the image's overlay")?;
+    attach(&root, stage_fd(&stage.root)?).step("attaching the root")?;
+    Ok(root)
+}
+
+/// Puts every mount point and every generated file in place.
+fn prepare(skeleton: &Skeleton, spec: &SandboxSpec) -> Result<(), Failure> {
+    for folder in ["dev", "proc", "sys", "tmp"] {
+        skeleton.folder(folder).step(format!("making /{folder}"))?;
+    }
+    etc::write(skeleton, spec)?;
+    for bound in &spec.binds {
+        let target = text(&bound.target)?;
+        let step = format!("making room for {target}");
+        make_place(skeleton, &bound.source, target).step(step)?;
+    }
+    for volume in &spec.volumes {
+        let target = text(&volume.target)?;
+        let step = format!("making room for {target}");
+        make_place(skeleton, &volume.source, target).step(step)?;
+    }
+    Ok(())
+}
+
+fn make_place(skeleton: &Skeleton, source: &Path, target: &str) -> std::io::Result<()> {
+    if fs::metadata(source)?.is_dir() {
+        skeleton.folder(target)
+    } else {
+        skeleton.file_place(target)
+    }
+}
+
+/// `/dev`, `/proc` and `/tmp`.
+fn furnish(root: &OwnedFd, spec: &SandboxSpec, users: &UserNamespace) -> Result<(), Failure> {
+    let limits = &spec.limits;
+    devices::mount(root, users.base, limits.memory)?;
+    proc::mount(root)?;
+    let size = limits.tmp.min(limits.memory);
+    // One inode for each page: more could not hold anything.
+    let tmp = mounts::tmpfs(
+        size,
+        (size / 4096).max(1024),
+        "1777",
+        users.base,
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
+    )
+    .step("mounting /tmp")?;
+    let at = place(root, "tmp").step("mounting /tmp")?;
+    attach(tmp, at).step("mounting /tmp")
+}
+
+fn bind_at(
+    root: &OwnedFd,
+    source: &Path,
+    target: &Path,
+    users: &UserNamespace,
+) -> Result<(), Failure> {
+    let step = || format!("binding {} at {}", source.display(), target.display());
+    let tree = bind(source, users.fd.as_fd(), READ_ONLY).step(step())?;
+    let at = place(root, text(target)?).step(step())?;
+    attach(tree.fd, at).step(step())
+}
+
+fn volume_at(
+    root: &OwnedFd,
+    volume: &Volume,
+    users: &UserNamespace,
+    ids: &Ids,
+) -> Result<(), Failure> {
+    let step = || format!("mounting the volume at {}", volume.target.display());
+    let attributes = if volume.read_only { READ_ONLY } else { INERT };
+    let tree = bind(&volume.source, users.fd.as_fd(), attributes).step(step())?;
+    if !volume.read_only {
+        // With mapped ids the owner on disk is the sandbox's own number, whichever range it has.
+        let base = if tree.mapped { 0 } else { users.base };
+        let (uid, gid) = (Uid::from_raw(base + ids.uid), Gid::from_raw(base + ids.gid));
+        chown(&volume.source, Some(uid), Some(gid)).step(step())?;
+    }
+    let at = place(root, text(&volume.target)?).step(step())?;
+    attach(tree.fd, at).step(step())
+}
+
+/// Makes the root itself read-only; what is mounted on it keeps its own attributes.
+fn kernel_read_only(root: &OwnedFd) -> Result<(), Failure> {
+    crate::kernel::mount_setattr_one(root.as_fd(), READ_ONLY).step("making the root read-only")
+}
+
+/// Makes `root` this mount namespace's root and lets go of the host's.
+fn pivot(root: &OwnedFd) -> Result<(), Failure> {
+    const STEP: &str = "changing the root";
+    rustix::process::fchdir(root).step(STEP)?;
+    // The old root ends up on top of the new one, and is taken off there: pivot_root(2), "NOTES".
+    rustix::process::pivot_root(".", ".").step(STEP)?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).step(STEP)?;
+    rustix::process::chdir("/").step(STEP)
+}
+
+fn text(path: &Path) -> Result<&str, Failure> {
+    path.to_str()
+        .ok_or_else(|| Failure::new(format!("reading the path {}", path.display()), "not UTF-8"))
+}
+
+/// Opens a file of the new root for reading, if it is a regular file.
+pub(crate) fn open_regular(root: &OwnedFd, path: &str) -> std::io::Result<fs::File> {
+    let file = mounts::open_in(root, path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+    let file = fs::File::from(file);
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
+    Ok(file)
+}

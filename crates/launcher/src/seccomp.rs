@@ -1,0 +1,302 @@
+//! The system call filter: an allow-list, compiled once to a compact binary search.
+
+mod allowed;
+
+use libc::sock_filter;
+
+/// What happens with a system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Allow,
+    /// Refused with this error.
+    Errno(i32),
+    /// Allowed if the first argument has none of these bits; else EPERM.
+    WithoutBits(u32),
+    /// Allowed if the first argument is 0 or all ones (a question); else EPERM.
+    ZeroOrQuery,
+    /// socket(2): only UNIX, INET, INET6 and NETLINK with the routing protocol.
+    Socket,
+    /// socketpair(2): only UNIX.
+    SocketPair,
+}
+
+/// Every flag that makes a namespace, with CLONE_NEWTIME.
+const NAMESPACES: u32 = (libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET) as u32;
+/// CLONE_NEWTIME is a flag of unshare(2) and clone3(2) only; for clone(2) its bit is the exit signal's.
+const NEWTIME: u32 = 0x80;
+
+/// The verdicts that are not plain: arguments matter, or the error does.
+const SPECIAL: [(libc::c_long, Verdict); 7] = [
+    (libc::SYS_clone, Verdict::WithoutBits(NAMESPACES)),
+    (
+        libc::SYS_unshare,
+        Verdict::WithoutBits(NAMESPACES | NEWTIME),
+    ),
+    // Its flags lie in memory where a filter cannot look; libc falls back to clone.
+    (libc::SYS_clone3, Verdict::Errno(libc::ENOSYS)),
+    (libc::SYS_personality, Verdict::ZeroOrQuery),
+    (libc::SYS_socket, Verdict::Socket),
+    (libc::SYS_socketpair, Verdict::SocketPair),
+    (libc::SYS_io_uring_setup, Verdict::Errno(libc::ENOSYS)),
+];
+
+#[cfg(target_arch = "x86_64")]
+const ARCH: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const ARCH: u32 = 0xc000_00b7;
+/// Numbers from here on are another architecture's in disguise (x32).
+const FOREIGN: u32 = 0x4000_0000;
+
+// Offsets in `struct seccomp_data`.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+const ARGUMENT_0: u32 = 16;
+const ARGUMENT_2: u32 = 32;
+
+const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const IF_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const IF_BITS: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
+
+/// The filter that every sandbox gets.
+pub(crate) fn compile() -> Vec<sock_filter> {
+    let mut code = vec![
+        plain(LOAD, ARCHITECTURE),
+        branch(IF_EQUAL, ARCH, 1, 0),
+        plain(RETURN, libc::SECCOMP_RET_KILL_PROCESS),
+        plain(LOAD, NUMBER),
+    ];
+    code.extend(search(&segments()));
+    code
+}
+
+/// The verdicts as (first number, verdict of it and all up to the next entry), ascending, from 0.
+fn segments() -> Vec<(u32, Verdict)> {
+    let last = allowed::all().max().unwrap_or(0) as u32;
+    let verdict = |number: u32| {
+        let long = libc::c_long::from(number);
+        let special = SPECIAL.iter().find(|(n, _)| *n == long);
+        match special {
+            Some((_, verdict)) => *verdict,
+            None if allowed::all().any(|n| n == long) => Verdict::Allow,
+            None => Verdict::Errno(libc::EPERM),
+        }
+    };
+    let mut segments: Vec<(u32, Verdict)> = Vec::new();
+    // What the kernel may learn later is unknown here, and a program that asks is told so.
+    let tail = [
+        (last + 1, Verdict::Errno(libc::ENOSYS)),
+        (FOREIGN, Verdict::Errno(libc::EPERM)),
+    ];
+    for (number, verdict) in (0..=last).map(|n| (n, verdict(n))).chain(tail) {
+        if segments.last().is_none_or(|(_, before)| *before != verdict) {
+            segments.push((number, verdict));
+        }
+    }
+    segments
+}
+
+/// A binary search over the segments, with the verdict at each leaf.
+fn search(segments: &[(u32, Verdict)]) -> Vec<sock_filter> {
+    let (left, right) = segments.split_at(segments.len() / 2);
+    let Some((first, verdict)) = right.first() else {
+        return Vec::new();
+    };
+    if left.is_empty() {
+        return leaf(*verdict);
+    }
+    let (left, right) = (search(left), search(right));
+    // A conditional jump reaches 255 instructions, an unconditional one any.
+    let mut code = match u8::try_from(left.len()) {
+        Ok(distance) => vec![branch(IF_AT_LEAST, *first, distance, 0)],
+        Err(_) => vec![
+            branch(IF_AT_LEAST, *first, 0, 1),
+            plain(JUMP, left.len() as u32),
+        ],
+    };
+    code.extend(left);
+    code.extend(right);
+    code
+}
+
+fn leaf(verdict: Verdict) -> Vec<sock_filter> {
+    let allow = plain(RETURN, libc::SECCOMP_RET_ALLOW);
+    let refuse = |errno: i32| plain(RETURN, libc::SECCOMP_RET_ERRNO | errno as u32);
+    match verdict {
+        Verdict::Allow => vec![allow],
+        Verdict::Errno(errno) => vec![refuse(errno)],
+        Verdict::WithoutBits(bits) => vec![
+            plain(LOAD, ARGUMENT_0),
+            branch(IF_BITS, bits, 0, 1),
+            refuse(libc::EPERM),
+            allow,
+        ],
+        Verdict::ZeroOrQuery => vec![
+            plain(LOAD, ARGUMENT_0),
+            branch(IF_EQUAL, 0, 2, 0),
+            branch(IF_EQUAL, u32::MAX, 1, 0),
+            refuse(libc::EPERM),
+            allow,
+        ],
+        Verdict::Socket => vec![
+            plain(LOAD, ARGUMENT_0),
+            branch(IF_EQUAL, libc::AF_UNIX as u32, 6, 0),
+            branch(IF_EQUAL, libc::AF_INET as u32, 5, 0),
+            branch(IF_EQUAL, libc::AF_INET6 as u32, 4, 0),
+            branch(IF_EQUAL, libc::AF_NETLINK as u32, 0, 2),
+            plain(LOAD, ARGUMENT_2),
+            branch(IF_EQUAL, libc::NETLINK_ROUTE as u32, 1, 0),
+            refuse(libc::EAFNOSUPPORT),
+            allow,
+        ],
+        Verdict::SocketPair => vec![
+            plain(LOAD, ARGUMENT_0),
+            branch(IF_EQUAL, libc::AF_UNIX as u32, 1, 0),
+            refuse(libc::EAFNOSUPPORT),
+            allow,
+        ],
+    }
+}
+
+fn plain(code: u16, k: u32) -> sock_filter {
+    branch(code, k, 0, 0)
+}
+
+fn branch(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::*;
+
+    /// What the filter answers, by interpreting it as the kernel does.
+    fn run(number: libc::c_long, arch: u32, args: [u64; 3]) -> u32 {
+        thread_local!(static CODE: Vec<sock_filter> = compile());
+        CODE.with(|code| interpret(code, number, arch, args))
+    }
+
+    fn interpret(code: &[sock_filter], number: libc::c_long, arch: u32, args: [u64; 3]) -> u32 {
+        let mut accumulator = 0_u32;
+        let mut at = 0;
+        loop {
+            let op = code[at];
+            at += 1;
+            let jump = |taken: bool| usize::from(if taken { op.jt } else { op.jf });
+            match op.code {
+                LOAD => {
+                    accumulator = match op.k {
+                        NUMBER => number as u32,
+                        ARCHITECTURE => arch,
+                        ARGUMENT_0 => args[0] as u32,
+                        ARGUMENT_2 => args[2] as u32,
+                        other => panic!("loads offset {other}"),
+                    }
+                }
+                RETURN => return op.k,
+                IF_EQUAL => at += jump(accumulator == op.k),
+                IF_AT_LEAST => at += jump(accumulator >= op.k),
+                IF_BITS => at += jump(accumulator & op.k != 0),
+                JUMP => at += op.k as usize,
+                other => panic!("unknown instruction {other}"),
+            }
+        }
+    }
+
+    const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+
+    fn errno(code: i32) -> u32 {
+        libc::SECCOMP_RET_ERRNO | code as u32
+    }
+
+    #[test]
+    fn every_number_gets_the_verdict_of_the_list() {
+        for number in 0..600 {
+            if SPECIAL.iter().any(|(special, _)| *special == number) {
+                continue;
+            }
+            let answer = run(number, ARCH, [0; 3]);
+            let expected = allowed::all().any(|n| n == number);
+            assert_eq!(answer == ALLOW, expected, "system call {number}");
+        }
+        assert_eq!(run(5000, ARCH, [0; 3]), errno(libc::ENOSYS));
+    }
+
+    #[test]
+    fn what_reaches_the_kernel_or_other_processes_is_refused() {
+        for number in [
+            libc::SYS_mount,
+            libc::SYS_ptrace,
+            libc::SYS_bpf,
+            libc::SYS_setns,
+            libc::SYS_userfaultfd,
+            libc::SYS_keyctl,
+            libc::SYS_open_by_handle_at,
+            libc::SYS_process_vm_readv,
+            libc::SYS_kexec_load,
+            libc::SYS_io_uring_enter,
+            libc::SYS_chroot,
+            libc::SYS_pidfd_getfd,
+        ] {
+            assert_eq!(run(number, ARCH, [0; 3]), errno(libc::EPERM), "{number}");
+        }
+        assert_eq!(run(libc::SYS_clone3, ARCH, [0; 3]), errno(libc::ENOSYS));
+    }
+
+    #[test]
+    fn arguments_decide() {
+        let first = |number, argument: u32| run(number, ARCH, [argument.into(), 0, 0]);
+        assert_eq!(first(libc::SYS_clone, libc::SIGCHLD as u32), ALLOW);
+        assert_eq!(
+            first(libc::SYS_clone, libc::CLONE_NEWUSER as u32),
+            errno(libc::EPERM)
+        );
+        assert_eq!(first(libc::SYS_unshare, NEWTIME), errno(libc::EPERM));
+        assert_eq!(first(libc::SYS_personality, 0), ALLOW);
+        assert_eq!(first(libc::SYS_personality, u32::MAX), ALLOW);
+        assert_eq!(first(libc::SYS_personality, 0x40000), errno(libc::EPERM));
+        for family in [
+            libc::AF_UNIX,
+            libc::AF_INET,
+            libc::AF_INET6,
+            libc::AF_NETLINK,
+        ] {
+            assert_eq!(first(libc::SYS_socket, family as u32), ALLOW, "{family}");
+        }
+        for family in [libc::AF_PACKET, libc::AF_VSOCK, libc::AF_ALG, 0] {
+            assert_eq!(
+                first(libc::SYS_socket, family as u32),
+                errno(libc::EAFNOSUPPORT)
+            );
+        }
+        let audit = run(libc::SYS_socket, ARCH, [libc::AF_NETLINK as u64, 0, 9]);
+        assert_eq!(audit, errno(libc::EAFNOSUPPORT));
+        assert_eq!(first(libc::SYS_socketpair, libc::AF_UNIX as u32), ALLOW);
+        assert_eq!(
+            first(libc::SYS_socketpair, libc::AF_INET as u32),
+            errno(libc::EAFNOSUPPORT)
+        );
+    }
+
+    #[test]
+    fn another_architecture_does_not_pass() {
+        assert_eq!(run(1, 0x4000_0003, [0; 3]), libc::SECCOMP_RET_KILL_PROCESS);
+        let x32 = libc::c_long::from(FOREIGN) + libc::SYS_write;
+        assert_eq!(run(x32, ARCH, [0; 3]), errno(libc::EPERM));
+    }
+
+    #[test]
+    fn the_filter_stays_compact() {
+        assert!(compile().len() < 300, "{}", compile().len());
+    }
+}

@@ -1,0 +1,128 @@
+//! Messages between server, launcher and the child that becomes a sandbox: postcard over
+//! `SOCK_SEQPACKET`, one message a packet, file descriptors by `SCM_RIGHTS`.
+
+use crate::error::Failure;
+use crate::{Exit, SandboxSpec, Usage};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Largest message in bytes. A packet must fit the socket's send buffer, 208 KiB by default.
+pub(crate) const MESSAGE_MAX: usize = 192 * 1024;
+/// Most file descriptors with one message: 64 listeners and two pipes.
+pub(crate) const FDS_MAX: usize = 66;
+
+/// What the server asks. `sandbox` is the number that the server gave it in `Start`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    Start { sandbox: u64, spec: SandboxSpec },
+    Socket { request: u64, sandbox: u64 },
+    Usage { request: u64, sandbox: u64 },
+    Terminate { sandbox: u64 },
+    Kill { sandbox: u64 },
+}
+
+/// What the launcher says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// First of all: it is ready. Each warning is a loss that does not prevent a start.
+    Ready { warnings: Vec<String> },
+    /// First and last: this machine cannot make sandboxes.
+    Missing { reason: String },
+    /// With stdout, stderr and the listeners in their order.
+    Started { sandbox: u64, pid: u32 },
+    /// Nothing of the sandbox is left.
+    Failed { sandbox: u64, failure: Failure },
+    /// With the socket.
+    Socket { request: u64 },
+    /// Answers `Usage`.
+    Usage { request: u64, usage: Usage },
+    /// Answers `Socket` or `Usage`.
+    Refused { request: u64, failure: Failure },
+    /// It has ended and nothing of it is left.
+    Exited { sandbox: u64, exit: Exit },
+}
+
+/// What a child says to the launcher before it becomes the program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// All is made; next comes `execve`. With the listeners.
+    Prepared,
+    /// A step failed; the child ends.
+    Failed(Failure),
+}
+
+/// Encodes a message.
+///
+/// # Errors
+/// `InvalidInput` past [`MESSAGE_MAX`].
+pub(crate) fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
+    let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
+    if bytes.len() > MESSAGE_MAX {
+        let text = format!("a message of {} bytes is past {MESSAGE_MAX}", bytes.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(bytes)
+}
+
+/// Sends one encoded message. A blocking socket blocks; a broken one answers `EPIPE`, no signal.
+pub(crate) fn send(
+    socket: impl AsFd,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(rustix::io::Errno::TOOBIG);
+    }
+    rustix::io::retry_on_intr(|| {
+        sendmsg(
+            &socket,
+            &[IoSlice::new(bytes)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )
+    })?;
+    Ok(())
+}
+
+/// Receives one message; `None` at the end of the stream.
+///
+/// # Errors
+/// The kernel's, and `InvalidData` for what is no message of this kind; the stream stays usable.
+pub(crate) fn receive<T: DeserializeOwned>(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+    flags: RecvFlags,
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = flags | RecvFlags::CMSG_CLOEXEC;
+    let message = rustix::io::retry_on_intr(|| {
+        recvmsg(&socket, &mut [IoSliceMut::new(buffer)], &mut control, flags)
+    })?;
+    let mut fds = Vec::new();
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = part {
+            fds.extend(rights);
+        }
+    }
+    if message.bytes == 0 {
+        return Ok(None);
+    }
+    let malformed = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
+    if message.flags.contains(ReturnFlags::TRUNC) {
+        return Err(malformed("the message is too long"));
+    }
+    let bytes = buffer.get(..message.bytes).unwrap_or_default();
+    match postcard::from_bytes(bytes) {
+        Ok(decoded) => Ok(Some((decoded, fds))),
+        Err(error) => Err(malformed(&format!("not a message: {error}"))),
+    }
+}
