@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod folder;
 mod functions;
+mod history;
 mod images;
 mod job;
 mod leases;
@@ -28,7 +29,7 @@ mod writer;
 
 pub use buckets::Bucket;
 pub use error::{Error, Result};
-pub use events::EventCounts;
+pub use history::EventCounts;
 pub use leases::{Leased, Settlement, Verdict};
 pub use listing::{ListPage, ListQuery};
 pub use objects::{ObjectRow, Precondition};
