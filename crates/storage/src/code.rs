@@ -6,7 +6,6 @@ use crate::store::names_in;
 use crate::tree::{self, Links, Tree};
 use crate::{Error, Result, Storage, blocking};
 use model::Digest;
-use rustix::io::Errno;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
@@ -153,7 +152,9 @@ fn not_zip(error: zip::result::ZipError) -> Error {
     }
 }
 
-/// A zip that is being unpacked.
+/// A zip that is being unpacked. Its directory is read entry by entry (`zip::unstable` holds the only
+/// reader that does), so that memory does not grow with what an archive claims, and a name that stands
+/// twice is seen.
 struct Unpacker<'a> {
     tree: &'a Tree,
     contents: BufReader<File>,
@@ -218,26 +219,8 @@ impl Unpacker<'_> {
     }
 }
 
-/// What the file system says of an entry: mostly that the archive is at fault.
 fn unpack_error(name: &str, error: io::Error) -> Error {
-    let shown = shown(name.as_bytes());
-    let rule = match error.kind() {
-        ErrorKind::AlreadyExists => "stands twice, or as file and folder".to_owned(),
-        ErrorKind::NotADirectory => "goes through a file as if it were a folder".to_owned(),
-        _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
-            "goes through a link as if it were a folder".to_owned()
-        }
-        ErrorKind::Other | ErrorKind::InvalidData | ErrorKind::InvalidInput => error.to_string(),
-        ErrorKind::UnexpectedEof => "is cut short".to_owned(),
-        _ => {
-            return Error::Io {
-                doing: "unpacking",
-                path: format!("zip entry \"{shown}\""),
-                source: error,
-            };
-        }
-    };
-    Error::Archive(format!("zip entry \"{shown}\": {rule}"))
+    Error::of_entry(format!("zip entry \"{}\"", shown(name.as_bytes())), error)
 }
 
 #[cfg(test)]

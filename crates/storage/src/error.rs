@@ -68,6 +68,29 @@ impl Error {
         }
     }
 
+    /// What the file system or a reader said of an archive's entry: a full disk and the like are the
+    /// machine's fault, all else is the archive's.
+    pub(crate) fn of_entry(place: String, error: std::io::Error) -> Self {
+        use std::io::ErrorKind as K;
+        let rule = match error.kind() {
+            K::StorageFull | K::QuotaExceeded | K::PermissionDenied => {
+                return Self::Io {
+                    doing: "unpacking",
+                    path: place,
+                    source: error,
+                };
+            }
+            K::AlreadyExists => "stands twice, or as file and folder".to_owned(),
+            K::NotADirectory => "goes through a file as if it were a folder".to_owned(),
+            K::UnexpectedEof => "is cut short".to_owned(),
+            _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                "goes through a link as if it were a folder".to_owned()
+            }
+            _ => error.to_string(),
+        };
+        Self::Archive(format!("{place}: {rule}"))
+    }
+
     /// The transport-free kind.
     pub fn kind(&self) -> Kind {
         match self {

@@ -22,7 +22,6 @@ pub(crate) enum Digests {
 
 /// A file while it comes in. Dropped before it was kept, it is deleted.
 pub(crate) struct Incoming {
-    path: PathBuf,
     what: &'static str,
     limit: u64,
     size: u64,
@@ -62,23 +61,18 @@ impl Incoming {
     pub(crate) fn new(path: PathBuf, what: &'static str, limit: u64, digests: Digests) -> Self {
         let sink = Sink {
             file: None,
-            path: path.clone(),
             discarded: Discarded::new(path.clone()),
+            path,
             md5: (digests == Digests::Md5AndSha256).then(Md5::new),
             sha256: (digests != Digests::None).then(Sha256::new),
         };
         Self {
-            path,
             what,
             limit,
             size: 0,
             buffer: Vec::new(),
             sink: Some(sink),
         }
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -139,15 +133,23 @@ impl Incoming {
     }
 
     /// Brings every byte to the disk, durably, but not yet the name.
-    pub(crate) async fn sync(mut self) -> Result<Complete> {
+    pub(crate) async fn sync(self) -> Result<Complete> {
+        self.finish(|file| file.sync_all()).await
+    }
+
+    /// Brings every byte to the file, for someone who reads it now and needs it no longer.
+    pub(crate) async fn close(self) -> Result<Complete> {
+        self.finish(|_| Ok(())).await
+    }
+
+    async fn finish(mut self, settle: fn(&File) -> std::io::Result<()>) -> Result<Complete> {
         let buffer = std::mem::take(&mut self.buffer);
         let mut sink = self.take_sink()?;
         let size = self.size;
         blocking::on_disk(move || {
             sink.flush(&buffer)?;
             if let Some(file) = &sink.file {
-                file.sync_all()
-                    .map_err(|error| Error::io("syncing", &sink.path, error))?;
+                settle(file).map_err(|error| Error::io("syncing", &sink.path, error))?;
             }
             let hex = |bytes: &[u8]| hex::encode(bytes);
             Ok(Complete {

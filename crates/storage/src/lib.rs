@@ -4,6 +4,7 @@
 //! `code/` (unpacked, by digest), `images/` (flattened, by manifest digest), `logs/`, `volumes/`,
 //! `staging/` (emptied at start). Everything is 0700 and belongs to the server's user.
 
+mod archive;
 mod blobs;
 mod blocking;
 mod body;
@@ -14,9 +15,14 @@ mod error;
 mod folders;
 mod images;
 mod incoming;
+mod inflate;
+mod layer;
+mod layout;
 mod logs;
 mod notification;
 mod objects;
+mod reference;
+mod rootfs;
 mod segments;
 mod store;
 #[cfg(test)]

@@ -22,6 +22,8 @@ struct Inner {
     state: State,
     logs: Logs,
     unpacking: Unpacking,
+    /// Images come and go one at a time: each takes much disk, and none must go while it comes.
+    images: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Storage {
@@ -36,6 +38,7 @@ impl Storage {
         let inner = Inner {
             logs: Logs::start(folders.logs())?,
             unpacking: Unpacking::default(),
+            images: Arc::default(),
             folders,
             state,
         };
@@ -61,6 +64,11 @@ impl Storage {
 
     pub(crate) fn unpacking(&self) -> &Unpacking {
         &self.inner.unpacking
+    }
+
+    /// The turn to change the folder of images.
+    pub(crate) async fn images_turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.inner.images).lock_owned().await
     }
 
     async fn sweep_objects(&self) -> Result<()> {

@@ -1,0 +1,1 @@
+//! Images, honest and hostile.

@@ -1,0 +1,97 @@
+//! Reading archives: plain, gzip or zstd, with a bound on what their headers may take.
+
+use sha2::{Digest as _, Sha256};
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek};
+use std::rc::Rc;
+
+/// Bytes that the headers of one entry may take, long names and extensions included.
+const MAX_HEADERS: u64 = 1 << 20;
+
+/// The bytes of a file, inflated if they begin as gzip (RFC 1952) or zstd (RFC 8878).
+pub(crate) fn open(mut file: File) -> io::Result<Box<dyn Read>> {
+    let mut magic = Vec::new();
+    (&mut file).take(4).read_to_end(&mut magic)?;
+    file.rewind()?;
+    let buffered = BufReader::with_capacity(128 * 1024, file);
+    Ok(match magic.as_slice() {
+        [0x1F, 0x8B, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(buffered)),
+        [0x28, 0xB5, 0x2F, 0xFD] => Box::new(zstd::stream::read::Decoder::with_buffer(buffered)?),
+        _ => Box::new(buffered),
+    })
+}
+
+/// How many bytes may still be read. Shared between a reader deep in an archive and who reads it.
+#[derive(Clone, Default)]
+pub(crate) struct Allowance {
+    left: Rc<Cell<u64>>,
+}
+
+impl Allowance {
+    /// Enough for the headers of one entry.
+    pub(crate) fn for_headers(&self) {
+        self.left.set(MAX_HEADERS);
+    }
+
+    /// Without end: who reads counts.
+    pub(crate) fn for_content(&self) {
+        self.left.set(u64::MAX);
+    }
+}
+
+/// A reader that takes the digest of what goes through it, and keeps to an allowance.
+pub(crate) struct Metered<R> {
+    inner: R,
+    digest: Sha256,
+    allowance: Allowance,
+}
+
+impl<R: Read> Metered<R> {
+    pub(crate) fn new(inner: R, allowance: Allowance) -> Self {
+        Self {
+            inner,
+            digest: Sha256::new(),
+            allowance,
+        }
+    }
+
+    /// Reads to the end, at most `limit` bytes more, and gives the hex SHA-256 of all.
+    pub(crate) fn finish(mut self, limit: u64) -> io::Result<String> {
+        self.allowance.for_content();
+        let rest = io::copy(&mut (&mut self).take(limit), &mut io::sink())?;
+        if rest == limit {
+            return Err(io::Error::other("too much follows the archive's end"));
+        }
+        Ok(hex::encode(self.digest.finalize()))
+    }
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = self.allowance.left.get();
+        if left == 0 {
+            return Err(io::Error::other(
+                "the headers of one entry are larger than 1 MiB",
+            ));
+        }
+        let room = into.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let length = self.inner.read(&mut into[..room])?;
+        self.allowance.left.set(left - length as u64);
+        self.digest.update(&into[..length]);
+        Ok(length)
+    }
+}
+
+/// Hex SHA-256 of a whole file.
+pub(crate) fn digest_of(mut file: File) -> io::Result<String> {
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        let length = file.read(&mut buffer)?;
+        if length == 0 {
+            return Ok(hex::encode(digest.finalize()));
+        }
+        digest.update(&buffer[..length]);
+    }
+}

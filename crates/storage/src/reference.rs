@@ -1,0 +1,69 @@
+//! Names of images, brought to the one form in which docker shows them.
+
+use crate::entry_path::shown;
+use crate::{Error, Result};
+
+/// Longest reference in bytes.
+const MAX_REFERENCE: usize = 255;
+
+/// A checked reference: `docker.io/library/busybox` and `busybox` are `busybox:latest`.
+pub(crate) fn parse(text: &str) -> Result<String> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-/:@".contains(&b);
+    let short = text.strip_prefix("docker.io/").unwrap_or(text);
+    let short = short
+        .strip_prefix("library/")
+        .filter(|_| short != text)
+        .unwrap_or(short);
+    let begins = short
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphanumeric());
+    let whole = short
+        .split('/')
+        .all(|part| !part.is_empty() && part != "." && part != "..");
+    if !begins || !whole || text.len() > MAX_REFERENCE || !short.bytes().all(legal) {
+        let shown = shown(text.as_bytes());
+        return Err(Error::Invalid(format!(
+            "image reference \"{shown}\" must be like shop/thumbnail:prod, at most \
+             {MAX_REFERENCE} letters, digits and ._-/:@"
+        )));
+    }
+    let last = short.rsplit('/').next().unwrap_or_default();
+    if last.contains([':', '@']) {
+        return Ok(short.to_owned());
+    }
+    Ok(format!("{short}:latest"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_have_one_form() {
+        for (text, form) in [
+            ("busybox", "busybox:latest"),
+            ("docker.io/library/busybox:1.36", "busybox:1.36"),
+            ("docker.io/shop/thumb", "shop/thumb:latest"),
+            ("library/busybox", "library/busybox:latest"),
+            (
+                "localhost:5000/shop/thumb",
+                "localhost:5000/shop/thumb:latest",
+            ),
+            ("shop/thumb:prod", "shop/thumb:prod"),
+        ] {
+            assert_eq!(parse(text).unwrap(), form);
+        }
+    }
+
+    #[test]
+    fn what_is_no_reference_is_refused() {
+        let long = "x".repeat(256);
+        for text in [
+            "", "../etc", "a//b", "a/../b", "-x", "a b", "a\n", "/a", "é", &long,
+        ] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+    }
+}
