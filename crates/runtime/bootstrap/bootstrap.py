@@ -1,15 +1,14 @@
 """Runs a Python handler: fetches calls from the Runtime API, hands them to the handler, posts what
 it answers. Talks to nobody else."""
 
-import http.client
 import importlib
 import json
 import logging
 import os
 import signal
+import socket
 import sys
 import time
-import traceback
 
 API = "/2018-06-01/runtime/"
 
@@ -23,22 +22,40 @@ class BootstrapError(Exception):
 
 
 class RuntimeApi:
-    """The Runtime API over one kept connection."""
+    """The Runtime API over one kept connection. Not `http.client`, which takes longer to import than
+    all the rest: the other end always answers with a Content-Length."""
 
     def __init__(self, address):
-        self.connection = http.client.HTTPConnection(address)
+        host, port = address.rsplit(":", 1)
+        self.host = address
+        self.socket = socket.create_connection((host, int(port)))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.reader = self.socket.makefile("rb")
 
-    def ask(self, method, route, body=None, headers=None):
-        headers = dict(headers or {})
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        self.connection.request(method, API + route, body=body, headers=headers)
-        response = self.connection.getresponse()
-        return response, response.read()
+    def ask(self, method, route, body=b"", headers=()):
+        """Gives status, headers with lower case names, and body."""
+        lines = [
+            f"{method} {API}{route} HTTP/1.1",
+            f"Host: {self.host}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            *headers,
+            "",
+            "",
+        ]
+        self.socket.sendall("\r\n".join(lines).encode("latin-1") + body)
+        status_line = self.reader.readline().split(None, 2)
+        if len(status_line) < 2:
+            raise ConnectionError("the Runtime API closed the connection")
+        told = {}
+        while line := self.reader.readline().strip():
+            name, _, value = line.decode("latin-1").partition(":")
+            told[name.lower()] = value.strip()
+        return int(status_line[1]), told, self.reader.read(int(told.get("content-length", 0)))
 
     def post_error(self, route, error_type, report):
-        printable = error_type.encode("ascii", "replace").decode()
-        headers = {"Lambda-Runtime-Function-Error-Type": printable}
+        printable = "".join(c if " " <= c <= "~" else "?" for c in error_type)
+        headers = [f"Lambda-Runtime-Function-Error-Type: {printable}"]
         self.ask("POST", route, json.dumps(report).encode(), headers)
 
 
@@ -73,10 +90,10 @@ class Context:
 
     def __init__(self, headers):
         env = os.environ
-        client_context = headers.get("Lambda-Runtime-Client-Context")
-        identity = headers.get("Lambda-Runtime-Cognito-Identity")
-        self.aws_request_id = headers["Lambda-Runtime-Aws-Request-Id"]
-        self.invoked_function_arn = headers.get("Lambda-Runtime-Invoked-Function-Arn")
+        client_context = headers.get("lambda-runtime-client-context")
+        identity = headers.get("lambda-runtime-cognito-identity")
+        self.aws_request_id = headers["lambda-runtime-aws-request-id"]
+        self.invoked_function_arn = headers.get("lambda-runtime-invoked-function-arn")
         self.function_name = env.get("AWS_LAMBDA_FUNCTION_NAME")
         self.function_version = env.get("AWS_LAMBDA_FUNCTION_VERSION")
         self.memory_limit_in_mb = env.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
@@ -84,7 +101,7 @@ class Context:
         self.log_stream_name = env.get("AWS_LAMBDA_LOG_STREAM_NAME")
         self.client_context = ClientContext(json.loads(client_context)) if client_context else None
         self.identity = Identity(json.loads(identity) if identity else {})
-        self._deadline = int(headers.get("Lambda-Runtime-Deadline-Ms", "0"))
+        self._deadline = int(headers.get("lambda-runtime-deadline-ms", "0"))
 
     def get_remaining_time_in_millis(self):
         return max(0, self._deadline - int(time.time() * 1000))
@@ -138,9 +155,10 @@ def load_handler(handler):
 
 def describe(error, request_id=""):
     """An exception as the Runtime API wants it: its type, and the whole of it."""
-    error_type = getattr(error, "error_type", None)
-    if not isinstance(error, BootstrapError):
-        error_type = type(error).__name__
+    import traceback  # seldom needed, and slow to import
+
+    ours = isinstance(error, BootstrapError)
+    error_type = error.error_type if ours else type(error).__name__
     # What the bootstrap itself did on the way is of no use to anyone.
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__
@@ -193,14 +211,14 @@ def run(handler, payload, context):
 
 
 def answer_one(api, handler, logs):
-    head, payload = api.ask("GET", "invocation/next")
-    if head.status != 200:
-        raise BootstrapError("Runtime.Protocol", f"next was answered {head.status}: {payload!r}")
-    request_id = head.headers["Lambda-Runtime-Aws-Request-Id"]
+    status, headers, payload = api.ask("GET", "invocation/next")
+    if status != 200:
+        raise BootstrapError("Runtime.Protocol", f"next was answered {status}: {payload!r}")
+    request_id = headers["lambda-runtime-aws-request-id"]
     logs.aws_request_id = request_id
-    os.environ["_X_AMZN_TRACE_ID"] = head.headers.get("Lambda-Runtime-Trace-Id", "")
+    os.environ["_X_AMZN_TRACE_ID"] = headers.get("lambda-runtime-trace-id", "")
     try:
-        answer = run(handler, payload, Context(head.headers))
+        answer = run(handler, payload, Context(headers))
     except Exception as error:
         error_type, report = describe(error, request_id)
         log_error("", report)
