@@ -1,6 +1,8 @@
 //! What the tests of this crate share.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub(crate) mod image;
+
 use crate::{ObjectRow, Precondition, PutObject, Storage};
 use bytes::Bytes;
 use model::{BucketName, Principal};
