@@ -5,10 +5,12 @@
 //! services and functions). Only `/_rouse/health` answers anonymously.
 
 mod auth;
+mod body;
 mod control;
 mod doors;
 mod error;
 mod lambda;
+mod outcome;
 mod route;
 mod s3;
 mod server;

@@ -1,1 +1,103 @@
-//! control
+//! The control API, under `/_rouse/v1/`: JSON, for the owner of the server.
+//!
+//! | request | what |
+//! |---|---|
+//! | `HEAD`, `PUT blobs/{digest}` | archives of code |
+//! | `POST deployments` | a [`model::Deployment`], answered with a [`model::DeploymentReport`] |
+//! | `GET functions`; `GET`, `DELETE functions/{name}` | [`model::Function`] |
+//! | `POST functions/{name}/invocations?type=wait\|event` | calls |
+//! | `GET services`; `DELETE services/{name}` | [`model::ServiceStatus`] |
+//! | `GET buckets` | names and what they wake |
+//! | `GET instances` | [`model::InstanceStatus`] |
+//! | `GET events`; `GET events/{id}`; `POST events/{id}/replay` | events |
+//! | `GET runs?target=&limit=` | [`model::Run`] |
+//! | `GET logs?key=&since=&request=&tail=&follow=` | lines of [`model::LogLine`] |
+//! | `GET`, `POST images`; `DELETE images/{reference}` | [`model::ImageRecord`] |
+//!
+//! Errors are `{"error":{"kind":…,"message":…}}`, the kind being a [`model::Kind`].
+
+mod blobs;
+mod buckets;
+mod deployments;
+mod error;
+mod events;
+mod functions;
+mod images;
+mod instances;
+mod invocations;
+mod logs;
+mod owner;
+mod query;
+mod runs;
+mod services;
+mod upload;
+
+pub(crate) use error::status_of;
+
+use crate::auth::Refused;
+use crate::doors::Doors;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{delete, get, head, post};
+use error::Error;
+use http::{Method, Uri};
+use model::Kind;
+
+/// The routes of this door.
+pub(crate) fn router(doors: Doors) -> Router {
+    let routes = Router::new()
+        .route("/blobs/{digest}", head(blobs::head).put(blobs::put))
+        .route("/deployments", post(deployments::create))
+        .route("/functions", get(functions::list))
+        .route(
+            "/functions/{name}",
+            get(functions::get).delete(functions::delete),
+        )
+        .route("/functions/{name}/invocations", post(invocations::create))
+        .route("/services", get(services::list))
+        .route("/services/{name}", delete(services::delete))
+        .route("/buckets", get(buckets::list))
+        .route("/instances", get(instances::list))
+        .route("/events", get(events::list))
+        .route("/events/{id}", get(events::get))
+        .route("/events/{id}/replay", post(events::replay))
+        .route("/runs", get(runs::list))
+        .route("/logs", get(logs::read))
+        .route("/images", get(images::list).post(images::create))
+        .route("/images/{*reference}", delete(images::delete));
+    Router::new()
+        .nest("/_rouse/v1", routes)
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        // Each resource has its own bound, which is larger than axum's.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(doors)
+}
+
+/// Says in the dialect of this door why a request was not let in.
+pub(crate) fn refuse(refused: &Refused) -> Response {
+    Error::from(refused).into_response()
+}
+
+async fn not_found(method: Method, uri: Uri) -> Error {
+    let path: String = uri.path().chars().take(200).collect();
+    Error::new(
+        Kind::NotFound,
+        format!(
+            "the control API has no {method} {}; it is under /_rouse/v1/",
+            path.escape_debug()
+        ),
+    )
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let path: String = uri.path().chars().take(200).collect();
+    let error = Error::new(
+        Kind::Unsupported,
+        format!("{} does not take {method}", path.escape_debug()),
+    );
+    let mut response = error.into_response();
+    *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
+    response
+}

@@ -1,1 +1,58 @@
-//! lambda
+//! The door of the AWS Lambda API, version 2015-03-31
+//! (<https://docs.aws.amazon.com/lambda/latest/api/API_Operations.html>).
+//!
+//! Served: CreateFunction, UpdateFunctionCode, UpdateFunctionConfiguration, GetFunction,
+//! GetFunctionConfiguration, ListFunctions, DeleteFunction and Invoke. There is one version,
+//! `$LATEST`; every other qualifier is not found. Functions and services may invoke and no more. The
+//! request id that the server gave a request is also that of the call it makes.
+
+mod code;
+mod configuration;
+mod error;
+mod functions;
+mod invoke;
+mod name;
+mod settings;
+
+use crate::auth::Refused;
+use crate::doors::Doors;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post, put};
+use error::Error;
+use http::{Method, Uri};
+
+/// The routes of this door.
+pub(crate) fn router(doors: Doors) -> Router {
+    let functions = get(functions::list).post(functions::create);
+    let function = get(functions::get).delete(functions::delete);
+    Router::new()
+        .route("/2015-03-31/functions", functions.clone())
+        .route("/2015-03-31/functions/", functions)
+        .route("/2015-03-31/functions/{name}", function)
+        .route("/2015-03-31/functions/{name}/code", put(code::put))
+        .route(
+            "/2015-03-31/functions/{name}/configuration",
+            get(configuration::get).put(configuration::put),
+        )
+        .route(
+            "/2015-03-31/functions/{name}/invocations",
+            post(invoke::invoke),
+        )
+        .fallback(not_served)
+        .method_not_allowed_fallback(not_served)
+        // Each operation has its own bound, which is larger than axum's.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(doors)
+}
+
+/// Says in the dialect of this door why a request was not let in.
+pub(crate) fn refuse(refused: &Refused) -> Response {
+    Error::of_refused(refused).into_response()
+}
+
+async fn not_served(method: Method, uri: Uri) -> Error {
+    let path: String = uri.path().chars().take(200).collect();
+    Error::not_served(&format!("{method} {}", path.escape_debug()))
+}

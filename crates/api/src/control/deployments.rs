@@ -1,0 +1,25 @@
+//! `deployments`: everything that a manifest declares, done at once.
+
+use super::error::{Error, Result};
+use super::owner::Owner;
+use crate::body;
+use crate::doors::Doors;
+use axum::Json;
+use axum::extract::{Request, State};
+use model::{Deployment, DeploymentReport};
+
+/// Largest deployment, in bytes of JSON.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// `POST`: checks all of it, then does it.
+pub(super) async fn create(
+    _: Owner,
+    State(doors): State<Doors>,
+    request: Request,
+) -> Result<Json<DeploymentReport>> {
+    let (parts, stream) = request.into_parts();
+    let bytes = body::read(&parts.headers, stream, MAX_BODY).await?;
+    let deployment: Deployment = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::invalid(format!("this is not a deployment: {error}")))?;
+    Ok(Json(doors.engine.deploy(deployment).await?))
+}

@@ -1,0 +1,181 @@
+//! `events`, `events/ID` and `events/ID/replay`.
+
+use super::error::Result;
+use super::owner::Owner;
+use super::query::{Query, within};
+use crate::doors::Doors;
+use axum::Json;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use model::{Event, EventFilter, EventId, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The query of a listing.
+#[derive(Debug, Deserialize)]
+pub(super) struct Filter {
+    /// A target key, or a bare `function:NAME` or `service:NAME`.
+    target: Option<String>,
+    /// `waiting`, `leased`, `succeeded` or `dead`.
+    state: Option<String>,
+    /// Milliseconds since the epoch.
+    since: Option<i64>,
+    /// The id of the last event of the page before.
+    before: Option<String>,
+    /// 1 to 1 000; 100 without it.
+    limit: Option<u64>,
+}
+
+impl Filter {
+    fn checked(self) -> Result<EventFilter> {
+        let limit = within("limit", self.limit, 100, 1, 1000)?;
+        Ok(EventFilter {
+            target: self.target,
+            state: self.state.map(|text| text.parse()).transpose()?,
+            since: self.since.map(Timestamp),
+            before: self.before.map(|text| text.parse()).transpose()?,
+            limit: u32::try_from(limit).unwrap_or(1000),
+        })
+    }
+}
+
+/// `GET events`: newest first; without payloads, which may be large, and without runs.
+pub(super) async fn list(
+    _: Owner,
+    State(doors): State<Doors>,
+    Query(filter): Query<Filter>,
+) -> Result<Json<Value>> {
+    let events = doors.engine.list_events(filter.checked()?).await?;
+    let shown: Vec<Value> = events.iter().map(render).collect();
+    Ok(Json(json!({"events": shown})))
+}
+
+/// `GET events/ID`: one event with its payload and its runs.
+pub(super) async fn get(
+    _: Owner,
+    State(doors): State<Doors>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>> {
+    let id: EventId = id.parse()?;
+    let event = doors.engine.get_event(id).await?;
+    let mut shown = render(&event);
+    shown["payload"] = payload(&event);
+    shown["runs"] = json!(event.runs);
+    Ok(Json(shown))
+}
+
+/// `POST events/ID/replay`: the same event once more.
+pub(super) async fn replay(
+    _: Owner,
+    State(doors): State<Doors>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<Value>)> {
+    let id: EventId = id.parse()?;
+    let again = doors.engine.replay_event(id).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({"event_id": again}))))
+}
+
+fn render(event: &Event) -> Value {
+    let accepted = &event.accepted;
+    json!({
+        "id": accepted.id,
+        "target": accepted.target.key(),
+        "source": accepted.source,
+        "kind": accepted.kind,
+        "subject": accepted.subject,
+        "accepted": accepted.accepted,
+        "state": event.state,
+        "attempts": event.attempts,
+        "epoch": event.epoch,
+        "not_before": event.not_before,
+        "last_error": event.last_error,
+        "ended": event.ended,
+        "cause": accepted.cause,
+        "replay_of": accepted.replay_of,
+        "payload": null,
+        "runs": [],
+    })
+}
+
+/// The payload as JSON; one that cannot be read as such (it is nested deeper than 128) as text.
+fn payload(event: &Event) -> Value {
+    let bytes = &event.accepted.payload;
+    serde_json::from_slice(bytes)
+        .unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned().into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use model::{EventState, NewEvent, Target};
+
+    fn event(payload: &'static [u8]) -> Event {
+        Event {
+            accepted: NewEvent {
+                id: EventId(uuid::Uuid::nil()),
+                target: Target::Service {
+                    name: "catalog".parse().unwrap(),
+                    path: "/events".into(),
+                },
+                source: "s3:thumbs".into(),
+                kind: "s3:ObjectCreated:Put".into(),
+                subject: "a.jpg".into(),
+                payload: payload.into(),
+                accepted: Timestamp(5),
+                cause: None,
+                replay_of: None,
+            },
+            state: EventState::Dead,
+            attempts: 3,
+            epoch: 3,
+            not_before: Timestamp(7),
+            last_error: Some("timed out".into()),
+            ended: Some(Timestamp(9)),
+            runs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_event_is_written_as_documented() {
+        let expected = json!({
+            "id": "00000000-0000-0000-0000-000000000000",
+            "target": "service:catalog/events",
+            "source": "s3:thumbs",
+            "kind": "s3:ObjectCreated:Put",
+            "subject": "a.jpg",
+            "accepted": 5,
+            "state": "dead",
+            "attempts": 3,
+            "epoch": 3,
+            "not_before": 7,
+            "last_error": "timed out",
+            "ended": 9,
+            "cause": null,
+            "replay_of": null,
+            "payload": null,
+            "runs": [],
+        });
+        assert_eq!(render(&event(b"{}")), expected);
+    }
+
+    #[test]
+    fn a_payload_is_json_where_it_can_be() {
+        assert_eq!(payload(&event(b"{\"a\":1}")), json!({"a": 1}));
+        assert_eq!(payload(&event(b"\xffx")), json!("\u{fffd}x"));
+    }
+
+    #[test]
+    fn a_filter_is_checked() {
+        let filter = |state: Option<&str>, limit| Filter {
+            target: None,
+            state: state.map(str::to_owned),
+            since: None,
+            before: None,
+            limit,
+        };
+        assert_eq!(filter(None, None).checked().unwrap().limit, 100);
+        assert!(filter(Some("tired"), None).checked().is_err());
+        assert!(filter(None, Some(5_000)).checked().is_err());
+    }
+}

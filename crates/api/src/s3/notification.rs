@@ -1,0 +1,352 @@
+//! What a bucket wakes, in AWS's words
+//! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventNotifications.html>).
+//!
+//! A function is a `LambdaFunctionConfiguration`. AWS has no word for a resident service; it is shown
+//! and taken as a `TopicConfiguration` whose ARN is
+//! `arn:rouse:service:REGION:000000000000:NAME/path`.
+
+use super::access::Caller;
+use super::error::{invalid_argument, of_bucket, of_engine, of_invalid, unsupported};
+use super::gate::ACCOUNT;
+use super::{Handlers, settle};
+use model::{EventPattern, FunctionName, Kind, NotificationRule, ServiceName, Target};
+use s3s::dto::*;
+use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
+use std::collections::HashSet;
+
+/// Most rules of one bucket, as on AWS.
+const MAX_RULES: usize = 100;
+
+/// Longest path of a service, prefix or suffix that a rule may name, in bytes.
+const MAX_TEXT: usize = 1024;
+
+pub(super) async fn get(
+    handlers: &Handlers,
+    _: Caller,
+    request: S3Request<GetBucketNotificationConfigurationInput>,
+) -> S3Result<S3Response<GetBucketNotificationConfigurationOutput>> {
+    let rules = handlers.bucket(&request.input.bucket).await?.notify;
+    let mut functions = Vec::new();
+    let mut services = Vec::new();
+    for rule in rules {
+        let events = rule
+            .events
+            .iter()
+            .map(|event| Event::from(event.as_str().to_owned()));
+        let events: Vec<Event> = events.collect();
+        let filter = shown_filter(&rule);
+        let id = Some(rule.id);
+        match rule.target {
+            Target::Function { name } => functions.push(LambdaFunctionConfiguration {
+                events,
+                filter,
+                id,
+                lambda_function_arn: function_arn(&handlers.region, &name),
+            }),
+            Target::Service { name, path } => services.push(TopicConfiguration {
+                events,
+                filter,
+                id,
+                topic_arn: service_arn(&handlers.region, &name, &path),
+            }),
+        }
+    }
+    Ok(S3Response::new(GetBucketNotificationConfigurationOutput {
+        lambda_function_configurations: (!functions.is_empty()).then_some(functions),
+        topic_configurations: (!services.is_empty()).then_some(services),
+        ..GetBucketNotificationConfigurationOutput::default()
+    }))
+}
+
+/// Replaces all rules of the bucket. Every target must exist.
+pub(super) async fn put(
+    handlers: &Handlers,
+    _: Caller,
+    request: S3Request<PutBucketNotificationConfigurationInput>,
+) -> S3Result<S3Response<PutBucketNotificationConfigurationOutput>> {
+    let bucket = handlers.bucket(&request.input.bucket).await?.name;
+    let rules = rules_of(request.input.notification_configuration)?;
+    for rule in &rules {
+        must_exist(handlers, &rule.target).await?;
+    }
+    let storage = handlers.storage().clone();
+    settle(async move {
+        storage
+            .put_notification(&bucket, rules)
+            .await
+            .map_err(of_bucket)
+    })
+    .await?;
+    Ok(S3Response::new(
+        PutBucketNotificationConfigurationOutput::default(),
+    ))
+}
+
+async fn must_exist(handlers: &Handlers, target: &Target) -> S3Result<()> {
+    let missing = || {
+        let message = format!(
+            "the destination {target} does not exist; deploy it first, then set the notification"
+        );
+        invalid_argument(message)
+    };
+    match target {
+        Target::Function { name } => match handlers.engine.get_function(name).await {
+            Ok(_) => Ok(()),
+            Err(fault) if fault.kind() == Kind::NotFound => Err(missing()),
+            Err(fault) => Err(of_engine(fault)),
+        },
+        Target::Service { name, .. } => {
+            let services = handlers.engine.list_services().await.map_err(of_engine)?;
+            let known = services
+                .iter()
+                .any(|known| known.service.spec.name == *name);
+            if known { Ok(()) } else { Err(missing()) }
+        }
+    }
+}
+
+fn rules_of(configuration: NotificationConfiguration) -> S3Result<Vec<NotificationRule>> {
+    if configuration
+        .queue_configurations
+        .is_some_and(|list| !list.is_empty())
+    {
+        return Err(unsupported("a QueueConfiguration"));
+    }
+    if configuration.event_bridge_configuration.is_some() {
+        return Err(unsupported("an EventBridgeConfiguration"));
+    }
+    let mut rules = Vec::new();
+    for entry in configuration
+        .lambda_function_configurations
+        .unwrap_or_default()
+    {
+        let target = function_target(&entry.lambda_function_arn)?;
+        rules.push(rule(entry.id, entry.events, entry.filter, target)?);
+    }
+    for entry in configuration.topic_configurations.unwrap_or_default() {
+        let target = service_target(&entry.topic_arn)?;
+        rules.push(rule(entry.id, entry.events, entry.filter, target)?);
+    }
+    if rules.len() > MAX_RULES {
+        return Err(invalid_argument(format!(
+            "a bucket has at most {MAX_RULES} rules"
+        )));
+    }
+    let ids: HashSet<&str> = rules.iter().map(|rule| rule.id.as_str()).collect();
+    if ids.len() < rules.len() {
+        return Err(invalid_argument("two configurations have the same Id"));
+    }
+    Ok(rules)
+}
+
+fn rule(
+    id: Option<String>,
+    events: EventList,
+    filter: Option<NotificationConfigurationFilter>,
+    target: Target,
+) -> S3Result<NotificationRule> {
+    let id = id.filter(|id| !id.is_empty());
+    let id = id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    if id.len() > 255 {
+        return Err(invalid_argument("an Id has at most 255 characters"));
+    }
+    if events.is_empty() {
+        return Err(invalid_argument(format!(
+            "the configuration {id} names no event"
+        )));
+    }
+    let pattern = |event: Event| {
+        let pattern = EventPattern::try_from(String::from(event));
+        pattern.map_err(of_invalid(S3ErrorCode::InvalidArgument))
+    };
+    let events = events
+        .into_iter()
+        .map(pattern)
+        .collect::<S3Result<Vec<_>>>()?;
+    let (prefix, suffix) = filter_of(filter)?;
+    Ok(NotificationRule {
+        id,
+        events,
+        prefix,
+        suffix,
+        target,
+    })
+}
+
+fn filter_of(filter: Option<NotificationConfigurationFilter>) -> S3Result<(String, String)> {
+    let rules = filter
+        .and_then(|filter| filter.key)
+        .and_then(|key| key.filter_rules);
+    let (mut prefix, mut suffix) = (None, None);
+    for rule in rules.unwrap_or_default() {
+        let name = rule.name.map(|name| name.as_str().to_ascii_lowercase());
+        let place = match name.as_deref() {
+            Some("prefix") => &mut prefix,
+            Some("suffix") => &mut suffix,
+            _ => return Err(invalid_argument("a filter rule is named prefix or suffix")),
+        };
+        let value = rule.value.unwrap_or_default();
+        if value.len() > MAX_TEXT {
+            return Err(invalid_argument(format!(
+                "a filter has at most {MAX_TEXT} bytes"
+            )));
+        }
+        if place.replace(value).is_some() {
+            return Err(invalid_argument(
+                "a filter has one prefix and one suffix at most",
+            ));
+        }
+    }
+    Ok((prefix.unwrap_or_default(), suffix.unwrap_or_default()))
+}
+
+fn shown_filter(rule: &NotificationRule) -> Option<NotificationConfigurationFilter> {
+    let entry = |name: &'static str, value: &str| FilterRule {
+        name: Some(FilterRuleName::from_static(name)),
+        value: Some(value.to_owned()),
+    };
+    let mut rules = Vec::new();
+    if !rule.prefix.is_empty() {
+        rules.push(entry(FilterRuleName::PREFIX, &rule.prefix));
+    }
+    if !rule.suffix.is_empty() {
+        rules.push(entry(FilterRuleName::SUFFIX, &rule.suffix));
+    }
+    let key = S3KeyFilter {
+        filter_rules: Some(rules),
+    };
+    let filtered = !(rule.prefix.is_empty() && rule.suffix.is_empty());
+    filtered.then_some(NotificationConfigurationFilter { key: Some(key) })
+}
+
+fn function_arn(region: &str, name: &FunctionName) -> String {
+    format!("arn:aws:lambda:{region}:{ACCOUNT}:function:{name}")
+}
+
+fn service_arn(region: &str, name: &ServiceName, path: &str) -> String {
+    format!("arn:rouse:service:{region}:{ACCOUNT}:{name}{path}")
+}
+
+/// Any region and account are taken; only the name tells.
+fn function_target(arn: &str) -> S3Result<Target> {
+    let fields: Vec<&str> = arn.split(':').collect();
+    let name = match fields[..] {
+        ["arn", "aws", "lambda", _, _, "function", name] => name,
+        ["arn", "aws", "lambda", _, _, "function", name, "$LATEST"] => name,
+        ["arn", "aws", "lambda", _, _, "function", _, _] => {
+            return Err(unsupported("a version or alias of a function"));
+        }
+        _ => {
+            let message = "a CloudFunction is arn:aws:lambda:REGION:ACCOUNT:function:NAME";
+            return Err(invalid_argument(message));
+        }
+    };
+    let name = name
+        .parse()
+        .map_err(of_invalid(S3ErrorCode::InvalidArgument))?;
+    Ok(Target::Function { name })
+}
+
+fn service_target(arn: &str) -> S3Result<Target> {
+    let mut fields = arn.splitn(6, ':');
+    let known = fields.next() == Some("arn")
+        && fields.next() == Some("rouse")
+        && fields.next() == Some("service");
+    let rest = fields.nth(2).filter(|_| known);
+    let Some(rest) = rest else {
+        let message = "a Topic here is a service: arn:rouse:service:REGION:ACCOUNT:NAME/path";
+        return Err(invalid_argument(message));
+    };
+    let slash = rest.find('/').unwrap_or(rest.len());
+    let (name, path) = rest.split_at(slash);
+    let name = name
+        .parse()
+        .map_err(of_invalid(S3ErrorCode::InvalidArgument))?;
+    let path = if path.is_empty() { "/" } else { path };
+    let legal = |b: u8| b.is_ascii_graphic() && b != b'#';
+    if path.len() > MAX_TEXT || !path.bytes().all(legal) {
+        return Err(invalid_argument(
+            "the path of a service must be printable ASCII",
+        ));
+    }
+    let path = path.to_owned();
+    Ok(Target::Service { name, path })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn function(id: &str, arn: &str) -> LambdaFunctionConfiguration {
+        LambdaFunctionConfiguration {
+            events: vec![Event::from("s3:ObjectCreated:*".to_owned())],
+            filter: None,
+            id: Some(id.to_owned()),
+            lambda_function_arn: arn.to_owned(),
+        }
+    }
+
+    fn of_functions(list: Vec<LambdaFunctionConfiguration>) -> NotificationConfiguration {
+        NotificationConfiguration {
+            lambda_function_configurations: Some(list),
+            ..NotificationConfiguration::default()
+        }
+    }
+
+    #[test]
+    fn arns_lead_to_targets_and_back() {
+        let name = "thumbnail".parse().unwrap();
+        let arn = function_arn("us-east-1", &name);
+        assert_eq!(
+            arn,
+            "arn:aws:lambda:us-east-1:000000000000:function:thumbnail"
+        );
+        assert_eq!(function_target(&arn).unwrap(), Target::Function { name });
+        let name = "catalog".parse().unwrap();
+        let arn = service_arn("us-east-1", &name, "/events");
+        let path = "/events".to_owned();
+        assert_eq!(
+            service_target(&arn).unwrap(),
+            Target::Service { name, path }
+        );
+    }
+
+    #[test]
+    fn other_arns_are_refused() {
+        for arn in ["", "thumbnail", "arn:aws:sns:us-east-1:000000000000:topic"] {
+            assert!(function_target(arn).is_err(), "{arn}");
+            assert!(service_target(arn).is_err(), "{arn}");
+        }
+        assert!(function_target("arn:aws:lambda:r:a:function:f:v1").is_err());
+        assert!(service_target("arn:rouse:service:r:a:catalog/a b").is_err());
+    }
+
+    #[test]
+    fn ids_are_unique_and_rules_are_bounded() {
+        let arn = "arn:aws:lambda:r:a:function:f";
+        assert!(rules_of(of_functions(vec![function("a", arn), function("a", arn)])).is_err());
+        let many = (0..101).map(|n| function(&n.to_string(), arn)).collect();
+        assert!(rules_of(of_functions(many)).is_err());
+        let unnamed = rules_of(of_functions(vec![function("", arn)])).unwrap();
+        assert!(!unnamed[0].id.is_empty());
+    }
+
+    #[test]
+    fn filters_are_read_in_any_case_and_once_each() {
+        let filter = |names: &[&'static str]| {
+            let rules = names.iter().map(|name| FilterRule {
+                name: Some(FilterRuleName::from_static(name)),
+                value: Some("x".to_owned()),
+            });
+            let key = S3KeyFilter {
+                filter_rules: Some(rules.collect()),
+            };
+            Some(NotificationConfigurationFilter { key: Some(key) })
+        };
+        let both = filter_of(filter(&["Prefix", "suffix"])).unwrap();
+        assert_eq!(both, ("x".to_owned(), "x".to_owned()));
+        assert!(filter_of(filter(&["prefix", "Prefix"])).is_err());
+        assert!(filter_of(filter(&["infix"])).is_err());
+    }
+}
