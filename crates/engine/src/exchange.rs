@@ -31,11 +31,8 @@ pub(crate) async fn exchange(
     tokio::pin!(answer);
     tokio::select! {
         answer = &mut answer => answer,
-        // The connection may end before its answer was read to the end.
-        ended = connection => match ended {
-            Ok(()) => answer.await,
-            Err(error) => Err(error),
-        },
+        // However the connection ends, with bytes too many or too few, the answer knows what it got.
+        _ = connection => answer.await,
     }
 }
 
@@ -71,6 +68,16 @@ mod tests {
         let stream = answer_with(answer).await;
         let (status, body) = exchange(stream, request(), 100).await.unwrap();
         assert_eq!((status.as_u16(), &body[..]), (404, &b"nope"[..]));
+    }
+
+    #[tokio::test]
+    async fn bytes_too_many_do_not_change_the_answer() {
+        for _ in 0..20 {
+            let answer = b"HTTP/1.1 204 No Content\r\n\r\nnope".to_vec();
+            let stream = answer_with(answer).await;
+            let (status, body) = exchange(stream, request(), 100).await.unwrap();
+            assert_eq!((status.as_u16(), body.len()), (204, 0));
+        }
     }
 
     #[tokio::test]

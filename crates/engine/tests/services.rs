@@ -274,7 +274,7 @@ async fn two_revisions_never_write_one_volume() {
 #[tokio::test]
 async fn an_event_is_posted_as_a_cloud_event_until_it_is_taken() {
     let fake = steady(0, 0);
-    let backend = Backend::open(&fake, &[503, 204]).await;
+    let backend = Backend::open(&fake, &[503, 202]).await;
     let house = House::open(fake).await;
     let spec = house.service_spec("catalog").await;
     house.engine.put_service(spec).await.unwrap();
