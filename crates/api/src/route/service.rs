@@ -141,6 +141,7 @@ mod tests {
     fn request(body: &'static str) -> Request {
         let request = http::Request::post("http://rouse.test/svc/shop/a%20b?x=1")
             .header("host", "rouse.test")
+            .header("content-length", body.len())
             .body(Body::from(body))
             .unwrap();
         onward(request, "/a%20b?x=1", "/svc/shop").unwrap()
