@@ -68,6 +68,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::fixture::{event, function, service, store};
+    use crate::job::Tx;
+    use crate::leases::DUE;
     use crate::{Settlement, Verdict};
 
     const NOW: Timestamp = Timestamp(1_000);
@@ -161,6 +163,20 @@ mod tests {
             Ok(statement.get_status(rusqlite::StatementStatus::VmStep))
         };
         let steps = state.read("looking", work).await.unwrap();
+        assert!(
+            (1..1000).contains(&steps),
+            "{steps} steps of SQLite's machine"
+        );
+
+        let target = function("f1");
+        let leased = state.lease_events(&target, 10, Timestamp(90_000), UNTIL);
+        assert_eq!(leased.await.unwrap().len(), 10);
+        let work = |tx: &Tx<'_>| {
+            Ok(tx
+                .prepare_cached(DUE)?
+                .get_status(rusqlite::StatementStatus::VmStep))
+        };
+        let steps = state.write("looking", work).await.unwrap();
         assert!(
             (1..1000).contains(&steps),
             "{steps} steps of SQLite's machine"

@@ -1,6 +1,7 @@
 //! What can go wrong in the store.
 
 use model::Kind;
+use rusqlite::ffi;
 
 /// Shorthand.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -69,11 +70,10 @@ impl Error {
     }
 }
 
+/// Whether there was no room: on the disk, or for the index of the log, which SQLite tells apart.
 fn is_full(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(rusqlite::ErrorCode::DiskFull)
-    )
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(ffi::SQLITE_FULL | ffi::SQLITE_IOERR_SHMSIZE))
 }
 
 /// Why a closure failed, before it is said what was being done.

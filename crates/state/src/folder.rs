@@ -11,6 +11,10 @@ use std::time::Duration;
 const TRIES: u32 = 40;
 
 /// Makes the folder if need be and locks `folder/lock` until the file is dropped.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "runs on a thread for blocking work"
+)]
 pub(crate) fn lock(folder: &Path) -> Result<File> {
     DirBuilder::new()
         .recursive(true)

@@ -13,6 +13,11 @@ const MAX_LEASE: u32 = 1000;
 /// Bytes that are kept of why an attempt failed.
 const MAX_ERROR: usize = 8 * 1024;
 
+/// Due events of a target, oldest first, in the order of the index.
+pub(crate) const DUE: &str =
+    "SELECT * FROM event INDEXED BY event_due JOIN payload ON payload.event = event.seq
+     WHERE target = ?1 AND due IS NOT NULL AND due <= ?2 ORDER BY due, seq LIMIT ?3";
+
 /// An event and the right to work on it until `until`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leased {
@@ -96,10 +101,7 @@ fn lease(
     let mut leased = Vec::new();
     let mut bytes = 0;
     {
-        let mut statement = db.prepare_cached(
-            "SELECT * FROM event INDEXED BY event_due JOIN payload ON payload.event = event.seq
-             WHERE target = ?1 AND due IS NOT NULL AND due <= ?2 ORDER BY due, seq LIMIT ?3",
-        )?;
+        let mut statement = db.prepare_cached(DUE)?;
         let mut rows = statement.query(params![target, now.0, limit.min(MAX_LEASE)])?;
         while let (true, Some(row)) = (bytes <= MAX_PAYLOADS, rows.next()?) {
             let event = read(row)?;

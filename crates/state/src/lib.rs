@@ -6,6 +6,7 @@
 //! that SQLite says can be believed.
 
 mod buckets;
+mod checkpoint;
 mod credentials;
 mod due;
 mod error;

@@ -54,7 +54,7 @@ pub(crate) fn migrate(db: &mut Connection) -> Result<()> {
     if done == MIGRATIONS.len() {
         return Ok(());
     }
-    let steps = || -> rusqlite::Result<()> {
+    let mut steps = || -> rusqlite::Result<()> {
         let tx = db.transaction()?;
         for step in &MIGRATIONS[done..] {
             tx.execute_batch(step)?;
@@ -63,7 +63,6 @@ pub(crate) fn migrate(db: &mut Connection) -> Result<()> {
         tx.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
         tx.commit()
     };
-    let mut steps = steps;
     steps().map_err(failed)
 }
 

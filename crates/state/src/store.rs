@@ -1,16 +1,16 @@
 //! The store: opening and closing, and how requests reach the writer and the readers.
 
+use crate::checkpoint::Checkpoint;
 use crate::error::Done;
 use crate::job::{Job, Tx, job};
 use crate::readers::Readers;
 use crate::runs::RunBuffer;
-use crate::writer::{QUEUE, Writer};
+use crate::writer::{BUSY_WAIT, QUEUE, Writer};
 use crate::{Error, Result, folder, leases, schema};
 use model::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 
 /// The store. A cheap handle; every clone is the same store.
@@ -72,6 +72,7 @@ impl State {
             runs: runs.clone(),
             changed: changed.clone(),
             lock,
+            log: Checkpoint::default(),
         };
         let thread = std::thread::Builder::new().name("state-writer".to_owned());
         let started = thread.spawn(move || {
@@ -164,7 +165,7 @@ fn connect(path: &PathBuf) -> Result<Connection> {
     let db = Connection::open_with_flags(path, flags).map_err(failed)?;
     schema::check(&db, path)?;
     let configure = || -> rusqlite::Result<()> {
-        db.busy_timeout(Duration::from_secs(5))?;
+        db.busy_timeout(BUSY_WAIT)?;
         db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         // FULL: each commit is an fsync of the log.
         db.pragma_update(None, "synchronous", "FULL")?;

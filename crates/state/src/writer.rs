@@ -4,13 +4,15 @@
 //! then answers. So many requests share one fsync, one request that fails undoes only itself, and
 //! an answer means that the change is on disk.
 
+use crate::checkpoint::{Checkpoint, abort_if_unsafe};
 use crate::job::{Answer, Job, Tx, Undone};
 use crate::runs::RunBuffer;
-use rusqlite::{Connection, ErrorCode, ffi};
+use rusqlite::{Connection, ffi};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 /// Requests that may wait for the writer; past it those who ask wait.
@@ -19,12 +21,8 @@ pub(crate) const QUEUE: usize = 4096;
 /// Requests that share one commit at most.
 const BATCH: usize = 512;
 
-/// Pages in the write-ahead log (4 KiB each) past which they are copied into the database.
-const CHECKPOINT: i64 = 1000;
-
-/// Pages past which the log is emptied, though readers must be waited for (for milliseconds: no
-/// query is long). Else readers that overlap for ever would let it grow for ever.
-const TRUNCATE: i64 = 16 * CHECKPOINT;
+/// How long another program, such as the `sqlite3` shell, that writes is waited for.
+pub(crate) const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Writer {
     pub(crate) db: Connection,
@@ -33,6 +31,7 @@ pub(crate) struct Writer {
     pub(crate) changed: Arc<Notify>,
     /// Held as long as the database is open.
     pub(crate) lock: File,
+    pub(crate) log: Checkpoint,
 }
 
 impl Writer {
@@ -46,7 +45,7 @@ impl Writer {
             while !batch.is_empty() {
                 self.transact(&mut batch);
             }
-            self.checkpoint();
+            self.log.keep_short(&self.db);
             if !open {
                 break;
             }
@@ -114,48 +113,19 @@ impl Writer {
     /// Rolls back what SQLite has not rolled back by itself.
     fn undo(&self, error: rusqlite::Error) -> Undone {
         tracing::error!(%error, "a transaction of the store was undone; who asked is told");
-        if !self.db.is_autocommit() {
-            if let Err(error) = self.execute("ROLLBACK") {
-                // A transaction that can neither be ended nor undone would swallow all that follow.
-                tracing::error!(%error, "the store cannot roll back; ending the process");
-                std::process::abort();
-            }
+        if self.db.is_autocommit() {
+            return Undone(error);
+        }
+        if let Err(error) = self.execute("ROLLBACK") {
+            // A transaction that can neither be ended nor undone would swallow all that follow.
+            tracing::error!(%error, "the store cannot roll back; ending the process");
+            std::process::abort();
         }
         Undone(error)
     }
 
-    /// Copies the write-ahead log into the database when it is long. After the answers, so that
-    /// nobody waits for it, and by hand, since SQLite's own way hides errors of fsync.
-    fn checkpoint(&self) {
-        let pragma = |mode: &str| -> rusqlite::Result<(i64, i64)> {
-            self.db
-                .prepare_cached(mode)?
-                .query_row([], |row| Ok((row.get(1)?, row.get(2)?)))
-        };
-        let result =
-            pragma("PRAGMA wal_checkpoint(NOOP)").and_then(|(written, copied)| match written {
-                TRUNCATE.. => pragma("PRAGMA wal_checkpoint(TRUNCATE)").map(|_| ()),
-                _ if written - copied < CHECKPOINT => Ok(()),
-                _ => pragma("PRAGMA wal_checkpoint(PASSIVE)").map(|_| ()),
-            });
-        if let Err(error) = result {
-            abort_if_unsafe(&error, "copying the write-ahead log");
-            // Such as a full disk: nothing is lost, the log stays and is tried again.
-            tracing::warn!(%error, "the write-ahead log could not be copied into the database");
-        }
-    }
-
     fn execute(&self, sql: &str) -> rusqlite::Result<()> {
         self.db.prepare_cached(sql)?.execute([]).map(|_| ())
-    }
-}
-
-/// After a failed fsync the kernel may have dropped what was written and report success next time.
-/// The only safe way on is to end, and to start again from what is really on disk.
-fn abort_if_unsafe(error: &rusqlite::Error, doing: &str) {
-    if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
-        tracing::error!(%error, doing, "the disk failed; ending the process to keep the store whole");
-        std::process::abort();
     }
 }
 
@@ -299,40 +269,6 @@ mod tests {
             std::task::Poll::Pending => std::task::Poll::Ready(None),
         })
         .await
-    }
-
-    #[tokio::test]
-    async fn the_log_is_copied_and_emptied_while_readers_go_on() {
-        let (folder, state) = store().await;
-        scratch(&state).await;
-        let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let reader = tokio::spawn({
-            let (state, done) = (state.clone(), done.clone());
-            async move {
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                    names(&state).await;
-                }
-            }
-        });
-        let replace = "REPLACE INTO scratch (name, body) VALUES ('a', randomblob(4000000))";
-        for _ in 0..40 {
-            state
-                .write("filling", move |tx| row::run(tx, replace, []))
-                .await
-                .unwrap();
-        }
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
-        reader.await.unwrap();
-        // 160 MB were written; the log was emptied at 64 MiB, and again.
-        let log = std::fs::metadata(folder.path().join("state.db-wal"))
-            .unwrap()
-            .len();
-        assert!(log < 100_000_000, "{log}");
-        state.close().await;
-        assert!(
-            !folder.path().join("state.db-wal").exists(),
-            "closing leaves one file"
-        );
     }
 
     #[tokio::test]

@@ -1,5 +1,5 @@
 //! What was answered is there after `kill -9`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 use bytes::Bytes;
 use model::{EventId, EventState, NewEvent, Target, Timestamp};
