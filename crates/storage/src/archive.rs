@@ -22,8 +22,8 @@ pub(crate) fn lay_out(archive: File, into: &Path, mut limit: u64) -> Result<()> 
     let mut links = Vec::new();
     let mut count = 0;
     allowance.for_headers();
-    let mut entries = archive.entries().map_err(whole)?;
-    while let Some(entry) = entries.next() {
+    let entries = archive.entries().map_err(whole)?;
+    for entry in entries {
         let mut entry = entry.map_err(whole)?;
         allowance.for_content();
         count += 1;

@@ -120,6 +120,11 @@ pub(crate) fn sync_folder(path: &Path) -> Result<()> {
         .map_err(|error| Error::io("syncing the folder", path, error))
 }
 
+/// Makes the name of a file durable.
+pub(crate) fn sync_parent(path: &Path) -> Result<()> {
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
 /// Deletes a file. One that is not there is as good as deleted.
 pub(crate) fn remove_file(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {

@@ -132,24 +132,33 @@ impl Incoming {
         })
     }
 
-    /// Brings every byte to the disk, durably, but not yet the name.
+    /// Brings every byte and the name to the disk, durably.
+    pub(crate) async fn settle(self) -> Result<Complete> {
+        self.finish(|file, path| {
+            sync(file, path)?;
+            folders::sync_parent(path)
+        })
+        .await
+    }
+
+    /// Brings every byte to the disk, durably, for a file that will be renamed.
     pub(crate) async fn sync(self) -> Result<Complete> {
-        self.finish(|file| file.sync_all()).await
+        self.finish(sync).await
     }
 
     /// Brings every byte to the file, for someone who reads it now and needs it no longer.
     pub(crate) async fn close(self) -> Result<Complete> {
-        self.finish(|_| Ok(())).await
+        self.finish(|_, _| Ok(())).await
     }
 
-    async fn finish(mut self, settle: fn(&File) -> std::io::Result<()>) -> Result<Complete> {
+    async fn finish(mut self, settle: fn(&File, &Path) -> Result<()>) -> Result<Complete> {
         let buffer = std::mem::take(&mut self.buffer);
         let mut sink = self.take_sink()?;
         let size = self.size;
         blocking::on_disk(move || {
             sink.flush(&buffer)?;
             if let Some(file) = &sink.file {
-                settle(file).map_err(|error| Error::io("syncing", &sink.path, error))?;
+                settle(file, &sink.path)?;
             }
             let hex = |bytes: &[u8]| hex::encode(bytes);
             Ok(Complete {
@@ -168,7 +177,12 @@ impl Incoming {
     }
 }
 
-/// A file whose bytes are durable. Dropped before it was kept, it is deleted.
+fn sync(file: &File, path: &Path) -> Result<()> {
+    file.sync_all()
+        .map_err(|error| Error::io("syncing", path, error))
+}
+
+/// A file whose bytes are all there. Dropped before it was kept, it is deleted.
 pub(crate) struct Complete {
     path: PathBuf,
     pub(crate) size: u64,

@@ -67,8 +67,8 @@ pub(crate) fn apply(
         hasher: RandomState::new(),
     };
     allowance.for_headers();
-    let mut entries = archive.entries()?;
-    while let Some(entry) = entries.next() {
+    let entries = archive.entries()?;
+    for entry in entries {
         let mut entry = entry?;
         allowance.for_content();
         if let Err(error) = changes.entry(&mut entry) {

@@ -2,7 +2,8 @@
 //!
 //! Below the data folder: `objects/` (one file a put), `blobs/sha256/` (uploaded archives),
 //! `code/` (unpacked, by digest), `images/` (flattened, by manifest digest), `logs/`, `volumes/`,
-//! `staging/` (emptied at start). Everything is 0700 and belongs to the server's user.
+//! `staging/` (emptied at start). Everything is 0700 and belongs to the server's user; only below
+//! `code/` and `images/` all is readable for everyone, since sandboxed programs are other users.
 
 mod archive;
 mod blobs;

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use model::{BucketName, EventId, Kind, NotificationRule, Principal};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::Path;
 use std::sync::Arc;
 
 /// Longest key in bytes (S3's bound).
@@ -82,13 +81,7 @@ impl ObjectWriter {
 
     /// Brings bytes and name to the disk.
     pub(crate) async fn complete(self) -> Result<Data> {
-        let complete = self.incoming.sync().await?;
-        let data = self.data;
-        blocking::on_disk(move || {
-            sync_parent(complete.path())?;
-            Ok(Data::of(data, complete))
-        })
-        .await
+        Ok(Data::of(self.data, self.incoming.settle().await?))
     }
 }
 
@@ -139,11 +132,6 @@ impl Data {
         }
         Ok(committed?)
     }
-}
-
-/// Makes the name of a file durable.
-pub(crate) fn sync_parent(path: &Path) -> Result<()> {
-    path.parent().map_or(Ok(()), folders::sync_folder)
 }
 
 /// Checks what a client says of an object.
@@ -319,7 +307,7 @@ pub(crate) fn link(folders: &Folders, from: &str, size: u64, etag: &str) -> Resu
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         linked => linked.map_err(|error| Error::io("linking an object's bytes to", &new, error))?,
     }
-    sync_parent(&new)?;
+    folders::sync_parent(&new)?;
     Ok(Some(data))
 }
 

@@ -1,6 +1,7 @@
 //! What the tests of this crate share.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod full_disk;
 pub(crate) mod image;
 
 use crate::{ObjectRow, Precondition, PutObject, Storage};

@@ -227,7 +227,7 @@ async fn what_a_crash_left_is_swept_and_nothing_else() {
     std::fs::write(room.path("staging/blob"), b"half").unwrap();
     std::fs::create_dir_all(room.path("staging/tree/inner")).unwrap();
     let room = room.reopen().await;
-    assert_eq!(room.object_files(), [row.data.clone()]);
+    assert_eq!(room.object_files(), [row.data.as_str()]);
     assert_eq!(room.names("staging"), Vec::<String>::new());
     assert_eq!(read(&room, &row, None).await, b"hello");
 }
@@ -284,5 +284,26 @@ proptest! {
             prop_assert!(read(&room, &row, None).await == all);
             Ok(())
         })?;
+    }
+}
+
+#[tokio::test]
+async fn a_commit_whose_caller_leaves_is_whole_or_not_at_all() {
+    let room = room().await;
+    for polls in 0..6 {
+        let key = format!("key-{polls}");
+        let mut writer = room.storage.begin_object().await.unwrap();
+        writer.write(Bytes::from_static(b"hello")).await.unwrap();
+        let mut commit = Box::pin(room.storage.commit_object(writer, put("photos", &key)));
+        for _ in 0..polls {
+            let _ = futures::poll!(&mut commit);
+            tokio::task::yield_now().await;
+        }
+        drop(commit);
+        // However far it came, and whether or not it goes on: a row that is there has its bytes.
+        room.put(put("photos", "after"), b"x").await.unwrap();
+        if let Ok(row) = room.storage.head_object(&bucket("photos"), &key).await {
+            assert_eq!(read(&room, &row, None).await, b"hello");
+        }
     }
 }

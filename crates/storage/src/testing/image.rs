@@ -177,18 +177,31 @@ impl Image {
         archive(self.layout(json!([self.manifest_descriptor()])))
     }
 
-    /// As docker before version 25 saves it: the second layer that equals the first is a link.
+    /// As docker before version 25 saves it: a layer that equals an earlier one is a link to it.
     pub(crate) fn docker_save(&self) -> Vec<u8> {
         let config = format!("{}.json", hex::encode(Sha256::digest(&self.config)));
         let mut files = vec![(config.clone(), self.config.clone())];
-        let mut paths = Vec::new();
+        let (mut paths, mut links) = (Vec::new(), Vec::new());
         for (number, layer) in self.layers.iter().enumerate() {
             files.push((format!("{number}/VERSION"), b"1.0".to_vec()));
-            files.push((format!("{number}/layer.tar"), layer.clone()));
-            paths.push(format!("{number}/layer.tar"));
+            let path = format!("{number}/layer.tar");
+            match self.layers.iter().position(|earlier| earlier == layer) {
+                Some(earlier) if earlier < number => {
+                    links.push((path.clone(), format!("../{earlier}/layer.tar")));
+                }
+                _ => files.push((path.clone(), layer.clone())),
+            }
+            paths.push(path);
         }
         files.push(self.docker_manifest(&config, &paths));
-        archive(files)
+        let mut tar = archive(files);
+        tar.truncate(tar.len() - 1024);
+        let links: Vec<Change<'_>> = links
+            .iter()
+            .map(|(path, target)| Change::Link(path, target))
+            .collect();
+        tar.extend(self::layer(&links));
+        tar
     }
 
     /// As docker saves it since version 25: both an OCI layout and a `manifest.json`.
