@@ -161,21 +161,35 @@ fn close_range(first: u32, last: u32, flags: u32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
 }
 
-/// Default disposition for every signal, and none blocked: a program expects both.
+/// Default disposition for every signal, and none blocked: a program expects both. Not by libc,
+/// which keeps two signals for itself that a parent may have left ignored.
 pub(crate) fn reset_signals() {
+    // The kernel's sigaction (handler, flags, restorer, mask), all zero: SIG_DFL, nothing else.
+    let default = [0_u64; 4];
+    let none = 0_u64;
     for signal in 1..=64 {
-        if signal != libc::SIGKILL && signal != libc::SIGSTOP {
-            // SAFETY: SIG_DFL is a valid disposition; the two that libc keeps (32, 33) are refused
-            // with EINVAL, which is right.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
-        }
+        // SAFETY: `default` is a sigaction of the kernel's layout, with a mask of 8 bytes; the old
+        // one is not asked for. SIGKILL and SIGSTOP are refused, which is right.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of_val(&none),
+            )
+        };
     }
-    // SAFETY: an all-zero sigset_t is a valid value to be initialised by sigemptyset.
-    let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `none` is a valid place for a signal set.
-    unsafe { libc::sigemptyset(&raw mut none) };
-    // SAFETY: `none` is an initialised set; the old one is not asked for.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
+    // SAFETY: `none` is a signal set of 8 bytes; the old one is not asked for.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            std::ptr::null_mut::<u64>(),
+            size_of_val(&none),
+        )
+    };
 }
 
 /// Ignores a signal.

@@ -1,0 +1,238 @@
+//! The launcher's own life, and what it leaves: nothing.
+
+use crate::Case;
+use crate::bench::{
+    block_on, cgroups, connect, lives, open_files, parent, program, shell, until, with, with_data,
+};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, Signal, kill_process};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+pub(crate) const CASES: &[Case] = &[
+    ("two_hundred_starts_leak_nothing", two_hundred_starts),
+    ("many_start_at_once", many_start_at_once),
+    (
+        "a_stopped_launcher_leaves_nothing",
+        a_stopped_launcher_leaves_nothing,
+    ),
+    (
+        "a_vanished_server_leaves_nothing",
+        a_vanished_server_leaves_nothing,
+    ),
+    (
+        "a_killed_launcher_takes_all_with_it_and_is_swept_after",
+        a_killed_launcher,
+    ),
+    (
+        "what_survives_a_killed_launcher_is_killed_by_the_next",
+        survivors_are_swept,
+    ),
+    ("two_launchers_do_not_disturb_each_other", two_launchers),
+    ("one_data_folder_has_one_launcher", one_data_folder),
+    ("malformed_requests_do_not_end_it", malformed_requests),
+];
+
+fn two_hundred_starts() {
+    with(|bench| async move {
+        let sandbox = bench.launcher.start(shell("sleep 60")).await.unwrap();
+        let launcher = parent(sandbox.pid);
+        sandbox.kill();
+        sandbox.exited().await;
+        let count = || (open_files(std::process::id()), open_files(launcher));
+        let (ours, theirs) = count();
+        let mut ids = Vec::new();
+        for turn in 0..200 {
+            let mut spec = program(&["/bin/true"]);
+            spec.listen = vec![([127, 0, 0, 1], 9001).into()];
+            if turn % 10 == 0 {
+                spec.argv = vec!["/no/such".to_owned()];
+            }
+            ids.push(spec.id.clone());
+            if let Ok(sandbox) = bench.launcher.start(spec).await {
+                assert_eq!(sandbox.exited().await.code, Some(0));
+            }
+        }
+        assert_eq!(count(), (ours, theirs));
+        assert!(ids.iter().all(|id| cgroups(id).is_empty()));
+    });
+}
+
+fn many_start_at_once() {
+    with(|bench| async move {
+        let starts = (0..40).map(|number| {
+            let launcher = bench.launcher.clone();
+            tokio::spawn(async move {
+                let sandbox = launcher
+                    .start(shell(&format!("exit {number}")))
+                    .await
+                    .unwrap();
+                (number, sandbox.exited().await.code)
+            })
+        });
+        for start in starts.collect::<Vec<_>>() {
+            let (number, code) = start.await.unwrap();
+            assert_eq!(code, Some(number));
+        }
+    });
+}
+
+fn a_stopped_launcher_leaves_nothing() {
+    with(|bench| async move {
+        let spec = shell("sleep 1000");
+        let id = spec.id.clone();
+        let sandbox = bench.launcher.start(spec).await.unwrap();
+        let launcher = parent(sandbox.pid);
+        bench.launcher.stop().await;
+        assert!(!lives(sandbox.pid) && !lives(launcher));
+        assert!(cgroups(&id).is_empty());
+        assert!(bench.launcher.gone().await.contains("exit status: 0"));
+        assert_eq!(sandbox.exited().await.signal, Some(9));
+        let error = bench.launcher.start(shell("true")).await.err().unwrap();
+        assert!(
+            error.to_string().contains("the launcher has ended"),
+            "{error}"
+        );
+    });
+}
+
+fn a_vanished_server_leaves_nothing() {
+    let data = TempDir::new().unwrap();
+    let spec = shell("sleep 1000");
+    let id = spec.id.clone();
+    let (pid, launcher) = block_on(async {
+        let sandbox = connect(data.path()).start(spec).await.unwrap();
+        let pids = (sandbox.pid, parent(sandbox.pid));
+        // As a killed server does: no word of farewell, the socket just closes.
+        std::mem::forget(sandbox);
+        pids
+    });
+    block_on(until("the end", || {
+        !lives(pid) && !lives(launcher) && cgroups(&id).is_empty()
+    }));
+}
+
+fn kill(pid: u32) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+}
+
+fn a_killed_launcher() {
+    let data = TempDir::new().unwrap();
+    let spec = shell("sleep 1000 & sleep 1000");
+    let id = spec.id.clone();
+    block_on(async {
+        let launcher = connect(data.path());
+        let sandbox = launcher.start(spec).await.unwrap();
+        kill(parent(sandbox.pid));
+        assert!(launcher.gone().await.contains("SIGKILL"));
+        assert_eq!(sandbox.exited().await.signal, Some(9));
+        until("the sandbox's end", || !lives(sandbox.pid)).await;
+        assert!(launcher.start(shell("true")).await.is_err());
+    });
+    assert!(
+        !cgroups(&id).is_empty(),
+        "a killed launcher cannot clear up"
+    );
+    with_data(data, |bench| async move {
+        assert!(cgroups(&id).is_empty());
+        assert_eq!(bench.run(shell("echo again")).await.stdout, "again\n");
+    });
+}
+
+/// Puts a foreign process into a group that a killed launcher left, as if its death signal had
+/// missed it.
+fn survivors_are_swept() {
+    let data = TempDir::new().unwrap();
+    let spec = shell("sleep 1000");
+    let id = spec.id.clone();
+    block_on(async {
+        let launcher = connect(data.path());
+        let sandbox = launcher.start(spec).await.unwrap();
+        kill(parent(sandbox.pid));
+        launcher.gone().await;
+        until("the sandbox's end", || !lives(sandbox.pid)).await;
+    });
+    let mut survivor = Command::new("sleep").arg("1000").spawn().unwrap();
+    let folders = cgroups(&id);
+    assert!(!folders.is_empty());
+    for folder in folders {
+        std::fs::write(folder.join("cgroup.procs"), survivor.id().to_string()).unwrap();
+    }
+    let reaper = std::thread::spawn(move || survivor.wait().unwrap());
+    with_data(
+        data,
+        |_bench| async move { assert!(cgroups(&id).is_empty()) },
+    );
+    assert!(!reaper.join().unwrap().success());
+}
+
+fn two_launchers() {
+    with(|one| async move {
+        let sandbox = one.launcher.start(shell("sleep 1000")).await.unwrap();
+        let other = TempDir::new().unwrap();
+        let two = connect(other.path());
+        let second = two.start(shell("sleep 1000")).await.unwrap();
+        two.stop().await;
+        assert!(!lives(second.pid));
+        assert!(lives(sandbox.pid));
+        assert_eq!(one.run(shell("echo still")).await.stdout, "still\n");
+    });
+}
+
+fn one_data_folder() {
+    with(|bench| async move {
+        // The second waits for the first to end, as after a kill -9 of the server.
+        let folder = bench.data.path().to_owned();
+        let second = tokio::task::spawn_blocking(move || launcher::spawn(&folder).map(drop));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!second.is_finished());
+        bench.launcher.stop().await;
+        second.await.unwrap().unwrap();
+    });
+}
+
+/// Speaks to a launcher without the client: see `wire.rs` for the numbers.
+fn malformed_requests() {
+    let data = TempDir::new().unwrap();
+    let flags = SocketFlags::CLOEXEC;
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    let mut process = Command::new("/proc/self/exe")
+        .arg0("rouse-launcher")
+        .arg(data.path())
+        .stdin(Stdio::from(theirs))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let hear = || {
+        let mut buffer = [0; 4096];
+        let received = rustix::net::recv(&ours, &mut buffer[..], rustix::net::RecvFlags::empty());
+        let (length, _) = received.unwrap();
+        buffer[..length].to_vec()
+    };
+    assert_eq!(hear()[0], 0, "it is ready");
+    let long = vec![0xff; 190_000];
+    let start_cut_short = [0, 1, 32, 65];
+    for bad in [&[0xff; 64][..], &[9], &start_cut_short, &long, &[2, 0x80]] {
+        rustix::net::send(&ours, bad, SendFlags::NOSIGNAL).unwrap();
+    }
+    // Usage, request 7, of sandbox 9, which is not there: refused.
+    let usage = [2, 7, 9];
+    rustix::net::send(&ours, &usage, SendFlags::NOSIGNAL).unwrap();
+    assert_eq!(hear()[..2], [6, 7]);
+    // Termination and killing of what is not there say nothing.
+    rustix::net::send(&ours, &[4, 9], SendFlags::NOSIGNAL).unwrap();
+    rustix::net::send(&ours, &usage, SendFlags::NOSIGNAL).unwrap();
+    assert_eq!(hear()[..2], [6, 7]);
+    drop(ours);
+    let status = process.wait();
+    assert!(status.is_ok_and(|status| status.success()));
+    assert_eq!(
+        rustix::process::test_kill_process(Pid::from_child(&process)),
+        Err(Errno::SRCH)
+    );
+}

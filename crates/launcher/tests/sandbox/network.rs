@@ -1,0 +1,139 @@
+//! Loopback inside, and the sockets that lead there.
+
+use crate::Case;
+use crate::bench::{finish, first_line, program, shell, with};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+pub(crate) const CASES: &[Case] = &[
+    ("only_loopback_is_there", only_loopback_is_there),
+    ("a_listener_outside_is_reached_from_inside", listener),
+    ("a_listener_inside_is_reached_from_outside", socket),
+    ("low_ports_can_be_listened_on", low_ports),
+    (
+        "the_hosts_loopback_is_not_reached",
+        the_hosts_loopback_is_not_reached,
+    ),
+    ("neighbours_may_have_the_same_addresses", neighbours),
+];
+
+fn only_loopback_is_there() {
+    with(|bench| async move {
+        let text = bench
+            .run(shell("tail -n +3 /proc/net/dev | cut -d: -f1; ls -A /sys"))
+            .await
+            .stdout;
+        assert_eq!(text.trim(), "lo");
+    });
+}
+
+/// Accepts one connection and answers its line with `answer`.
+fn serve(listener: TcpListener, answer: &'static str) -> tokio::task::JoinHandle<String> {
+    listener.set_nonblocking(false).unwrap();
+    tokio::task::spawn_blocking(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(answer.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    })
+}
+
+/// A perl program that connects, sends `hello`, and prints what comes.
+fn talk(address: &str) -> String {
+    format!(
+        "use IO::Socket::INET; my $s = IO::Socket::INET->new(PeerAddr => '{address}') or die \"$!\"; \
+         print $s 'hello'; $s->shutdown(1); print <$s>;"
+    )
+}
+
+fn listener() {
+    with(|bench| async move {
+        let mut spec = program(&["/usr/bin/perl", "-e", &talk("catalog:8080")]);
+        spec.hosts
+            .push(("catalog".to_owned(), [127, 0, 1, 3].into()));
+        spec.listen = vec![([127, 0, 0, 1], 9001).into(), ([127, 0, 1, 3], 8080).into()];
+        let mut sandbox = bench.launcher.start(spec).await.unwrap();
+        let addresses: Vec<SocketAddr> = sandbox
+            .listeners
+            .iter()
+            .map(|l| l.local_addr().unwrap())
+            .collect();
+        assert_eq!(
+            addresses,
+            [([127, 0, 0, 1], 9001).into(), ([127, 0, 1, 3], 8080).into()]
+        );
+        let heard = serve(sandbox.listeners.pop().unwrap(), "welcome");
+        let output = finish(sandbox).await;
+        assert_eq!(output.stdout, "welcome", "{}", output.stderr);
+        assert_eq!(heard.await.unwrap(), "hello");
+    });
+}
+
+/// A perl program that listens on `port` and answers each connection with its own pid there.
+fn answer(port: u16) -> String {
+    format!(
+        "use IO::Socket::INET; $| = 1; my $l = IO::Socket::INET->new(LocalAddr => '127.0.0.1', \
+         LocalPort => {port}, Listen => 5) or die \"$!\"; print \"ready\\n\"; \
+         while (my $c = $l->accept) {{ print $c \"pid $$\"; close $c }}"
+    )
+}
+
+async fn ask(sandbox: &launcher::Sandbox, port: u16) -> String {
+    let socket = sandbox.socket().await.unwrap();
+    let flags = rustix::io::fcntl_getfd(&socket).unwrap();
+    assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    let socket = tokio::net::TcpSocket::from_std_stream(TcpStream::from(socket));
+    let mut stream = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
+    let mut text = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut text)
+        .await
+        .unwrap();
+    text
+}
+
+fn socket() {
+    with(|bench| async move {
+        let spec = program(&["/usr/bin/perl", "-e", &answer(8080)]);
+        let mut sandbox = bench.launcher.start(spec).await.unwrap();
+        assert_eq!(first_line(&mut sandbox).await, "ready");
+        for _ in 0..3 {
+            assert_eq!(ask(&sandbox, 8080).await, "pid 1");
+        }
+        // The launcher is back in the host's network: the next sandbox starts as ever.
+        assert_eq!(bench.run(shell("echo x")).await.stdout, "x\n");
+    });
+}
+
+fn low_ports() {
+    with(|bench| async move {
+        let spec = program(&["/usr/bin/perl", "-e", &answer(80)]);
+        let mut sandbox = bench.launcher.start(spec).await.unwrap();
+        assert_eq!(first_line(&mut sandbox).await, "ready");
+        assert_eq!(ask(&sandbox, 80).await, "pid 1");
+    });
+}
+
+fn the_hosts_loopback_is_not_reached() {
+    with(|bench| async move {
+        let outside = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = outside.local_addr().unwrap().to_string();
+        let output = bench
+            .run(program(&["/usr/bin/perl", "-e", &talk(&address)]))
+            .await;
+        assert!(output.stderr.contains("refused"), "{}", output.stderr);
+    });
+}
+
+fn neighbours() {
+    with(|bench| async move {
+        let mut both = Vec::new();
+        for _ in 0..2 {
+            let mut spec = shell("sleep 60");
+            spec.listen = vec![([127, 0, 0, 1], 9001).into()];
+            both.push(bench.launcher.start(spec).await.unwrap());
+        }
+        assert!(both.iter().all(|sandbox| sandbox.listeners.len() == 1));
+    });
+}
