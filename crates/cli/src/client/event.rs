@@ -1,0 +1,57 @@
+//! Events as the control API shows them.
+
+use model::{EventId, EventState, Run, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// One event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct EventView {
+    /// Its identity.
+    pub(crate) id: EventId,
+    /// What it wakes, as [`model::Target::key`].
+    pub(crate) target: String,
+    /// Where it comes from.
+    pub(crate) source: String,
+    /// What happened.
+    pub(crate) kind: String,
+    /// To what it happened.
+    pub(crate) subject: String,
+    /// When it was accepted.
+    pub(crate) accepted: Timestamp,
+    /// Where it is in its life.
+    pub(crate) state: EventState,
+    /// Attempts that ended.
+    pub(crate) attempts: u32,
+    /// Leases so far.
+    pub(crate) epoch: u64,
+    /// No attempt is made before this.
+    pub(crate) not_before: Timestamp,
+    /// Why the last attempt failed.
+    pub(crate) last_error: Option<String>,
+    /// When its end state was recorded.
+    pub(crate) ended: Option<Timestamp>,
+    /// The event that caused it.
+    pub(crate) cause: Option<EventId>,
+    /// The event that it repeats.
+    pub(crate) replay_of: Option<EventId>,
+    /// Its body; absent in listings.
+    #[serde(default)]
+    pub(crate) payload: serde_json::Value,
+    /// Its attempts, oldest first; empty in listings.
+    #[serde(default)]
+    pub(crate) runs: Vec<Run>,
+}
+
+/// A page of events.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct EventPage {
+    /// Newest first.
+    pub(crate) events: Vec<EventView>,
+}
+
+/// The answer to what makes an event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct NewEventAnswer {
+    /// The event that was made.
+    pub(crate) event_id: EventId,
+}

@@ -1,0 +1,155 @@
+//! `rouse ls`: functions, services and buckets.
+
+use crate::client::Client;
+use crate::error::Result;
+use crate::output;
+use model::{
+    Function, InstanceState, InstanceStatus, NotificationRule, Owner, ServiceStatus, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// List functions, services and buckets
+///
+/// Examples:
+///   rouse ls
+///   rouse ls --json | jq '.functions[].spec.name'
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A bucket as the control API shows it.
+#[derive(Debug, Serialize, Deserialize)]
+struct BucketView {
+    name: String,
+    created: Timestamp,
+    notify: Vec<NotificationRule>,
+}
+
+/// Runs the command.
+pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
+    let functions: Vec<Function> = client.get("functions", &[]).await?;
+    let services: Vec<ServiceStatus> = client.get("services", &[]).await?;
+    let buckets: Vec<BucketView> = client.get("buckets", &[]).await?;
+    if options.json {
+        return output::json(&serde_json::json!({
+            "functions": functions,
+            "services": services,
+            "buckets": buckets,
+        }));
+    }
+    if functions.is_empty() && services.is_empty() && buckets.is_empty() {
+        output::note("nothing is deployed; `rouse deploy --help` shows how");
+        return Ok(());
+    }
+    let instances: Vec<InstanceStatus> = client.get("instances", &[]).await?;
+    if !functions.is_empty() {
+        print_functions(&functions, &instances)?;
+    }
+    if !services.is_empty() {
+        print_services(&services)?;
+    }
+    if !buckets.is_empty() {
+        print_buckets(&buckets)?;
+    }
+    Ok(())
+}
+
+fn print_functions(functions: &[Function], instances: &[InstanceStatus]) -> Result<()> {
+    let mut table = output::table([
+        "FUNCTION",
+        "RUNTIME",
+        "MEMORY",
+        "TIMEOUT",
+        "INSTANCES",
+        "CHANGED",
+    ]);
+    for function in functions {
+        let spec = &function.spec;
+        let own = instances.iter().filter(
+            |instance| matches!(&instance.owner, Owner::Function { name, .. } if *name == spec.name),
+        );
+        let states: Vec<InstanceState> = own.map(|instance| instance.state).collect();
+        let counts = [
+            (InstanceState::Starting, "starting"),
+            (InstanceState::Busy, "busy"),
+            (InstanceState::Idle, "idle"),
+            (InstanceState::Stopping, "stopping"),
+        ];
+        let counts: Vec<String> = counts
+            .into_iter()
+            .map(|(state, word)| (states.iter().filter(|known| **known == state).count(), word))
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, word)| format!("{count} {}", output::state(word)))
+            .collect();
+        table.add_row([
+            spec.name.to_string(),
+            spec.runtime.as_str().to_owned(),
+            output::bytes(spec.limits.memory),
+            output::micros(spec.limits.timeout.saturating_mul(1000)),
+            if counts.is_empty() {
+                "none".to_owned()
+            } else {
+                counts.join(", ")
+            },
+            format!("{} ago", output::age(function.modified)),
+        ]);
+    }
+    output::print_table(&table, "")
+}
+
+fn print_services(services: &[ServiceStatus]) -> Result<()> {
+    let mut table = output::table([
+        "SERVICE", "RUNTIME", "PORTS", "HEALTHY", "RESTARTS", "STATE",
+    ]);
+    for status in services {
+        let spec = &status.service.spec;
+        let healthy = status
+            .replicas
+            .iter()
+            .filter(|replica| replica.state == "healthy")
+            .count();
+        let restarts: u32 = status.replicas.iter().map(|replica| replica.restarts).sum();
+        let worst = status
+            .replicas
+            .iter()
+            .find(|replica| replica.state != "healthy");
+        let mut state = output::state(worst.map_or("healthy", |replica| &replica.state));
+        if let Some(exit) = worst.and_then(|replica| replica.last_exit.as_ref()) {
+            state = format!("{state} ({})", output::cell(exit, 60));
+        }
+        if spec.replicas == 0 {
+            state = output::state("stopped");
+        }
+        let ports: Vec<String> = spec.ports.iter().map(u16::to_string).collect();
+        table.add_row([
+            spec.name.to_string(),
+            spec.runtime.as_str().to_owned(),
+            ports.join(","),
+            format!("{healthy}/{}", spec.replicas),
+            restarts.to_string(),
+            state,
+        ]);
+    }
+    output::print_table(&table, "")
+}
+
+fn print_buckets(buckets: &[BucketView]) -> Result<()> {
+    let mut table = output::table(["BUCKET", "WAKES", "MADE"]);
+    for bucket in buckets {
+        let targets: Vec<String> = bucket
+            .notify
+            .iter()
+            .map(|rule| rule.target.to_string())
+            .collect();
+        table.add_row([
+            output::cell(&bucket.name, 63),
+            output::cell(&targets.join(", "), 100),
+            format!("{} ago", output::age(bucket.created)),
+        ]);
+    }
+    output::print_table(&table, "")
+}

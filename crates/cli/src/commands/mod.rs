@@ -1,0 +1,40 @@
+//! One file for each command.
+
+pub(crate) mod deploy;
+pub(crate) mod doctor;
+pub(crate) mod env;
+pub(crate) mod events;
+pub(crate) mod image;
+pub(crate) mod invoke;
+pub(crate) mod logs;
+pub(crate) mod ls;
+mod named;
+mod progress;
+pub(crate) mod ps;
+pub(crate) mod rm;
+mod upload;
+mod wait;
+
+use crate::arguments::Command;
+use crate::client::Client;
+use crate::data::DataFolder;
+use crate::error::{Error, Result};
+
+/// Runs a command that talks to a server.
+pub(crate) async fn run(command: Command, data: &DataFolder) -> Result<()> {
+    let client = || Client::new(data);
+    match command {
+        Command::Deploy(options) => deploy::run(&options, data).await,
+        Command::Invoke(options) => invoke::run(&options, &client()?).await,
+        Command::Logs(options) => logs::run(&options, &client()?).await,
+        Command::Ls(options) => ls::run(&options, &client()?).await,
+        Command::Ps(options) => ps::run(&options, &client()?).await,
+        Command::Events(options) => events::run(&options, &client()?).await,
+        Command::Image(options) => image::run(&options, &client()?).await,
+        Command::Rm(options) => rm::run(&options, &client()?).await,
+        Command::Doctor(options) => doctor::run(&options, data).await,
+        Command::Serve(_) | Command::Env(_) => {
+            Err(Error::Usage("this command needs no server".to_owned()))
+        }
+    }
+}

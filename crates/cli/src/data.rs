@@ -1,0 +1,233 @@
+//! The data folder: where it is, whose it is, and what the command finds in it.
+
+use crate::error::{Error, Result};
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The folder in which a server keeps everything.
+#[derive(Debug, Clone)]
+pub(crate) struct DataFolder {
+    path: PathBuf,
+}
+
+/// Proof that no other server uses the folder; held as long as the server runs.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// `server.json`: where the server of this folder answers, while it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServerRecord {
+    /// Such as `http://127.0.0.1:4566`.
+    pub(crate) url: String,
+    /// Its process.
+    pub(crate) pid: u32,
+}
+
+impl DataFolder {
+    /// The named folder, or `$XDG_DATA_HOME/rouse`, or `~/.local/share/rouse`.
+    pub(crate) fn find(named: Option<&Path>) -> Result<Self> {
+        let path = match named {
+            Some(path) => path.to_owned(),
+            None => default_path(std::env::var_os("XDG_DATA_HOME"), std::env::var_os("HOME"))
+                .ok_or_else(|| {
+                    Error::Usage(
+                        "neither XDG_DATA_HOME nor HOME is set: name a data folder with --data"
+                            .to_owned(),
+                    )
+                })?,
+        };
+        let path =
+            std::path::absolute(&path).map_err(Error::io(format!("finding {}", path.display())))?;
+        Ok(Self { path })
+    }
+
+    /// As an absolute path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the root credential is.
+    pub(crate) fn credentials(&self) -> PathBuf {
+        self.path.join("credentials.json")
+    }
+
+    /// Makes the folder if it is not there (0700), checks that it is ours, and locks it.
+    pub(crate) fn lock(&self) -> Result<Lock> {
+        let shown = self.path.display();
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder
+            .create(&self.path)
+            .map_err(Error::io(format!("making the data folder {shown}")))?;
+        self.check_owner()?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(self.path.join("rouse.lock"))
+            .map_err(Error::io(format!("opening {shown}/rouse.lock")))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Lock { _file: file }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let holder = match self.server() {
+                    Ok(Some(record)) => format!(" at {} (process {})", record.url, record.pid),
+                    _ => String::new(),
+                };
+                Err(Error::Failed(format!(
+                    "another rouse serves {shown}{holder}: stop it, or name another folder with --data"
+                )))
+            }
+            Err(error) => Err(Error::io(format!("locking {shown}/rouse.lock"))(
+                error.into(),
+            )),
+        }
+    }
+
+    /// After start the server has no privilege left, not even root's to write where it is not owner.
+    fn check_owner(&self) -> Result<()> {
+        let shown = self.path.display();
+        let metadata = std::fs::metadata(&self.path)
+            .map_err(Error::io(format!("reading the data folder {shown}")))?;
+        let user = rustix::process::geteuid().as_raw();
+        if metadata.uid() != user {
+            return Err(Error::Failed(format!(
+                "the data folder {shown} belongs to user {}, and rouse runs as user {user}: \
+                 chown it, or name another with --data",
+                metadata.uid()
+            )));
+        }
+        if metadata.mode() & 0o022 != 0 {
+            return Err(Error::Failed(format!(
+                "the data folder {shown} can be written by others: run `chmod 700 {shown}`, or name \
+                 another with --data"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Says where the server answers.
+    pub(crate) fn write_server(&self, record: &ServerRecord) -> Result<()> {
+        let text = serde_json::to_vec(record)
+            .map_err(|error| Error::Failed(format!("writing server.json: {error}")))?;
+        let doing = || format!("writing {}", self.server_file().display());
+        let temporary = self.path.join("server.json.new");
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(Error::io(doing()))?;
+        file.write_all(&text).map_err(Error::io(doing()))?;
+        std::fs::rename(&temporary, self.server_file()).map_err(Error::io(doing()))
+    }
+
+    /// Says that the server has ended.
+    pub(crate) fn remove_server(&self) {
+        if let Err(error) = std::fs::remove_file(self.server_file()) {
+            tracing::debug!(%error, "server.json could not be removed");
+        }
+    }
+
+    /// Where the server of this folder answers, if one was started and has not ended well.
+    pub(crate) fn server(&self) -> Result<Option<ServerRecord>> {
+        read_json(&self.server_file())
+    }
+
+    /// The root credential, if a server was ever started here.
+    pub(crate) fn credential(&self) -> Result<Option<api::RootCredential>> {
+        read_json(&self.credentials())
+    }
+
+    fn server_file(&self) -> PathBuf {
+        self.path.join("server.json")
+    }
+}
+
+fn default_path(
+    xdg: Option<std::ffi::OsString>,
+    home: Option<std::ffi::OsString>,
+) -> Option<PathBuf> {
+    // The XDG specification: a relative path is invalid and is to be ignored.
+    let xdg = xdg.map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = home.map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = xdg.or_else(|| Some(home?.join(".local/share")))?;
+    Some(base.join("rouse"))
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Err(Error::Usage(format!(
+                "{} cannot be read by this user: run as the server's user, or set ROUSE_URL and \
+                 ROUSE_TOKEN",
+                path.display()
+            )));
+        }
+        Err(error) => return Err(Error::io(format!("reading {}", path.display()))(error)),
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+        // The error of serde_json names the kind and the place, never the value.
+        Error::Failed(format!("{} does not parse: {error}", path.display()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_default_follows_xdg() {
+        let path = |xdg: Option<&str>, home: Option<&str>| {
+            default_path(xdg.map(Into::into), home.map(Into::into))
+        };
+        assert_eq!(path(Some("/x"), Some("/h")), Some("/x/rouse".into()));
+        assert_eq!(
+            path(Some("x"), Some("/h")),
+            Some("/h/.local/share/rouse".into())
+        );
+        assert_eq!(path(None, Some("/h")), Some("/h/.local/share/rouse".into()));
+        assert_eq!(path(None, None), None);
+    }
+
+    #[test]
+    fn only_one_server_locks_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::find(Some(&folder.path().join("data"))).unwrap();
+        let lock = data.lock().unwrap();
+        let record = ServerRecord {
+            url: "http://127.0.0.1:1".to_owned(),
+            pid: 42,
+        };
+        data.write_server(&record).unwrap();
+        let error = data.lock().unwrap_err().to_string();
+        assert!(error.contains("http://127.0.0.1:1 (process 42)"), "{error}");
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(data.path()), 0o700);
+        assert_eq!(mode(&data.server_file()), 0o600);
+        drop(lock);
+        data.lock().unwrap();
+        data.remove_server();
+        assert_eq!(data.server().unwrap(), None);
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let permissions = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(folder.path(), permissions).unwrap();
+        let data = DataFolder::find(Some(folder.path())).unwrap();
+        assert!(data.lock().unwrap_err().to_string().contains("chmod 700"));
+    }
+}

@@ -1,0 +1,278 @@
+//! A service with an `x-rouse` block: a function.
+
+use super::bucket::{Rule, parse_rule};
+use super::fields::Fields;
+use super::node::{Key, Node};
+use super::place::{Place, Result};
+use super::quantity::{parse_bytes, parse_cpus, parse_duration};
+use super::settings::{
+    CodeSource, accept_labels_and_depends_on, parse_code, parse_environment, parse_name, set_limit,
+};
+use super::words::parse_command;
+use super::{Context, compose};
+use model::{
+    BucketName, Code, Contract, FunctionName, FunctionSpec, Limits, RetryPolicy, RuntimeName,
+    Scaling, Target,
+};
+use std::collections::BTreeMap;
+
+const MIB: u64 = 1024 * 1024;
+
+/// A function, but for its code's address, which is not known before the folder is archived.
+#[derive(Debug, Clone)]
+pub(crate) struct DeclaredFunction {
+    /// Its name.
+    pub(crate) name: FunctionName,
+    /// Where its code comes from.
+    pub(crate) code: CodeSource,
+    /// Where its name stands.
+    pub(crate) place: Place,
+    /// What wakes it, by bucket.
+    pub(crate) triggers: Vec<(BucketName, Place, Rule)>,
+    description: String,
+    runtime: RuntimeName,
+    handler: Option<String>,
+    contract: Contract,
+    entrypoint: Option<Vec<String>>,
+    command: Option<Vec<String>>,
+    working_dir: Option<String>,
+    environment: BTreeMap<String, String>,
+    limits: Limits,
+    scaling: Scaling,
+    retry: RetryPolicy,
+}
+
+impl DeclaredFunction {
+    /// The declaration with its code; the rules of the model are checked.
+    pub(crate) fn with_code(&self, code: Code) -> Result<FunctionSpec> {
+        let declared = self.clone();
+        let spec = FunctionSpec {
+            name: declared.name,
+            description: declared.description,
+            runtime: declared.runtime,
+            handler: declared.handler,
+            code,
+            contract: declared.contract,
+            entrypoint: declared.entrypoint,
+            command: declared.command,
+            working_dir: declared.working_dir,
+            environment: declared.environment,
+            limits: declared.limits,
+            scaling: declared.scaling,
+            retry: declared.retry,
+            role: String::new(),
+        };
+        match spec.check() {
+            Ok(()) => Ok(spec),
+            Err(invalid) => {
+                let message = format!("function \"{}\": {invalid}", self.name);
+                Err(self.place.error(message))
+            }
+        }
+    }
+}
+
+/// Reads one function: its name, the whole service, and the `x-rouse` block in it.
+pub(crate) fn parse_function(
+    context: &Context,
+    key: &Key,
+    node: &Node,
+    block: &Node,
+) -> Result<DeclaredFunction> {
+    let name: FunctionName = parse_name(key)?;
+    let what = format!("function \"{name}\"");
+    let mut outer = Fields::of(node, what.as_str())?;
+    outer.take("x-rouse");
+    let mut inner = Fields::of(block, format!("{what}, x-rouse"))?;
+    let code = parse_code(context, &what, &mut outer, inner.take("code"), &key.place)?;
+    let target = Target::Function { name: name.clone() };
+    let contract = inner.take("contract").map(parse_contract).transpose()?;
+    let declared = DeclaredFunction {
+        runtime: parse_runtime(&what, &code, inner.take("runtime"), &key.place)?,
+        handler: text(&mut inner, "handler")?,
+        contract: contract.unwrap_or_default(),
+        description: text(&mut inner, "description")?.unwrap_or_default(),
+        entrypoint: words(&mut outer, "entrypoint")?,
+        command: words(&mut outer, "command")?,
+        working_dir: text(&mut outer, "working_dir")?,
+        environment: parse_environment(context, &mut outer)?,
+        limits: parse_limits(&mut inner)?,
+        scaling: parse_scaling(inner.take("concurrency"))?,
+        retry: parse_retry(inner.take("retry"))?,
+        triggers: parse_triggers(inner.take("triggers"), &target)?,
+        place: key.place.clone(),
+        name,
+        code,
+    };
+    accept_labels_and_depends_on(context, &mut outer)?;
+    inner.finish(&[])?;
+    outer.finish(&[compose::FUNCTION, compose::SERVICE].concat())?;
+    let managed = matches!(
+        declared.runtime,
+        RuntimeName::Nodejs20 | RuntimeName::Python311
+    );
+    if managed && declared.contract == Contract::Lambda && declared.handler.is_none() {
+        return Err(block
+            .error(format!("{what} has no handler"))
+            .hint("add `handler: index.handler`: the file without its ending, and the function"));
+    }
+    Ok(declared)
+}
+
+/// A text at a key, if there is one.
+pub(crate) fn text(fields: &mut Fields<'_>, name: &'static str) -> Result<Option<String>> {
+    let node = fields.take(name);
+    node.map(|node| node.text(name).map(str::to_owned))
+        .transpose()
+}
+
+/// A command line at a key, if there is one.
+pub(crate) fn words(fields: &mut Fields<'_>, name: &'static str) -> Result<Option<Vec<String>>> {
+    let node = fields.take(name);
+    node.map(|node| parse_command(node, name)).transpose()
+}
+
+fn parse_contract(node: &Node) -> Result<Contract> {
+    node.parsed("contract", |text| match text {
+        "lambda" => Ok(Contract::Lambda),
+        "http" => Ok(Contract::Http),
+        other => Err(format!("must be lambda or http, and is {other:?}")),
+    })
+}
+
+/// The runtime of a folder must be said; that of an image is the image.
+pub(crate) fn parse_runtime(
+    what: &str,
+    code: &CodeSource,
+    node: Option<&Node>,
+    place: &Place,
+) -> Result<RuntimeName> {
+    let runtime = match node {
+        Some(node) => Some((
+            node,
+            node.text("runtime")?
+                .parse::<RuntimeName>()
+                .map_err(|invalid| node.error(format!("{what}, runtime: {}", invalid.reason)))?,
+        )),
+        None => None,
+    };
+    match (code, runtime) {
+        (CodeSource::Image { .. }, None | Some((_, RuntimeName::Image))) => Ok(RuntimeName::Image),
+        (CodeSource::Image { .. }, Some((node, _))) => Err(node
+            .error(format!("{what} has an image and a runtime"))
+            .hint("an image brings its own; leave the runtime out, or use `build: ./folder`")),
+        (CodeSource::Folder { .. }, Some((node, RuntimeName::Image))) => Err(node
+            .error(format!("{what} is a folder, and its runtime is \"image\""))
+            .hint("use nodejs20.x, python3.11 or provided; or `image: NAME` in place of `build`")),
+        (CodeSource::Folder { .. }, Some((_, runtime))) => Ok(runtime),
+        (CodeSource::Folder { .. }, None) => Err(place
+            .error(format!("{what} does not say what runs its folder"))
+            .hint("functions: `x-rouse: {runtime: nodejs20.x}`, services: `x-rouse-base: nodejs20.x`; or python3.11, provided")),
+    }
+}
+
+fn parse_limits(fields: &mut Fields<'_>) -> Result<Limits> {
+    let mut limits = Limits::default();
+    set_limit(&mut limits, fields.take("memory"), |limits, node| {
+        limits.memory = node.parsed("memory", |text| parse_bytes(text, MIB))?;
+        Ok(())
+    })?;
+    set_limit(&mut limits, fields.take("timeout"), |limits, node| {
+        limits.timeout = node.parsed("timeout", parse_duration)?;
+        Ok(())
+    })?;
+    set_limit(&mut limits, fields.take("cpu"), |limits, node| {
+        limits.cpu = node.parsed("cpu", parse_cpus)?;
+        Ok(())
+    })?;
+    set_limit(&mut limits, fields.take("tmp"), |limits, node| {
+        limits.tmp = node.parsed("tmp", |text| parse_bytes(text, MIB))?;
+        Ok(())
+    })?;
+    set_limit(&mut limits, fields.take("pids"), |limits, node| {
+        limits.pids = node.number("pids")?;
+        Ok(())
+    })?;
+    set_limit(&mut limits, fields.take("files"), |limits, node| {
+        limits.files = node.number("files")?;
+        Ok(())
+    })?;
+    Ok(limits)
+}
+
+fn parse_scaling(node: Option<&Node>) -> Result<Scaling> {
+    let mut scaling = Scaling::default();
+    let Some(node) = node else {
+        return Ok(scaling);
+    };
+    let mut fields = Fields::of(node, "concurrency")?;
+    if let Some(node) = fields.take("min") {
+        scaling.min_instances = node.number("concurrency.min")?;
+    }
+    if let Some(node) = fields.take("max") {
+        scaling.max_instances = node.number("concurrency.max")?;
+        if !(1..=1_000).contains(&scaling.max_instances) {
+            return Err(node.error("concurrency.max must be 1 to 1000"));
+        }
+    }
+    if let Some(node) = fields.take("keep_alive") {
+        scaling.keep_alive = node.parsed("concurrency.keep_alive", parse_duration)?;
+    }
+    if let Some(node) = fields.take("queue") {
+        scaling.queue = node.number("concurrency.queue")?;
+        if scaling.queue as usize > model::MAX_QUEUE {
+            return Err(node.error(format!("concurrency.queue is above {}", model::MAX_QUEUE)));
+        }
+    }
+    fields.finish(&[])?;
+    if scaling.min_instances > scaling.max_instances {
+        return Err(node.error("concurrency.min is above concurrency.max"));
+    }
+    Ok(scaling)
+}
+
+fn parse_retry(node: Option<&Node>) -> Result<RetryPolicy> {
+    let mut retry = RetryPolicy::default();
+    let Some(node) = node else {
+        return Ok(retry);
+    };
+    let mut fields = Fields::of(node, "retry")?;
+    if let Some(node) = fields.take("attempts") {
+        retry.max_attempts = node.number("retry.attempts")?;
+        if !(1..=100).contains(&retry.max_attempts) {
+            return Err(node.error("retry.attempts must be 1 to 100"));
+        }
+    }
+    if let Some(node) = fields.take("base_delay") {
+        retry.base_delay = node.parsed("retry.base_delay", parse_duration)?;
+    }
+    if let Some(node) = fields.take("max_delay") {
+        retry.max_delay = node.parsed("retry.max_delay", parse_duration)?;
+    }
+    if let Some(node) = fields.take("max_age") {
+        retry.max_age = node.parsed("retry.max_age", parse_duration)?;
+    }
+    fields.finish(&[])?;
+    Ok(retry)
+}
+
+fn parse_triggers(node: Option<&Node>, target: &Target) -> Result<Vec<(BucketName, Place, Rule)>> {
+    let Some(node) = node else {
+        return Ok(Vec::new());
+    };
+    let mut triggers = Vec::new();
+    for entry in node.list("triggers")? {
+        let mut fields = Fields::of(entry, "trigger")?;
+        let bucket = fields.require("bucket", "photos")?;
+        let name = bucket
+            .text("bucket")?
+            .parse()
+            .map_err(|invalid: model::Invalid| {
+                bucket.error(format!("{}: {}", invalid.field, invalid.reason))
+            })?;
+        let rule = parse_rule(&mut fields, target.clone())?;
+        fields.finish(&[])?;
+        triggers.push((name, bucket.place.clone(), rule));
+    }
+    Ok(triggers)
+}

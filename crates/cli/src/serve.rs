@@ -1,0 +1,229 @@
+//! `rouse serve`: the server, from an empty process to a drained one.
+
+mod banner;
+mod logging;
+pub(crate) mod port;
+
+use crate::data::{DataFolder, ServerRecord};
+use crate::error::{Error, Result};
+use api::{RootCredential, Server, ServerOptions};
+use engine::Engine;
+use launcher::{Connection, Launcher};
+use logging::LogFormat;
+use state::State;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+use storage::Storage;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Run the server
+///
+/// Examples:
+///   rouse serve
+///   rouse serve --data /var/lib/rouse --listen 127.0.0.1:4600 --log debug
+///
+/// Everything is kept in the data folder, which is made at the first start together with random
+/// credentials. SIGINT or SIGTERM drains: calls under way may end, events are kept; a second one ends
+/// at once. After any end, kill -9 included, the next start goes on where this one stopped.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    /// Where clients reach it
+    #[arg(long, env = "ROUSE_LISTEN", default_value = port::DEFAULT_LISTEN, value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// What to log: error, warn, info, debug, trace, or by part: info,engine=debug
+    #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// How to write the log, which goes to standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    log_format: LogFormat,
+    /// The region that AWS clients and functions are told
+    #[arg(long, default_value = "us-east-1", value_name = "REGION")]
+    region: String,
+    /// Seconds that calls under way may take to end at shutdown
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    grace: u64,
+}
+
+/// Largest archive or image that is taken in: 10 GiB.
+const MAX_UPLOAD: u64 = 10 << 30;
+/// Connections out of instances that may wait to be taken up.
+const MAX_INBOUND: usize = 1024;
+/// After the drain: for answers that are still being sent.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// What a shell reports of a process that SIGINT ended.
+const INTERRUPTED: i32 = 130;
+
+/// Runs the server until it is told to stop.
+pub(crate) fn run(options: &Options, data: &DataFolder) -> Result<()> {
+    logging::start(&options.log, options.log_format)?;
+    let lock = data.lock()?;
+    let listener = port::bind(options.listen)?;
+    let doing = || Error::io(format!("listening at {}", options.listen));
+    let address = listener.local_addr().map_err(doing())?;
+    listener.set_nonblocking(true).map_err(doing())?;
+    warn_if_reachable(address);
+    // No thread may exist until both are done.
+    let connection = launcher::spawn(data.path()).map_err(|error| {
+        let hint = "`rouse doctor` shows all of it";
+        Error::Failed(format!(
+            "instances cannot be contained here: {error}\n{hint}"
+        ))
+    })?;
+    launcher::drop_privilege()
+        .map_err(|error| Error::Failed(format!("giving up privilege: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("rouse")
+        .build()
+        .map_err(Error::io("starting threads"))?;
+    let result = runtime.block_on(serve(options, data, listener, address, connection));
+    // Blocking work that hangs, such as a read of a dead disk, must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    drop(lock);
+    result
+}
+
+fn failed(doing: &'static str) -> impl FnOnce(&dyn std::fmt::Display) -> Error {
+    move |error| Error::Failed(format!("{doing}: {error}"))
+}
+
+async fn serve(
+    options: &Options,
+    data: &DataFolder,
+    listener: TcpListener,
+    address: SocketAddr,
+    connection: Connection,
+) -> Result<()> {
+    let mut interrupts = Interrupts::new()?;
+    let listener = tokio::net::TcpListener::from_std(listener)
+        .map_err(Error::io(format!("listening at {address}")))?;
+    let state = State::open(data.path())
+        .await
+        .map_err(|error| failed("opening the store")(&error))?;
+    let storage = Storage::open(data.path(), state.clone())
+        .await
+        .map_err(|error| failed("opening the storage")(&error))?;
+    let root = RootCredential::load_or_create(data.path())
+        .map_err(|error| failed("making the credentials")(&error))?;
+    let launcher =
+        Launcher::new(connection).map_err(|error| failed("reaching the launcher")(&error))?;
+    let (inbound, connections) = mpsc::channel(MAX_INBOUND);
+    let runtime_options = runtime::Options {
+        folder: data.path().join("runtime"),
+        region: options.region.clone(),
+    };
+    let runtime =
+        runtime::Runtime::sandbox(runtime_options, launcher.clone(), storage.clone(), inbound)
+            .await
+            .map_err(|error| failed("preparing the runtime")(&error))?;
+    let engine = Engine::start(engine::Options::default(), state.clone(), storage, runtime)
+        .await
+        .map_err(|error| failed("starting the engine")(&error))?;
+    let server_options = ServerOptions {
+        region: options.region.clone(),
+        max_upload: MAX_UPLOAD,
+    };
+    let server = Server::new(server_options, engine.clone(), root);
+    let url = port::url(address);
+    data.write_server(&ServerRecord {
+        url: url.clone(),
+        pid: std::process::id(),
+    })?;
+    tracing::info!(%url, data = %data.path().display(), "serving");
+    banner::print(&url, data);
+
+    let (ended, end) = tokio::sync::oneshot::channel();
+    let grace = Duration::from_secs(options.grace);
+    // Calls under way need the doors while they end, so the engine drains before the doors close.
+    let stop = {
+        let engine = engine.clone();
+        async move {
+            let reason = tokio::select! {
+                () = interrupts.next() => None,
+                reason = launcher.gone() => Some(reason),
+            };
+            announce_end(reason.as_deref(), grace);
+            tokio::spawn(end_at_second(interrupts));
+            // Nothing can be contained or stopped without the launcher: its end took all instances along.
+            let grace = if reason.is_some() {
+                Duration::ZERO
+            } else {
+                grace
+            };
+            engine.drain(grace).await;
+            // The receiver is gone only if serving failed, and then that error counts.
+            let _ = ended.send(reason);
+        }
+    };
+    let served = server
+        .serve(listener, connections, stop, LAST_ANSWERS)
+        .await;
+    data.remove_server();
+    state.close().await;
+    served.map_err(Error::io(format!("serving at {address}")))?;
+    match end.await {
+        Ok(None) => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        Ok(Some(reason)) => Err(Error::Failed(format!(
+            "the launcher has ended, and no instance without it: {reason}; start rouse again"
+        ))),
+        Err(_) => Err(Error::Failed(
+            "the server ended by itself; see the log".to_owned(),
+        )),
+    }
+}
+
+fn announce_end(reason: Option<&str>, grace: Duration) {
+    match reason {
+        Some(reason) => tracing::error!(reason, "the launcher has ended"),
+        None => {
+            let seconds = grace.as_secs();
+            tracing::info!(grace = seconds, "draining; interrupt again to end at once");
+        }
+    }
+}
+
+/// SIGINT and SIGTERM.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).map_err(Error::io("listening for signals"));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Ends the process at the next signal. The launcher sees the socket close and ends every instance;
+/// events that are leased now wait again at the next start.
+async fn end_at_second(mut interrupts: Interrupts) {
+    interrupts.next().await;
+    tracing::warn!("ended at once by a second signal");
+    std::process::exit(INTERRUPTED);
+}
+
+fn warn_if_reachable(address: SocketAddr) {
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            %address,
+            "others on the network can reach this address, and nothing between them and here is \
+             encrypted: put a TLS proxy before it, or listen at 127.0.0.1"
+        );
+    }
+}
