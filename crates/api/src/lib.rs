@@ -14,6 +14,7 @@ mod outcome;
 mod route;
 mod s3;
 mod server;
+mod whole;
 
 pub use auth::RootCredential;
 pub use error::{Error, Result};

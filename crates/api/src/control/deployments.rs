@@ -4,6 +4,7 @@ use super::error::{Error, Result};
 use super::owner::Owner;
 use crate::body;
 use crate::doors::Doors;
+use crate::whole::whole;
 use axum::Json;
 use axum::extract::{Request, State};
 use model::{Deployment, DeploymentReport};
@@ -21,5 +22,7 @@ pub(super) async fn create(
     let bytes = body::read(&parts.headers, stream, MAX_BODY).await?;
     let deployment: Deployment = serde_json::from_slice(&bytes)
         .map_err(|error| Error::invalid(format!("this is not a deployment: {error}")))?;
-    Ok(Json(doors.engine.deploy(deployment).await?))
+    let engine = doors.engine.clone();
+    let report = whole(async move { engine.deploy(deployment).await }).await?;
+    Ok(Json(report))
 }

@@ -4,6 +4,7 @@ use super::error::Result;
 use super::owner::Owner;
 use super::query::{Query, within};
 use crate::doors::Doors;
+use crate::whole::whole;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
@@ -71,7 +72,8 @@ pub(super) async fn replay(
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<Value>)> {
     let id: EventId = id.parse()?;
-    let again = doors.engine.replay_event(id).await?;
+    let engine = doors.engine.clone();
+    let again = whole(async move { engine.replay_event(id).await }).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"event_id": again}))))
 }
 

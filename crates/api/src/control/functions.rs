@@ -3,6 +3,7 @@
 use super::error::Result;
 use super::owner::Owner;
 use crate::doors::Doors;
+use crate::whole::whole;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
@@ -30,6 +31,7 @@ pub(super) async fn delete(
     Path(name): Path<String>,
 ) -> Result<StatusCode> {
     let name: FunctionName = name.parse()?;
-    doors.engine.delete_function(&name).await?;
+    let engine = doors.engine.clone();
+    whole(async move { engine.delete_function(&name).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,6 +5,7 @@ use super::owner::Owner;
 use super::query::Query;
 use super::upload;
 use crate::doors::Doors;
+use crate::whole::whole;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -112,8 +113,8 @@ pub(super) async fn delete(
 ) -> Result<StatusCode> {
     check_reference(&reference)?;
     let in_use = doors.engine.digests_in_use().await?;
-    let storage = doors.engine.storage();
-    storage.delete_image(&reference, &in_use).await?;
+    let storage = doors.engine.storage().clone();
+    whole(async move { storage.delete_image(&reference, &in_use).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

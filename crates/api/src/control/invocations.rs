@@ -7,6 +7,7 @@ use super::error::{Error, Result};
 use super::owner::Owner;
 use super::query::Query;
 use crate::doors::Doors;
+use crate::whole::whole;
 use crate::{body, outcome};
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
@@ -83,7 +84,8 @@ async fn submit(doors: &Doors, name: FunctionName, payload: Bytes) -> Result<Res
         cause: None,
         replay_of: None,
     };
-    let id = doors.engine.submit(event).await?;
+    let engine = doors.engine.clone();
+    let id = whole(async move { engine.submit(event).await }).await?;
     let accepted = axum::Json(json!({"event_id": id}));
     Ok((StatusCode::ACCEPTED, accepted).into_response())
 }

@@ -3,6 +3,7 @@
 use super::error::Result;
 use super::owner::Owner;
 use crate::doors::Doors;
+use crate::whole::whole;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
@@ -20,6 +21,7 @@ pub(super) async fn delete(
     Path(name): Path<String>,
 ) -> Result<StatusCode> {
     let name: ServiceName = name.parse()?;
-    doors.engine.delete_service(&name).await?;
+    let engine = doors.engine.clone();
+    whole(async move { engine.delete_service(&name).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,6 +9,7 @@ use super::settings::{self, Settings};
 use crate::auth::Verified;
 use crate::body;
 use crate::doors::Doors;
+use crate::whole::whole;
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use bytes::Bytes;
@@ -82,14 +83,12 @@ pub(super) async fn create(
              provided.al2023",
         ));
     }
-    let (function, _) = doors
-        .engine
-        .put_function(spec, Put::Create)
-        .await
-        .map_err(|error| match error.kind() {
-            Kind::Conflict => already_there(&name),
-            _ => of_put(error),
-        })?;
+    let engine = doors.engine.clone();
+    let result = whole(async move { engine.put_function(spec, Put::Create).await }).await;
+    let (function, _) = result.map_err(|error| match error.kind() {
+        Kind::Conflict => already_there(&name),
+        _ => of_put(error),
+    })?;
     let shown = render(&function, &doors.options.region);
     Ok((StatusCode::CREATED, Json(shown)))
 }
@@ -209,7 +208,8 @@ pub(super) async fn delete(
             "{LATEST} version cannot be deleted without deleting the function."
         )));
     }
-    let result = doors.engine.delete_function(&named.name).await;
+    let (engine, name) = (doors.engine.clone(), named.name.clone());
+    let result = whole(async move { engine.delete_function(&name).await }).await;
     result.map_err(|error| match error.kind() {
         Kind::NotFound => not_found(&doors, &named.name),
         _ => error.into(),
@@ -256,7 +256,8 @@ pub(super) async fn update(
     revision: Option<String>,
 ) -> Result<Function> {
     let put = compare(read, revision.as_deref())?;
-    let result = doors.engine.put_function(spec, put).await;
+    let engine = doors.engine.clone();
+    let result = whole(async move { engine.put_function(spec, put).await }).await;
     let (function, _) = result.map_err(|error| match error.kind() {
         Kind::NotFound if matches!(error, engine::Error::State(_)) => {
             not_found(doors, &read.spec.name)

@@ -8,6 +8,7 @@ use crate::Origin;
 use crate::auth::Verified;
 use crate::doors::Doors;
 use crate::outcome::{self, Answer};
+use crate::whole::whole;
 use axum::extract::{Extension, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -116,7 +117,8 @@ async fn submit(
         cause,
         replay_of: None,
     };
-    let id = doors.engine.submit(event).await?;
+    let engine = doors.engine.clone();
+    let id = whole(async move { engine.submit(event).await }).await?;
     let mut response = StatusCode::ACCEPTED.into_response();
     insert(response.headers_mut(), "x-amzn-requestid", &id.to_string());
     Ok(response)

@@ -67,7 +67,7 @@ struct Asking<'a> {
     path_and_query: String,
     headers: HeaderMap,
     body: Bytes,
-    from: IpAddr,
+    from: Option<IpAddr>,
     id: RequestId,
 }
 
@@ -95,7 +95,7 @@ impl Asking<'_> {
             path_and_query: &self.path_and_query,
             headers: &self.headers,
             body: &self.body,
-            source_ip: self.from.to_string(),
+            source_ip: self.from.map(|from| from.to_string()).unwrap_or_default(),
             request_id: self.id.as_str(),
             time: jiff::Timestamp::now(),
             function: self.name.as_str(),
@@ -205,7 +205,7 @@ mod tests {
             path_and_query: "/a?b=c".into(),
             headers: HeaderMap::new(),
             body,
-            from: "127.0.0.1".parse().unwrap(),
+            from: "127.0.0.1".parse().ok(),
             id: RequestId("id-1".into()),
         }
     }

@@ -46,7 +46,7 @@ const NOT_OUTWARD: [HeaderName; 5] = [
 
 /// The headers that a service or function is given: those of the client, without credentials, and
 /// what the gateway knows of it. Whatever a client claims in `X-Forwarded-…` is replaced.
-pub(super) fn inward(mut headers: HeaderMap, from: IpAddr, prefix: &str) -> HeaderMap {
+pub(super) fn inward(mut headers: HeaderMap, from: Option<IpAddr>, prefix: &str) -> HeaderMap {
     drop_hop_by_hop(&mut headers);
     for name in &NOT_INWARD {
         headers.remove(name);
@@ -57,7 +57,9 @@ pub(super) fn inward(mut headers: HeaderMap, from: IpAddr, prefix: &str) -> Head
             headers.insert(name, value);
         }
     };
-    set("x-forwarded-for", &from.to_string());
+    if let Some(from) = from {
+        set("x-forwarded-for", &from.to_string());
+    }
     set("x-forwarded-proto", "http");
     set("x-forwarded-prefix", prefix);
     if let Some(host) = host {
@@ -150,7 +152,7 @@ mod tests {
             ("x-hop", "1"),
             ("accept", "*/*"),
         ]);
-        let passed = inward(sent, "127.0.0.1".parse().unwrap(), "/svc/a");
+        let passed = inward(sent, "127.0.0.1".parse().ok(), "/svc/a");
         let expected = headers(&[
             ("host", "rouse.test:4566"),
             ("accept", "*/*"),

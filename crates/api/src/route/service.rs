@@ -3,6 +3,7 @@
 use super::below;
 use super::error::{Error, Result};
 use super::headers::{inward, outward, wants_upgrade};
+use crate::Origin;
 use crate::auth::Verified;
 use crate::doors::Doors;
 use axum::body::Body;
@@ -60,10 +61,12 @@ fn named(text: &str) -> Result<ServiceName> {
         .map_err(|error: model::Invalid| Error::new(Kind::NotFound, error.to_string()))
 }
 
-/// The address that a request comes from, where the server put it; instances are this machine.
-pub(super) fn address(request: &Request) -> IpAddr {
-    let known = request.extensions().get::<SocketAddr>();
-    known.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), SocketAddr::ip)
+/// The address that a request comes from, if the server said it; instances are this machine.
+pub(super) fn address(request: &Request) -> Option<IpAddr> {
+    match request.extensions().get::<Origin>() {
+        Some(Origin::Instance { .. }) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        _ => request.extensions().get::<SocketAddr>().map(SocketAddr::ip),
+    }
 }
 
 /// The request as the service is given it.
