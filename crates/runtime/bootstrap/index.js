@@ -13,6 +13,11 @@ const [apiHost, apiPort] = env.AWS_LAMBDA_RUNTIME_API.split(':');
 const agent = new http.Agent({ keepAlive: true, maxSockets: 2 });
 const REQUEST_ID = 'lambda-runtime-aws-request-id';
 
+// What a call logs is written before its answer, however much it is, and before the process ends.
+for (const stream of [process.stdout, process.stderr]) {
+  stream._handle?.setBlocking?.(true);
+}
+
 class BootstrapError extends Error {
   constructor(name, message) {
     super(message);

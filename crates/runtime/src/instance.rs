@@ -93,7 +93,8 @@ impl Instance {
     }
 
     /// Asks it to end (SIGTERM), waits at most `grace`, then kills it, and waits until nothing of it
-    /// is left.
+    /// is left. With the `lambda` contract the grace is half a second at most: there is no call under
+    /// way, and few of those programs heed SIGTERM.
     pub async fn stop(self, grace: Duration) {
         match self.driven {
             Driven::Sandbox(instance) => instance.stop(grace).await,

@@ -14,8 +14,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// How long an initialisation may take (AWS Lambda's bound).
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the end of a process may take to be known after its connection broke.
+/// How long the end of a process usually takes to be known after its connection broke …
 const LAST_BREATH: Duration = Duration::from_millis(250);
+/// … and how long it is waited for if it does not listen any more.
+const MAX_ENDING: Duration = Duration::from_secs(5);
+/// Longest grace of a function of the `lambda` contract (AWS Lambda's is 0 to 2 s). Many do not heed
+/// SIGTERM: the kernel keeps it from the first process of a sandbox that has no handler for it.
+const SHUTDOWN: Duration = Duration::from_millis(500);
 /// The memory that was used is asked for at most once in this time.
 const USAGE_AGE: Duration = Duration::from_millis(100);
 
@@ -198,6 +203,11 @@ impl Contained {
     }
 
     pub(crate) async fn stop(self, grace: Duration) {
+        // A function that polls and is not working on a call has nothing to bring to an end.
+        let grace = match self.talk {
+            Talk::Lambda(_) => grace.min(SHUTDOWN),
+            Talk::Http { .. } | Talk::Resident => grace,
+        };
         self.sandbox.terminate();
         if tokio::time::timeout(grace, self.sandbox.exited())
             .await
@@ -244,14 +254,33 @@ async fn ask(talk: &mut Talk, sandbox: &Sandbox, memory: u64, invocation: Invoca
             ..
         } => match client.call(sandbox, &invocation).await {
             Ok(ending) => ending,
-            Err(reason) => match tokio::time::timeout(LAST_BREATH, sandbox.exited()).await {
-                Ok(exit) => crash(&exit, memory),
-                Err(_) => failed("Http.NoResponse", &reason),
+            Err(reason) => match has_ended(sandbox, client.port()).await {
+                Some(exit) => crash(&exit, memory),
+                None => failed("Http.NoResponse", &reason),
             },
         },
         Talk::Http { client: None, .. } | Talk::Resident => Ending::Unavailable {
             reason: "this instance takes no calls".to_owned(),
         },
+    }
+}
+
+/// Whether the connection broke because the instance ended: its end is known a little later. One that
+/// still listens after a while has only hung up.
+async fn has_ended(sandbox: &Sandbox, port: u16) -> Option<Exit> {
+    let ending = async {
+        loop {
+            tokio::time::sleep(LAST_BREATH).await;
+            if http::connect(sandbox, port).await.is_ok() {
+                return;
+            }
+        }
+    };
+    let listening = tokio::time::timeout(MAX_ENDING, ending);
+    tokio::select! {
+        biased;
+        exit = sandbox.exited() => Some(exit),
+        _ = listening => None,
     }
 }
 

@@ -96,6 +96,11 @@ impl HttpClient {
         }
     }
 
+    /// The port that it posts to.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Sends one call and reads the whole answer. Never ends by itself if the function does not
     /// answer.
     ///

@@ -1,0 +1,89 @@
+//! Real sandboxes: functions of every kind, and each way in which one can go wrong. Needs root.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod contracts;
+mod failures;
+mod rig;
+mod services;
+
+use rig::Rig;
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Longer than any of them takes on a slow machine; what takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn main() -> ExitCode {
+    launcher::run_if_launcher();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let names: Vec<&str> = contracts::NAMES
+        .iter()
+        .chain(failures::NAMES)
+        .chain(services::NAMES)
+        .copied()
+        .collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        for name in names {
+            println!("{name}: test");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let filters: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let chosen = |name: &&str| {
+        filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
+    };
+    let data = tempfile::tempdir().unwrap();
+    let connection = launcher::spawn(data.path()).expect("starting the launcher");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let failed = runtime.block_on(async {
+        let rig = Rig::new(data.path(), connection).await;
+        let mut failed = 0;
+        for name in names.into_iter().filter(chosen) {
+            failed += usize::from(!run(&rig, name).await);
+        }
+        rig.close().await;
+        failed
+    });
+    println!("{failed} failed");
+    ExitCode::from(u8::from(failed > 0))
+}
+
+/// Whether the test passed.
+async fn run(rig: &Rig, name: &str) -> bool {
+    use futures::FutureExt;
+    let test = async {
+        let found = contracts::run(rig, name).await
+            || failures::run(rig, name).await
+            || services::run(rig, name).await;
+        assert!(found, "no test is named {name}");
+    };
+    let ended = tokio::time::timeout(PATIENCE, AssertUnwindSafe(test).catch_unwind()).await;
+    let word = match &ended {
+        Ok(Ok(())) => "ok",
+        Ok(Err(_)) => "FAILED",
+        Err(_) => "FAILED: it hangs",
+    };
+    println!("test {name} ... {word}");
+    matches!(ended, Ok(Ok(())))
+}
+
+/// A folder's tests: their names, and running one by its name.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+        pub(crate) async fn run(rig: &$crate::rig::Rig, name: &str) -> bool {
+            match name {
+                $(stringify!($name) => $name(rig).await,)*
+                _ => return false,
+            }
+            true
+        }
+    };
+}
