@@ -251,7 +251,7 @@ fn sweep(parent: &Path) -> Result<(), String> {
                 }
                 Err(_) => kill_all(folder),
             }
-            std::thread::sleep(Duration::from_millis(5));
+            kernel::pause(Duration::from_millis(5));
         }
     }
     Ok(())

@@ -183,7 +183,7 @@ impl Launcher {
         };
         let request = Request::Start {
             sandbox: number,
-            spec,
+            spec: Box::new(spec),
         };
         let answer = self.ask(number, &request).await;
         if answer.is_err() {

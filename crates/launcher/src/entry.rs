@@ -222,7 +222,7 @@ fn lock(path: &PathBuf) -> std::result::Result<OwnedFd, String> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),
             Err(rustix::io::Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(5));
+                kernel::pause(Duration::from_millis(5));
             }
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 return Err(format!(

@@ -264,3 +264,12 @@ pub(crate) fn signal(pidfd: impl AsFd, signal: Signal) {
     // The only other errors are EPERM, which root does not meet, and EINVAL for a bad signal.
     let _ = rustix::process::pidfd_send_signal(pidfd, signal);
 }
+
+/// Does nothing for a while.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only the launcher calls it, whose one thread has nothing else to do then"
+)]
+pub(crate) fn pause(time: std::time::Duration) {
+    std::thread::sleep(time);
+}

@@ -260,7 +260,7 @@ impl Process {
         while !left.is_empty() && start.elapsed() < PATIENCE {
             left.retain_mut(|sandbox| !(sandbox.reap() && sandbox.remove()));
             if !left.is_empty() {
-                std::thread::sleep(RETRY);
+                kernel::pause(RETRY);
             }
         }
         self.workshop.cgroups.remove();

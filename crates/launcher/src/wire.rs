@@ -20,11 +20,24 @@ pub(crate) const FDS_MAX: usize = 66;
 /// What the server asks. `sandbox` is the number that the server gave it in `Start`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    Start { sandbox: u64, spec: SandboxSpec },
-    Socket { request: u64, sandbox: u64 },
-    Usage { request: u64, sandbox: u64 },
-    Terminate { sandbox: u64 },
-    Kill { sandbox: u64 },
+    Start {
+        sandbox: u64,
+        spec: Box<SandboxSpec>,
+    },
+    Socket {
+        request: u64,
+        sandbox: u64,
+    },
+    Usage {
+        request: u64,
+        sandbox: u64,
+    },
+    Terminate {
+        sandbox: u64,
+    },
+    Kill {
+        sandbox: u64,
+    },
 }
 
 /// What the launcher says.
