@@ -1,7 +1,7 @@
 //! One attempt: an instance, a call, and the record of both. Waiting calls and events share it.
 
 use crate::engine::Corridor;
-use crate::pool::{Grant, Lease, Throttled, unavailable};
+use crate::pool::{Grant, Lease, Refused, unavailable};
 use crate::{Error, Result};
 use bytes::Bytes;
 use model::{
@@ -37,7 +37,7 @@ impl Corridor {
     /// Gets an instance, calls it, gives it back.
     ///
     /// # Errors
-    /// When there was no attempt: `NotFound`, `Throttled`, `Draining`.
+    /// When there was no attempt: `NotFound`, `Throttled`, `Waited`, `Draining`.
     pub(crate) async fn attempt(&self, name: &FunctionName, job: Job) -> Result<Attempted> {
         let started = Timestamp::now();
         let asked = Instant::now();
@@ -92,10 +92,16 @@ impl Corridor {
                     return Ok((Err(outcome), timeout));
                 }
                 Ok(Grant::Moved) => {}
-                Err(Throttled { waiting }) => {
+                Err(Refused::Full(waiting)) => {
                     return Err(Error::Throttled {
                         name: name.to_string(),
                         waiting,
+                    });
+                }
+                Err(Refused::Late) => {
+                    return Err(Error::Waited {
+                        name: name.to_string(),
+                        seconds: asked.elapsed().as_secs(),
                     });
                 }
             }

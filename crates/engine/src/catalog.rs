@@ -128,6 +128,7 @@ impl Corridor {
         if let Some(before) = &before
             && *put == Put::Upsert
             && before.spec == spec
+            && !self.functions.pool(&spec.name)?.is_broken()
         {
             return Ok((Function::clone(before), ChangeKind::Unchanged));
         }

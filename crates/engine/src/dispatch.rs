@@ -163,10 +163,7 @@ fn places_for(corridor: &Corridor, target: &Target) -> usize {
     let free = corridor.dispatcher.places.saturating_sub(total);
     match target {
         Target::Function { name } => match corridor.functions.pool(name) {
-            Ok(pool) => {
-                let most = pool.function().spec.scaling.max_instances as usize;
-                share::turn(own, most, free).min(pool.room())
-            }
+            Ok(pool) => share::turn(own, pool.places(), free).min(pool.room()),
             Err(_) => share::turn(own, SERVICE_AT_ONCE, free),
         },
         Target::Service { .. } => share::turn(own, SERVICE_AT_ONCE, free),

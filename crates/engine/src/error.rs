@@ -30,6 +30,19 @@ pub enum Error {
         /// How many wait.
         waiting: usize,
     },
+    /// No instance was free in time.
+    #[error(
+        "no instance of {name} was free within {seconds} s; try again later, or raise its max_instances"
+    )]
+    Waited {
+        /// Which function.
+        name: String,
+        /// How long the call waited.
+        seconds: u64,
+    },
+    /// Code or an image that was named is not on this server.
+    #[error("{0}")]
+    Absent(String),
     /// The server is shutting down.
     #[error("the server is shutting down; try again when it is back")]
     Draining,
@@ -76,7 +89,8 @@ impl Error {
             Self::Storage(error) => error.kind(),
             Self::State(error) => error.kind(),
             Self::Runtime(error) => error.kind(),
-            Self::Throttled { .. } => Kind::Throttled,
+            Self::Throttled { .. } | Self::Waited { .. } => Kind::Throttled,
+            Self::Absent(_) => Kind::NotFound,
             Self::Prepare { source, .. } | Self::Apply { source, .. } => source.kind(),
             Self::Random(_) => Kind::Internal,
             Self::Draining | Self::NoReplica(_) => Kind::Unavailable,

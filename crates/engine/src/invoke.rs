@@ -24,11 +24,10 @@ pub struct Call {
 impl Engine {
     /// Calls a function and waits. The call goes on if the caller goes away.
     ///
-    /// A call waits for an instance at most the function's timeout and 30 s; past it, it counts as
-    /// throttled.
+    /// A call waits for an instance at most the function's timeout and 30 s.
     ///
     /// # Errors
-    /// `NotFound`, `Throttled`, `Draining`, `Refused` (payload over 6 MiB). What the function itself
+    /// `NotFound`, `Throttled`, `Waited`, `Draining`, `Refused` (payload over 6 MiB). What the function itself
     /// does wrong is in the outcome.
     pub async fn invoke(&self, name: &FunctionName, call: Call) -> Result<Outcome> {
         if self.corridor.draining.is_cancelled() {

@@ -28,6 +28,9 @@ use tokio::time::Instant;
 /// no such notice.
 const HTTP_GRACE: Duration = Duration::from_secs(2);
 
+/// Most events that are leased though every instance is busy.
+const AHEAD: usize = 4;
+
 /// What a waiting call is given.
 pub(crate) enum Grant {
     /// An instance.
@@ -47,11 +50,13 @@ pub(crate) struct StartFailure {
     pub(crate) log_tail: Bytes,
 }
 
-/// Too many calls wait, or one waited too long.
+/// Why a call got nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Throttled {
-    /// How many wait.
-    pub(crate) waiting: usize,
+pub(crate) enum Refused {
+    /// So many wait already.
+    Full(usize),
+    /// It waited as long as it would.
+    Late,
 }
 
 /// The pool of one revision.
@@ -96,9 +101,14 @@ impl Pool {
         &self.function
     }
 
+    /// Whether no instance can ever be made from it, because its image is gone.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.prototype.is_broken()
+    }
+
     /// An instance, waited for at most `patience`. In all, `max_instances` calls run or start and
     /// `queue` more wait.
-    pub(crate) async fn acquire(self: &Arc<Self>, patience: Duration) -> Result<Grant, Throttled> {
+    pub(crate) async fn acquire(self: &Arc<Self>, patience: Duration) -> Result<Grant, Refused> {
         let mut receiver = match self.ask()? {
             Asked::Now(grant) => return Ok(grant),
             Asked::Later(receiver) => receiver,
@@ -111,14 +121,12 @@ impl Pool {
                 drop(receiver);
                 let mut table = self.table();
                 table.waiters.retain(|waiter| !waiter.is_closed());
-                Err(Throttled {
-                    waiting: table.waiters.len(),
-                })
+                Err(Refused::Late)
             }
         }
     }
 
-    fn ask(self: &Arc<Self>) -> Result<Asked, Throttled> {
+    fn ask(self: &Arc<Self>) -> Result<Asked, Refused> {
         let mut table = self.table();
         if table.retired {
             return Ok(Asked::Now(Grant::Moved));
@@ -134,9 +142,7 @@ impl Pool {
         let scaling = &self.function.spec.scaling;
         let bound = scaling.max_instances as usize + scaling.queue as usize;
         if table.busy.len() + table.waiters.len() >= bound {
-            return Err(Throttled {
-                waiting: table.waiters.len(),
-            });
+            return Err(Refused::Full(table.waiters.len()));
         }
         let (sender, receiver) = oneshot::channel();
         table.waiters.push_back(sender);
@@ -144,11 +150,18 @@ impl Pool {
         Ok(Asked::Later(receiver))
     }
 
-    /// How many more calls could run at once before any had to wait.
+    /// How many events may be under way for this function at most: one for each instance, and a few
+    /// ahead, so that an instance finds its next one while the last one is being settled.
+    pub(crate) fn places(&self) -> usize {
+        let scaling = &self.function.spec.scaling;
+        scaling.max_instances as usize + (scaling.queue as usize).min(AHEAD)
+    }
+
+    /// How many of those places calls have left.
     pub(crate) fn room(&self) -> usize {
         let table = self.table();
-        let most = self.function.spec.scaling.max_instances as usize;
-        most.saturating_sub(table.busy.len() + table.waiters.len())
+        self.places()
+            .saturating_sub(table.busy.len() + table.waiters.len())
     }
 
     /// Ends this revision: idle instances stop, busy ones when their call ends, and whoever waits

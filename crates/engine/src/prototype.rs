@@ -1,7 +1,9 @@
 //! What the instances of one revision are made from, put together once.
 
 use crate::{Error, Result, credentials};
-use model::{Code, Contract, Ending, Function, ImageConfig, InstanceId, Owner, Principal, Service};
+use model::{
+    Code, Contract, Ending, Function, ImageConfig, InstanceId, Kind, Owner, Principal, Service,
+};
 use runtime::{InstanceSpec, Peer};
 use state::State;
 use storage::Storage;
@@ -10,7 +12,7 @@ use storage::Storage;
 const FUNCTION_PORT: u16 = 8080;
 
 /// An instance's specification but for its identity and its peers, or why none can be made.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Prototype(std::result::Result<Box<InstanceSpec>, String>);
 
 impl Prototype {
@@ -87,6 +89,11 @@ impl Prototype {
         }))
     }
 
+    /// Whether no instance can be made, because the image is gone. Deploying again mends it.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.0.is_err()
+    }
+
     /// The specification of one instance.
     pub(crate) fn spec(
         &self,
@@ -130,10 +137,9 @@ pub(crate) async fn pin_code(storage: &Storage, code: &Code) -> Result<Code> {
     match code {
         Code::Zip { digest, .. } => {
             let Some(size) = storage.blob_size(digest).await? else {
-                return Err(Error::Storage(storage::Error::NotFound {
-                    what: "blob",
-                    name: digest.to_string(),
-                }));
+                return Err(Error::Absent(format!(
+                    "the code {digest} is not on this server; upload it first, or deploy again"
+                )));
             };
             storage.ensure_code(digest).await?;
             Ok(Code::Zip {
@@ -142,8 +148,14 @@ pub(crate) async fn pin_code(storage: &Storage, code: &Code) -> Result<Code> {
             })
         }
         Code::Image { reference, .. } => {
-            let image = storage.get_image(reference).await?;
-            storage.image_root(&image.digest)?;
+            let found = storage.get_image(reference).await;
+            let found = found.and_then(|image| storage.image_root(&image.digest).map(|_| image));
+            let image = found.map_err(|error| match error.kind() {
+                Kind::NotFound => Error::Absent(format!(
+                    "image \"{reference}\" is not on this server; import it with `rouse image import`"
+                )),
+                _ => error.into(),
+            })?;
             Ok(Code::Image {
                 reference: reference.clone(),
                 digest: image.digest,

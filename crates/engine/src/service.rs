@@ -118,8 +118,10 @@ impl Corridor {
     ) -> Result<(Service, ChangeKind, Option<Declared>)> {
         let now = Timestamp::now();
         let before = self.services.get(&spec.name).ok();
+        let broken = before.as_ref().is_some_and(|resident| resident.is_broken());
         let before = before.map(|resident| resident.service());
-        if let Some(before) = before.as_ref().filter(|before| before.spec == spec) {
+        let same = before.as_ref().filter(|before| before.spec == spec);
+        if let Some(before) = same.filter(|_| !broken) {
             return Ok((Service::clone(before), ChangeKind::Unchanged, None));
         }
         let service = Service {

@@ -7,7 +7,7 @@ use engine::{Call, Error, Put};
 use house::{House, function, ok, service, steady, until};
 use model::{
     BucketSpec, ChangeKind, Code, Deployment, Digest, Ending, InstanceState, Kind,
-    NotificationRule, Target,
+    NotificationRule, RuntimeName, Target,
 };
 use runtime::{Fake, FakeStart};
 use std::time::Duration;
@@ -58,6 +58,20 @@ async fn a_put_that_fails_leaves_nothing() {
     };
     let refused = house.engine.put_function(missing, Put::Upsert).await;
     assert_eq!(refused.unwrap_err().kind(), Kind::NotFound);
+    let mut missing = house.spec("f").await;
+    missing.runtime = RuntimeName::Image;
+    missing.code = Code::Image {
+        reference: "shop/thumbnail:prod".into(),
+        digest: Digest::from_hex(&"0".repeat(64)).unwrap(),
+    };
+    let refused = house.engine.put_function(missing, Put::Upsert).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.kind(), Kind::NotFound);
+    let text = refused.to_string();
+    assert!(
+        text.contains("shop/thumbnail:prod") && text.contains("rouse image import"),
+        "{text}"
+    );
 
     let mut writer = house.storage.begin_blob(100).await.unwrap();
     writer.write("not a zip".into()).await.unwrap();

@@ -1,13 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 //! With a paused clock and the fake driver.
 
+mod simulation;
+
 use super::*;
 use model::{
     Code, Credential, Digest, InstanceId, InstanceState, Invocation, Limits, Owner, Principal,
     RequestId, RuntimeName, Scaling, Timestamp,
 };
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use runtime::{Fake, FakeStart, InstanceSpec, Runtime};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -111,7 +111,7 @@ async fn ready(pool: &Arc<Pool>) -> Lease {
         Ok(Grant::Ready(lease)) => lease,
         Ok(Grant::Failed(failure)) => panic!("{failure:?}"),
         Ok(Grant::Moved) => panic!("moved"),
-        Err(throttled) => panic!("{throttled:?}"),
+        Err(refused) => panic!("{refused:?}"),
     }
 }
 
@@ -179,7 +179,7 @@ async fn past_the_queues_bound_a_call_is_throttled() {
     }
     settle().await;
     let refused = pool.acquire(PATIENCE).await.map(|_| ()).unwrap_err();
-    assert_eq!(refused, Throttled { waiting: 2 });
+    assert_eq!(refused, Refused::Full(2));
     drop(busy);
     for call in waiting {
         call.await.unwrap();
@@ -323,7 +323,7 @@ async fn an_instance_whose_call_was_dropped_is_stopped() {
 async fn a_call_that_waited_too_long_leaves_nothing_behind() {
     let pool = open(&steady(), scaling(1, 4), 8);
     let refused = pool.acquire(Duration::from_millis(10)).await;
-    assert_eq!(refused.map(|_| ()).unwrap_err(), Throttled { waiting: 0 });
+    assert_eq!(refused.map(|_| ()).unwrap_err(), Refused::Late);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(count(&pool, InstanceState::Idle), 1);
     assert!(!ready(&pool).await.cold());
@@ -378,66 +378,4 @@ async fn a_slow_start_leaves_half_of_the_machines_starts_to_others() {
     }
     settle().await;
     assert_eq!(node.starts.available_permits(), 2);
-}
-
-/// One seed: callers come, call for a while, go away early or not; starts fail, instances die.
-async fn simulate(seed: u64) {
-    let mut random = StdRng::seed_from_u64(seed);
-    let max = random.random_range(1..6);
-    let script = Arc::new(Mutex::new(StdRng::seed_from_u64(seed + 1_000)));
-    let calls = script.clone();
-    let fake = Fake::new(
-        move |_| {
-            let mut random = script.lock().unwrap();
-            FakeStart {
-                takes: Duration::from_millis(random.random_range(0..400)),
-                fails: random
-                    .random_bool(0.2)
-                    .then(|| Ending::TimedOut { after: 1 }),
-            }
-        },
-        move |_| {
-            let mut random = calls.lock().unwrap();
-            let takes = Duration::from_millis(random.random_range(0..300));
-            match random.random_range(0..10) {
-                0 => (takes, Ending::Crashed { how: "x".into() }, false),
-                _ => (takes, ok(), true),
-            }
-        },
-    );
-    let starts = random.random_range(1..5);
-    let pool = open(&fake, scaling(max, 1_000), starts);
-    let mut callers = Vec::new();
-    for _ in 0..60 {
-        let (pool, fake) = (pool.clone(), fake.clone());
-        let patience = Duration::from_millis(random.random_range(1..20_000));
-        let goes_away = random.random_bool(0.1);
-        let come = Duration::from_millis(random.random_range(0..3_000));
-        callers.push(tokio::spawn(async move {
-            tokio::time::sleep(come).await;
-            if let Ok(Grant::Ready(mut lease)) = pool.acquire(patience).await {
-                assert!(fake.alive().len() <= max as usize, "seed {seed}");
-                let bound = Duration::from_millis(if goes_away { 50 } else { 10_000 });
-                let _ = tokio::time::timeout(bound, lease.call(invocation())).await;
-            }
-        }));
-    }
-    for caller in callers {
-        let end = tokio::time::timeout(Duration::from_secs(600), caller).await;
-        end.unwrap_or_else(|_| panic!("seed {seed}: a caller hangs"))
-            .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-    }
-    tokio::time::sleep(Duration::from_secs(90)).await;
-    assert_eq!(fake.alive().len(), 0, "seed {seed}: back to zero");
-    assert!(
-        pool.statuses().is_empty(),
-        "seed {seed}: the books are even"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn whatever_happens_nobody_hangs_and_nothing_leaks() {
-    for seed in 0..60 {
-        simulate(seed).await;
-    }
 }

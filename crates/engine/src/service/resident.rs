@@ -6,12 +6,11 @@ use crate::node::Node;
 use crate::prototype::Prototype;
 use crate::{Error, Result};
 use futures::future::join_all;
-use model::{InstanceStatus, Service, ServiceStatus};
+use model::{InstanceStatus, Service, ServiceName, ServiceStatus};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How long a connection waits for a replica that is starting.
@@ -24,6 +23,8 @@ struct Now {
     replicas: Vec<Arc<Replica>>,
     /// Of revisions before, until their successors are well.
     leaving: Vec<Arc<Replica>>,
+    /// No replica can be made: the image is gone.
+    broken: bool,
     /// Cancelled when the next change begins.
     rolling: CancellationToken,
 }
@@ -42,6 +43,7 @@ impl Resident {
                 service: Arc::new(service),
                 replicas: Vec::new(),
                 leaving: Vec::new(),
+                broken: false,
                 rolling: CancellationToken::new(),
             }),
             turn: AtomicUsize::new(0),
@@ -51,6 +53,11 @@ impl Resident {
 
     pub(crate) fn service(&self) -> Arc<Service> {
         self.now().service.clone()
+    }
+
+    /// Whether no replica can be made, because the image is gone. Deploying again mends it.
+    pub(super) fn is_broken(&self) -> bool {
+        self.now().broken
     }
 
     /// What is declared from now on; takes effect with [`Resident::apply`].
@@ -66,6 +73,7 @@ impl Resident {
         let mut now = self.now();
         now.rolling.cancel();
         now.rolling = CancellationToken::new();
+        now.broken = prototype.is_broken();
         let service = now.service.clone();
         let replica = |index| {
             let (service, changed) = (service.clone(), self.changed.clone());
@@ -146,28 +154,30 @@ impl Resident {
             let reason = format!("service \"{name}\" declares no port; give it one under `ports`");
             return Err(Error::Refused(reason));
         };
-        let deadline = Instant::now() + WAIT;
+        let found = tokio::time::timeout(WAIT, self.find(name, port)).await;
+        match found {
+            Ok(Some(connected)) => Ok(connected),
+            Ok(None) | Err(_) => Err(Error::NoReplica(name.to_string())),
+        }
+    }
+
+    /// `None` if no replica takes a connection and none is starting.
+    async fn find(&self, name: &ServiceName, port: u16) -> Option<Connected> {
         let mut changed = self.changed.subscribe();
         loop {
             changed.mark_unchanged();
             let (healthy, starting) = self.candidates();
             for replica in healthy {
                 match replica.connect(port).await {
-                    Ok(connected) => return Ok(connected),
+                    Ok(connected) => return Some(connected),
                     Err(error) => {
                         let index = replica.index;
                         tracing::debug!(service = %name, index, port, %error, "cannot connect");
                     }
                 }
             }
-            let waited = match starting {
-                true => tokio::time::timeout_at(deadline, changed.changed())
-                    .await
-                    .is_ok(),
-                false => false,
-            };
-            if !waited {
-                return Err(Error::NoReplica(name.to_string()));
+            if !starting || changed.changed().await.is_err() {
+                return None;
             }
         }
     }
