@@ -28,7 +28,7 @@ pub enum Error {
         reason: String,
     },
     /// SQLite refused.
-    #[error("the store failed while {doing}: {source}")]
+    #[error("the store failed while {doing}: {source}{}", remedy(source))]
     Sql {
         /// What was being done.
         doing: &'static str,
@@ -67,6 +67,20 @@ impl Error {
             Self::Closed => Kind::Unavailable,
             Self::Sql { .. } | Self::Corrupt { .. } | Self::Folder { .. } => Kind::Internal,
         }
+    }
+}
+
+/// What to do about it, where that is known.
+fn remedy(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        _ if is_full(error) => "; free some space in the data folder's file system and try again",
+        Some(rusqlite::ErrorCode::DatabaseBusy) => {
+            "; another program is writing the database: end it and try again"
+        }
+        Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
+            "; stop the server and restore the database from a backup"
+        }
+        _ => "",
     }
 }
 

@@ -226,6 +226,14 @@ mod tests {
         }
     }
 
+    async fn lease_one(state: &State, target: &Target) -> Leased {
+        state
+            .lease_events(target, 1, NOW, UNTIL)
+            .await
+            .unwrap()
+            .remove(0)
+    }
+
     #[tokio::test]
     async fn leases_the_oldest_due_events_and_none_twice() {
         let (_folder, state) = store().await;
@@ -268,11 +276,7 @@ mod tests {
         let (_folder, state) = store().await;
         let target = function("f");
         state.put_events(vec![event(&target, 1)]).await.unwrap();
-        let lost = state
-            .lease_events(&target, 1, NOW, UNTIL)
-            .await
-            .unwrap()
-            .remove(0);
+        let lost = lease_one(&state, &target).await;
         let later = Timestamp(2_001);
         let held = state
             .lease_events(&target, 1, later, Timestamp(9_000))
@@ -281,28 +285,38 @@ mod tests {
             .remove(0);
         assert_eq!(held.event.epoch, 2);
 
-        assert!(
-            !state
-                .settle_event(settlement(&lost, Verdict::Ack))
-                .await
-                .unwrap()
-        );
+        let (not_before, why) = (UNTIL, String::from("late"));
+        let stale = [
+            Verdict::Ack,
+            Verdict::Bury { error: why.clone() },
+            Verdict::Retry {
+                not_before,
+                error: why.clone(),
+            },
+            Verdict::Postpone {
+                not_before,
+                reason: why,
+            },
+        ];
+        for verdict in stale {
+            assert!(
+                !state
+                    .settle_event(settlement(&lost, verdict))
+                    .await
+                    .unwrap()
+            );
+        }
         let event = state.get_event(lost.event.accepted.id).await.unwrap();
         assert_eq!((event.state, event.attempts), (EventState::Leased, 0));
         assert!(event.runs.is_empty(), "a lost lease leaves no run");
 
-        assert!(
-            state
+        for held_still in [true, false] {
+            let settled = state
                 .settle_event(settlement(&held, Verdict::Ack))
                 .await
-                .unwrap()
-        );
-        assert!(
-            !state
-                .settle_event(settlement(&held, Verdict::Ack))
-                .await
-                .unwrap()
-        );
+                .unwrap();
+            assert_eq!(settled, held_still);
+        }
     }
 
     #[tokio::test]
@@ -334,11 +348,7 @@ mod tests {
             let new = event(&target, 1);
             let id = new.id;
             state.put_events(vec![new]).await.unwrap();
-            let leased = state
-                .lease_events(&target, 1, NOW, UNTIL)
-                .await
-                .unwrap()
-                .remove(0);
+            let leased = lease_one(&state, &target).await;
             let settlement = settlement(&leased, verdict);
             assert!(state.settle_event(settlement.clone()).await.unwrap());
             let event = state.get_event(id).await.unwrap();
@@ -371,11 +381,7 @@ mod tests {
         state.create_function(stored).await.unwrap();
         let events = vec![event(&f, 1), event(&f, 2), event(&longer, 1)];
         state.put_events(events.clone()).await.unwrap();
-        let leased = state
-            .lease_events(&f, 1, NOW, UNTIL)
-            .await
-            .unwrap()
-            .remove(0);
+        let leased = lease_one(&state, &f).await;
         state.delete_function("f".parse().unwrap()).await.unwrap();
 
         for (event, expected) in
