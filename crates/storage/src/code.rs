@@ -19,6 +19,8 @@ use zip::unstable::read::ZipIterable;
 const MAX_UNPACKED: u64 = 1 << 30;
 /// Most entries of one archive.
 const MAX_ENTRIES: usize = 200_000;
+/// Most bytes of memory for the links of one archive, which are kept to its end: 64 MiB.
+const MAX_LINKS: usize = 64 << 20;
 
 impl Storage {
     /// Unpacks a zip blob if that was not done yet, and gives the folder. Refused: absolute paths,
@@ -131,6 +133,7 @@ fn unpack(archive: File, blob: &Path, into: &Path) -> Result<()> {
         contents,
         left: MAX_UNPACKED,
         links: Vec::new(),
+        links_left: MAX_LINKS,
     };
     for entry in zip.files().map_err(not_zip)? {
         unpacker.entry(entry.map_err(not_zip)?)?;
@@ -159,6 +162,7 @@ struct Unpacker<'a> {
     tree: &'a Tree,
     contents: BufReader<File>,
     left: u64,
+    links_left: usize,
     /// Made last, so that no entry can go through one.
     links: Vec<(EntryPath, Vec<u8>)>,
 }
@@ -192,6 +196,9 @@ impl Unpacker<'_> {
             let mut bounded = (&mut content).take(MAX_PATH as u64 + 1);
             bounded.read_to_end(&mut target).map_err(failed)?;
             path.check_link(&target).map_err(refuse)?;
+            let size = target.len() + path.memory();
+            let left = self.links_left.checked_sub(size);
+            self.links_left = left.ok_or_else(|| refuse("the links are more than is allowed"))?;
             self.links.push((path, target));
             return Ok(());
         }

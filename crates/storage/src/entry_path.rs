@@ -58,6 +58,11 @@ impl EntryPath {
         &self.names
     }
 
+    /// About how many bytes of memory it takes.
+    pub(crate) fn memory(&self) -> usize {
+        self.names.iter().map(|name| name.len() + 48).sum()
+    }
+
     /// The folder that it is in and its name there; `None` for the root.
     pub(crate) fn split(&self) -> Option<(Self, &[u8])> {
         let (last, parents) = self.names.split_last()?;

@@ -253,3 +253,7 @@ fn link_target<R: Read>(entry: &tar::Entry<'_, R>) -> io::Result<Vec<u8>> {
 fn inode(folder: impl AsFd) -> io::Result<u64> {
     Ok(rustix::fs::fstat(folder)?.st_ino)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests;

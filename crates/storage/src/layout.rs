@@ -20,6 +20,8 @@ const MAX_JSON: u64 = 4 << 20;
 const MAX_LAYERS: usize = 200;
 /// Indexes within indexes.
 const MAX_NESTING: usize = 4;
+/// Manifests and indexes looked at to find the one.
+const MAX_LOOKED_AT: usize = 1_000;
 /// The annotation in which containerd and docker keep a full name.
 const FULL_NAME: &str = "io.containerd.image.name";
 /// The annotation of the OCI image spec: often only a tag.
@@ -90,7 +92,7 @@ impl Layout {
         match fs::openat2(&self.folder, checked.bytes(), flags, Mode::empty(), resolve) {
             Ok(file) => Ok(Some(File::from(file))),
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
-            Err(error) => Err(Error::io("opening in the image", Path::new(path), error)),
+            Err(error) => Err(unreadable(path, error.into())),
         }
     }
 
@@ -101,7 +103,7 @@ impl Layout {
         let mut bytes = Vec::new();
         file.take(MAX_JSON + 1)
             .read_to_end(&mut bytes)
-            .map_err(|error| Error::io("reading in the image", Path::new(path), error))?;
+            .map_err(|error| unreadable(path, error))?;
         if bytes.len() as u64 > MAX_JSON {
             let path = shown(path.as_bytes());
             return refuse(format!(
@@ -135,8 +137,8 @@ impl Layout {
             }
         };
         if let Some(expected) = &layer.blob {
-            let found = inflate::digest_of(open()?)
-                .map_err(|error| Error::io("reading the layer", Path::new(&layer.path), error))?;
+            let found =
+                inflate::digest_of(open()?).map_err(|error| unreadable(&layer.path, error))?;
             check("layer", expected, &found)?;
         }
         open()
@@ -174,9 +176,10 @@ impl Layout {
         reference: Option<&str>,
     ) -> Result<Chosen> {
         let mut found = Vec::new();
+        let mut left = MAX_LOOKED_AT;
         for descriptor in index.manifests() {
             let name = full_name(descriptor);
-            if let Some(manifest) = self.manifest_below(descriptor, 0)? {
+            if let Some(manifest) = self.manifest_below(descriptor, 0, &mut left)? {
                 found.push((name, manifest));
             }
         }
@@ -203,10 +206,15 @@ impl Layout {
         &self,
         descriptor: &Descriptor,
         nesting: usize,
+        left: &mut usize,
     ) -> Result<Option<Descriptor>> {
-        if nesting > MAX_NESTING {
-            return refuse("the image's indexes are nested too deep");
+        if nesting > MAX_NESTING || *left == 0 {
+            return refuse(format!(
+                "the image's indexes are nested deeper than {MAX_NESTING} or name more than \
+                 {MAX_LOOKED_AT} manifests"
+            ));
         }
+        *left -= 1;
         if !fits(descriptor) {
             return Ok(None);
         }
@@ -216,7 +224,7 @@ impl Layout {
         }
         let index: ImageIndex = parse("index", &self.blob(descriptor)?)?;
         for inner in index.manifests() {
-            if let Some(manifest) = self.manifest_below(inner, nesting + 1)? {
+            if let Some(manifest) = self.manifest_below(inner, nesting + 1, left)? {
                 return Ok(Some(manifest));
             }
         }
@@ -371,6 +379,10 @@ fn blob_path(descriptor: &Descriptor) -> Result<(String, String)> {
         format!("blobs/sha256/{}", digest.hex()),
         digest.hex().to_owned(),
     ))
+}
+
+fn unreadable(path: &str, error: std::io::Error) -> Error {
+    Error::of_entry(format!("the image's \"{}\"", shown(path.as_bytes())), error)
 }
 
 fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {

@@ -159,6 +159,30 @@ fn cut() -> Vec<u8> {
     archive
 }
 
+#[test]
+fn links_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = Tree::open(folder.path(), Links::Refused).unwrap();
+    let blob = folder.path().join("blob");
+    let target = "t".repeat(200);
+    std::fs::write(&blob, zip(&[L("one", "short"), L("two", &target)])).unwrap();
+    let open = || BufReader::new(File::open(&blob).unwrap());
+    let mut archive = ZipIterable::try_new(open(), Config::default()).unwrap();
+    let mut unpacker = Unpacker {
+        tree: &tree,
+        contents: open(),
+        left: 0,
+        links: Vec::new(),
+        links_left: 250,
+    };
+    let entries: Vec<_> = archive.files().unwrap().collect();
+    let results: Vec<_> = entries
+        .into_iter()
+        .map(|entry| unpacker.entry(entry.unwrap()).is_ok())
+        .collect();
+    assert_eq!(results, [true, false]);
+}
+
 #[tokio::test]
 async fn a_bomb_is_stopped_while_it_inflates() {
     let folder = tempfile::tempdir().unwrap();
@@ -174,6 +198,7 @@ async fn a_bomb_is_stopped_while_it_inflates() {
         contents: BufReader::new(open()),
         left: 1_000_000,
         links: Vec::new(),
+        links_left: 100,
     };
     let entry = archive.files().unwrap().next().unwrap().unwrap();
     let error = unpacker.entry(entry).unwrap_err();
