@@ -18,7 +18,26 @@ pub(crate) struct DataFolder {
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
+    folder: PathBuf,
+    /// Whether the folder was made just now.
+    made: bool,
 }
+
+impl Lock {
+    /// For a server that cannot start: nothing half-made stays, if the folder was made for it.
+    pub(crate) fn abandon(self) {
+        if !self.made {
+            return;
+        }
+        let removed = std::fs::remove_file(self.folder.join(LOCK_FILE))
+            .and_then(|()| std::fs::remove_dir(&self.folder));
+        if let Err(error) = removed {
+            tracing::debug!(%error, "the data folder that was made is not empty, and stays");
+        }
+    }
+}
+
+const LOCK_FILE: &str = "rouse.lock";
 
 /// `server.json`: where the server of this folder answers, while it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +79,7 @@ impl DataFolder {
     /// Makes the folder if it is not there (0700), checks that it is ours, and locks it.
     pub(crate) fn lock(&self) -> Result<Lock> {
         let shown = self.path.display();
+        let made = !self.path.exists();
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder
@@ -71,10 +91,14 @@ impl DataFolder {
             .truncate(false)
             .write(true)
             .mode(0o600)
-            .open(self.path.join("rouse.lock"))
-            .map_err(Error::io(format!("opening {shown}/rouse.lock")))?;
+            .open(self.path.join(LOCK_FILE))
+            .map_err(Error::io(format!("opening {shown}/{LOCK_FILE}")))?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock { _file: file }),
+            Ok(()) => Ok(Lock {
+                _file: file,
+                folder: self.path.clone(),
+                made,
+            }),
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let holder = match self.server() {
                     Ok(Some(record)) => format!(" at {} (process {})", record.url, record.pid),
@@ -84,7 +108,7 @@ impl DataFolder {
                     "another rouse serves {shown}{holder}: stop it, or name another folder with --data"
                 )))
             }
-            Err(error) => Err(Error::io(format!("locking {shown}/rouse.lock"))(
+            Err(error) => Err(Error::io(format!("locking {shown}/{LOCK_FILE}"))(
                 error.into(),
             )),
         }
@@ -217,9 +241,18 @@ mod tests {
         assert_eq!(mode(data.path()), 0o700);
         assert_eq!(mode(&data.server_file()), 0o600);
         drop(lock);
-        data.lock().unwrap();
         data.remove_server();
         assert_eq!(data.server().unwrap(), None);
+        data.lock().unwrap().abandon();
+        assert!(data.path().exists(), "it was there before");
+    }
+
+    #[test]
+    fn a_folder_made_in_vain_does_not_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::find(Some(&folder.path().join("data"))).unwrap();
+        data.lock().unwrap().abandon();
+        assert!(!data.path().exists());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::data::{DataFolder, ServerRecord};
 use crate::error::{Error, Result};
 use api::{RootCredential, Server, ServerOptions};
 use engine::Engine;
+use launcher::probe::{Finding, Standing, probe};
 use launcher::{Connection, Launcher};
 use logging::LogFormat;
 use state::State;
@@ -59,20 +60,16 @@ const INTERRUPTED: i32 = 130;
 pub(crate) fn run(options: &Options, data: &DataFolder) -> Result<()> {
     logging::start(&options.log, options.log_format)?;
     let lock = data.lock()?;
-    let listener = port::bind(options.listen)?;
-    let doing = || Error::io(format!("listening at {}", options.listen));
-    let address = listener.local_addr().map_err(doing())?;
-    listener.set_nonblocking(true).map_err(doing())?;
-    warn_if_reachable(address);
-    // No thread may exist until both are done.
-    let connection = launcher::spawn(data.path()).map_err(|error| {
-        let hint = "`rouse doctor` shows all of it";
-        Error::Failed(format!(
-            "instances cannot be contained here: {error}\n{hint}"
-        ))
-    })?;
-    launcher::drop_privilege()
-        .map_err(|error| Error::Failed(format!("giving up privilege: {error}")))?;
+    let (listener, connection) = match prepare(options, data) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            lock.abandon();
+            return Err(error);
+        }
+    };
+    let address = listener
+        .local_addr()
+        .map_err(Error::io(format!("listening at {}", options.listen)))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("rouse")
@@ -83,6 +80,39 @@ pub(crate) fn run(options: &Options, data: &DataFolder) -> Result<()> {
     runtime.shutdown_timeout(Duration::from_secs(5));
     drop(lock);
     result
+}
+
+/// Everything that must be done before a thread exists: the port, the launcher, the end of privilege.
+fn prepare(options: &Options, data: &DataFolder) -> Result<(TcpListener, Connection)> {
+    let listener = port::bind(options.listen)?;
+    listener
+        .set_nonblocking(true)
+        .map_err(Error::io(format!("listening at {}", options.listen)))?;
+    warn_if_reachable(options.listen);
+    let connection = launcher::spawn(data.path()).map_err(|error| refusal(&error))?;
+    launcher::drop_privilege()
+        .map_err(|error| Error::Failed(format!("giving up privilege: {error}")))?;
+    Ok((listener, connection))
+}
+
+/// Why there is no launcher: each thing that is missing on a line of its own.
+fn refusal(error: &launcher::Error) -> Error {
+    let mut text = "instances cannot be contained here".to_owned();
+    let missing: Vec<Finding> = match error {
+        launcher::Error::Missing(_) => probe(),
+        _ => Vec::new(),
+    };
+    let missing = missing
+        .iter()
+        .filter(|finding| finding.standing == Standing::Missing);
+    let lines: Vec<String> = missing
+        .map(|finding| format!("\n  {}: {}", finding.what, finding.detail))
+        .collect();
+    match lines.is_empty() {
+        true => text.push_str(&format!(": {error}")),
+        false => text.push_str(&format!("; missing:{}", lines.concat())),
+    }
+    Error::Failed(text + "\n`rouse doctor` shows all that was looked at")
 }
 
 fn failed(doing: &'static str) -> impl FnOnce(&dyn std::fmt::Display) -> Error {

@@ -38,13 +38,13 @@ pub(crate) async fn run(options: &Options, data: &DataFolder) -> Result<()> {
     let mut findings = launcher::probe::probe();
     findings.push(interpreter(
         "Node.js for nodejs20.x",
-        "node",
+        &["node", "/usr/bin/node"],
         "20",
         "nodejs",
     ));
     findings.push(interpreter(
         "Python for python3.11",
-        "python3.11",
+        &["/usr/bin/python3.11", "python3.11"],
         "3.11",
         "python3.11",
     ));
@@ -98,27 +98,26 @@ fn finding(what: &str, standing: Standing, detail: impl Into<String>) -> Finding
     }
 }
 
-/// An interpreter that is not there only concerns the functions that ask for it.
-fn interpreter(what: &str, program: &str, version: &str, package: &str) -> Finding {
-    let output = match Command::new(program).arg("--version").output() {
-        Ok(output) => output,
-        Err(error) => {
-            let detail = format!(
-                "{program} does not run ({error}): functions of this runtime cannot; on Debian: \
-                 apt-get install {package}"
-            );
-            return finding(what, Standing::Degraded, detail);
+/// An interpreter that is not there only concerns the functions that ask for it. `programs` are tried
+/// in the order in which the runtime tries them.
+fn interpreter(what: &str, programs: &[&str], version: &str, package: &str) -> Finding {
+    let mut wrong = None;
+    for program in programs {
+        let Ok(output) = Command::new(program).arg("--version").output() else {
+            continue;
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        let found = output::cell(text.trim(), 60);
+        let digits = found.trim_start_matches(|c: char| !c.is_ascii_digit());
+        if digits.starts_with(&format!("{version}.")) {
+            return finding(what, Standing::Ok, format!("{program}: {found}"));
         }
-    };
-    let text = String::from_utf8_lossy(&output.stdout);
-    let found = output::cell(text.trim(), 60);
-    let digits = found.trim_start_matches(|c: char| !c.is_ascii_digit());
-    if digits == version || digits.starts_with(&format!("{version}.")) {
-        finding(what, Standing::Ok, found)
-    } else {
-        let detail = format!("{program} is {found}, and the runtime promises version {version}");
-        finding(what, Standing::Degraded, detail)
+        wrong.get_or_insert(format!("{program} is {found}, not version {version}"));
     }
+    let detail = wrong.unwrap_or_else(|| format!("{} is not found", programs.join(" or ")));
+    let remedy =
+        format!("functions of this runtime cannot run; on Debian: apt-get install {package}");
+    finding(what, Standing::Degraded, format!("{detail}: {remedy}"))
 }
 
 fn disk(folder: &Path) -> Finding {

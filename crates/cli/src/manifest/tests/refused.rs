@@ -1,0 +1,244 @@
+//! Manifests that are refused, and where and why.
+
+use super::load;
+
+/// A manifest, where its error stands, and words that the error must contain.
+type Bad = (&'static str, &'static str, &'static str);
+
+const BAD: &[Bad] = &[
+    ("a: [", "1:5", "not YAML"),
+    (
+        "services: {a: {image: x}, a: {image: y}}",
+        "1:27",
+        "duplicated key",
+    ),
+    ("servces: {}", "1:1", "\"servces\" is not known"),
+    ("servces: {}", "1:1", "did you mean \"services\"?"),
+    ("networks: {}", "1:1", "every service reaches every other"),
+    (
+        "services: []",
+        "1:11",
+        "services must be a mapping, and is a list",
+    ),
+    (
+        "services:\n  UPPER: {image: x}",
+        "2:3",
+        "must be 1 to 63 lower case letters",
+    ),
+    ("services:\n  a: {x-rouse: {}}", "2:3", "has no code"),
+    (
+        "services:\n  a: {image: x, build: ./code}",
+        "2:14",
+        "both a folder and an image",
+    ),
+    (
+        "services:\n  a: {build: ./nowhere}",
+        "2:14",
+        "does not exist",
+    ),
+    (
+        "services:\n  a: {build: ./code, command: x}",
+        "2:3",
+        "does not say what runs its folder",
+    ),
+    (
+        "services:\n  a: {build: ./code, x-rouse-base: nodejs20.x}",
+        "2:3",
+        "has no command",
+    ),
+    (
+        "services:\n  a: {build: {context: ./code, dockerfile: F}}",
+        "2:32",
+        "docker save",
+    ),
+    (
+        "services:\n  a: {image: x, privileged: true}",
+        "2:17",
+        "nothing runs with privilege",
+    ),
+    (
+        "services:\n  a: {image: x, enviroment: {}}",
+        "2:17",
+        "did you mean \"environment\"?",
+    ),
+    (
+        "services:\n  a: {image: x, x-rouse-helth: {}}",
+        "2:17",
+        "did you mean \"x-rouse-health\"?",
+    ),
+    (
+        "services:\n  a: {image: x, ports: ['1-2']}",
+        "2:25",
+        "ranges are not served",
+    ),
+    (
+        "services:\n  a: {image: x, ports: ['53/udp']}",
+        "2:25",
+        "only TCP",
+    ),
+    (
+        "services:\n  a: {image: x, ports: [99999]}",
+        "2:25",
+        "1 to 65535",
+    ),
+    (
+        "services:\n  a: {image: x, volumes: ['./x:/y']}",
+        "2:27",
+        "binds a folder of this machine",
+    ),
+    (
+        "services:\n  a: {image: x, volumes: ['d:/y']}",
+        "2:27",
+        "no volume \"d\" is declared",
+    ),
+    (
+        "services:\n  a: {image: x, volumes: [{type: bind, source: /, target: /x}]}",
+        "2:34",
+        "bind",
+    ),
+    (
+        "services:\n  a: {image: x, healthcheck: {test: [CMD, x]}}",
+        "2:31",
+        "x-rouse-health",
+    ),
+    (
+        "services:\n  a: {image: x, restart: 'no'}",
+        "2:26",
+        "always or unless-stopped",
+    ),
+    (
+        "services:\n  a: {image: x, depends_on: [b]}",
+        "2:30",
+        "no service \"b\" is declared",
+    ),
+    (
+        "services:\n  a: {image: x, deploy: {replicas: 101}}",
+        "2:36",
+        "0 to 100",
+    ),
+    (
+        "services:\n  a: {image: x, environment: [A=1, A=2]}",
+        "2:36",
+        "A is set twice",
+    ),
+    (
+        "services:\n  a: {image: x, environment: {A: [1]}}",
+        "2:34",
+        "must be a text, and is a list",
+    ),
+    (
+        "services:\n  a: {image: x, command: 'say \"'}",
+        "2:26",
+        "has no closing",
+    ),
+    (
+        "services:\n  a: {image: '${X:?is missing}'}",
+        "2:14",
+        "X has no value: is missing",
+    ),
+    ("services:\n  a: {image: !tag x}", "2:14", "tags"),
+    (
+        "services:\n  f: {build: ./code, x-rouse: {runtime: ruby}}",
+        "2:41",
+        "\"ruby\" is not known",
+    ),
+    (
+        "services:\n  f: {build: ./code, x-rouse: {runtime: nodejs20.x}}",
+        "2:31",
+        "has no handler",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {runtime: provided}}",
+        "2:36",
+        "an image and a runtime",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {memory: 1M}}",
+        "2:35",
+        "memory: 1048576 is outside",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {memory: lots}}",
+        "2:35",
+        "such as 512M",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {timeout: 1h}}",
+        "2:36",
+        "timeout: 3600000 is outside",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {contract: tcp}}",
+        "2:37",
+        "lambda or http",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {concurrency: {max: 0}}}",
+        "2:46",
+        "1 to 1000",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {concurrency: {min: 2, max: 1}}}",
+        "2:40",
+        "above",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {retry: {attempts: 0}}}",
+        "2:45",
+        "1 to 100",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {}, ports: ['80']}",
+        "2:30",
+        "called by event",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {triggers: [{bucket: b-b}]}}",
+        "2:47",
+        "no bucket \"b-b\"",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {triggers: [{}]}}",
+        "2:38",
+        "has no \"bucket\"",
+    ),
+    ("x-rouse: {buckets: {B: {}}}", "1:21", "bucket name"),
+    (
+        "x-rouse: {buckets: {photos: {notify: [{}]}}}",
+        "1:39",
+        "one function or one service",
+    ),
+    (
+        "services: {f: {image: x, x-rouse: {}}}\nx-rouse: {buckets: {bbb: {notify: [{service: f}]}}}",
+        "2:46",
+        "\"f\" is a function",
+    ),
+    (
+        "x-rouse: {buckets: {bbb: {notify: [{service: s, events: ['s3:What']}]}}}",
+        "1:58",
+        "is not one of",
+    ),
+];
+
+#[test]
+fn bad_manifests_are_refused_with_thing_place_and_remedy() {
+    let mut wrong = Vec::new();
+    for (text, place, words) in BAD {
+        let (_folder, result) = load(text);
+        let Err(error) = result else {
+            wrong.push(format!("accepted: {text}"));
+            continue;
+        };
+        let shown = error.to_string();
+        if !shown.starts_with(&format!("compose.yaml:{place}: ")) {
+            wrong.push(format!("not at {place}: {shown}"));
+        }
+        // The renderer breaks long lines: put them together again.
+        let rendered = error.render(false).replace('│', " ");
+        let rendered = rendered.split_whitespace().collect::<Vec<_>>().join(" ");
+        if !rendered.contains(words) {
+            wrong.push(format!("no {words:?} in {rendered}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
