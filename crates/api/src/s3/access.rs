@@ -9,7 +9,8 @@ use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::{S3ErrorCode, S3Request, S3Result};
 
-/// Gives s3s the secrets to check signatures with.
+/// Gives the secrets to check signatures with.
+#[derive(Clone)]
 pub(super) struct Keys {
     auth: Auth,
 }

@@ -1,8 +1,10 @@
-//! What is refused before s3s sees it, because s3s would take it: signatures other than SigV4,
-//! presigned URLs that last longer than AWS allows, `x-amz-` headers that were not signed, forms
+//! What is refused before s3s sees it, because s3s would take it: Signature Version 2 outside of
+//! presigned URLs, presigned URLs that last longer than AWS allows, `x-amz-` headers that were not signed, forms
 //! (their files are gathered in memory), and headers that ask for what is not done.
 
+use super::access::Keys;
 use super::error::{error, invalid_argument, unsupported};
+use super::presigned_v2;
 use crate::auth::scope_of;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
@@ -20,7 +22,7 @@ pub(super) const MAX_PUT: u64 = 5 << 30;
 const MAX_FRAMING: u64 = MAX_PUT / 64;
 
 /// Longest life of a presigned URL in seconds: seven days, as on AWS.
-const MAX_EXPIRY: u32 = 7 * 24 * 3600;
+pub(super) const MAX_EXPIRY: u32 = 7 * 24 * 3600;
 
 /// Headers that ask for something that this version does not do. To ignore them would be to say yes.
 const UNSUPPORTED: [(&str, &str); 11] = [
@@ -66,10 +68,22 @@ const HARMLESS: [(&str, &[&str], &str); 5] = [
 ];
 
 /// Whether the request may go on to s3s, which then checks its signature.
-pub(super) fn check(parts: &Parts) -> S3Result<()> {
-    check_signature_version(parts)?;
+pub(super) async fn check(parts: &Parts, keys: &Keys) -> S3Result<()> {
+    if presigned_v2::is_one(parts) {
+        presigned_v2::check(parts, keys).await?;
+    } else {
+        check_version_4(parts)?;
+    }
+    check_request(parts)
+}
+
+fn check_version_4(parts: &Parts) -> S3Result<()> {
+    check_scope(parts)?;
     check_expiry(parts)?;
-    check_signed_headers(parts)?;
+    check_signed_headers(parts)
+}
+
+fn check_request(parts: &Parts) -> S3Result<()> {
     check_form(parts)?;
     check_size(parts)?;
     check_headers(parts)?;
@@ -77,7 +91,7 @@ pub(super) fn check(parts: &Parts) -> S3Result<()> {
 }
 
 /// The pairs of the query, decoded as s3s decodes them, so that no spelling passes by.
-fn query(parts: &Parts) -> impl Iterator<Item = (String, String)> + '_ {
+pub(super) fn query(parts: &Parts) -> impl Iterator<Item = (String, String)> + '_ {
     let decode = |text: &str| {
         let spaced = text.replace('+', " ");
         percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
@@ -91,14 +105,7 @@ fn query(parts: &Parts) -> impl Iterator<Item = (String, String)> + '_ {
         })
 }
 
-fn check_signature_version(parts: &Parts) -> S3Result<()> {
-    let old = query(parts).any(|(name, _)| name == "Signature" || name == "AWSAccessKeyId");
-    let header = parts.headers.get(AUTHORIZATION);
-    let old_header = header.is_some_and(|value| value.as_bytes().starts_with(b"AWS "));
-    if old || old_header {
-        let message = "Signature Version 2 is not taken; sign with Signature Version 4";
-        return Err(error(S3ErrorCode::AccessDenied, message));
-    }
+fn check_scope(parts: &Parts) -> S3Result<()> {
     if scope_of(parts).is_none_or(|scope| scope.service != "s3") {
         let message = "sign the request with Signature Version 4 for the service s3";
         return Err(error(S3ErrorCode::AccessDenied, message));
@@ -259,7 +266,7 @@ mod tests {
     }
 
     fn code(parts: &Parts) -> String {
-        match check(parts) {
+        match check_version_4(parts).and_then(|()| check_request(parts)) {
             Ok(()) => "ok".to_owned(),
             Err(error) => error.code().as_str().to_owned(),
         }
@@ -273,17 +280,26 @@ mod tests {
     }
 
     #[test]
-    fn signature_version_2_is_refused_however_it_is_spelled() {
+    fn other_signatures_are_refused() {
+        for header in [None, Some("AWS AKID:c2ln"), Some("Bearer x")] {
+            let mut request = Request::get("/b/k");
+            if let Some(value) = header {
+                request = request.header(AUTHORIZATION, value);
+            }
+            let parts = request.body(()).unwrap().into_parts().0;
+            assert_eq!(code(&parts), "AccessDenied", "{header:?}");
+        }
+    }
+
+    #[test]
+    fn no_spelling_of_a_version_2_url_passes_by() {
         for uri in [
             "/b/k?Signature=x",
             "/b/k?%53ignature=x",
             "/b/k?a&AWSAccessKeyId=y",
         ] {
-            assert_eq!(code(&signed(&[], "host", uri)), "AccessDenied", "{uri}");
+            assert!(presigned_v2::is_one(&signed(&[], "host", uri)), "{uri}");
         }
-        let request = Request::get("/b/k").header(AUTHORIZATION, "AWS AKID:c2ln");
-        let parts = request.body(()).unwrap().into_parts().0;
-        assert_eq!(code(&parts), "AccessDenied");
     }
 
     #[test]

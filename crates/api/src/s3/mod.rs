@@ -14,6 +14,7 @@ mod listing;
 mod notification;
 mod objects;
 mod precondition;
+mod presigned_v2;
 mod receive;
 mod uploads;
 
@@ -38,6 +39,7 @@ const MAX_XML: usize = 4 << 20;
 #[derive(Clone)]
 pub(crate) struct S3Door {
     service: S3Service,
+    keys: Keys,
 }
 
 impl S3Door {
@@ -48,21 +50,22 @@ impl S3Door {
             region: doors.options.region.clone(),
         };
         let mut builder = S3ServiceBuilder::new(handlers);
-        builder.set_auth(Keys::new(doors.auth.clone()));
+        let keys = Keys::new(doors.auth.clone());
+        builder.set_auth(keys.clone());
         builder.set_access(Doorkeeper::new(Auth::clone(&doors.auth)));
         builder.set_host(host::Host);
         let mut config = S3Config::default();
         config.xml_max_body_size = MAX_XML;
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         let service = builder.build();
-        Self { service }
+        Self { service, keys }
     }
 
     /// Answers one request.
     pub(crate) async fn serve(self, request: Request<Body>) -> Response {
         let id = request.extensions().get::<RequestId>().cloned();
         let (parts, body) = request.into_parts();
-        let mut response = match gate::check(&parts) {
+        let mut response = match gate::check(&parts, &self.keys).await {
             Err(error) => error::respond(error),
             Ok(()) => {
                 let body = s3s::Body::http_body_unsync(body);
