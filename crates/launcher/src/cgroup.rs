@@ -83,6 +83,9 @@ impl Cgroups {
         let known = |parent: &&mut Parent| parent.folder.starts_with(&hierarchy.mount);
         if let Some(parent) = self.parents.iter_mut().find(known) {
             if hierarchy.version == Version::V2 {
+                if let Some(above) = parent.folder.parent() {
+                    hierarchy::delegate(above, controller)?;
+                }
                 hierarchy::delegate(&parent.folder, controller)?;
             }
             parent.controllers.push(controller);
@@ -237,7 +240,7 @@ fn sweep(parent: &Path) -> Result<(), String> {
         .map(|entry| entry.path())
         .filter(|path| path.is_dir())
         .collect();
-    for folder in &folders {
+    for folder in folders.iter().map(PathBuf::as_path).chain([parent]) {
         kill_all(folder);
     }
     let start = Instant::now();
@@ -277,12 +280,116 @@ fn kill_all(folder: &Path) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+    use std::os::fd::AsFd as _;
+    use tempfile::TempDir;
 
     #[test]
     fn fields_are_found_by_their_whole_name() {
         let text = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n";
         assert_eq!(field(text, "oom_kill"), 3);
         assert_eq!(field(text, "oom"), 0);
+    }
+
+    /// A folder with the files that a group of version 2 has, as ordinary ones.
+    fn unified(files: &[(&str, &str)]) -> (TempDir, Group) {
+        let folder = TempDir::new().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        let part = Parent {
+            folder: folder.path().to_owned(),
+            version: Version::V2,
+            controllers: Controller::ALL.to_vec(),
+        };
+        (folder, Group { parts: vec![part] })
+    }
+
+    #[test]
+    fn limits_are_written_as_version_2_has_them() {
+        let names = ["memory.max", "memory.swap.max", "pids.max", "cpu.max"];
+        let (folder, _) = unified(&names.map(|name| (name, "")));
+        let limits = Limits {
+            cpu: 1500,
+            ..Limits::default()
+        };
+        for controller in Controller::ALL {
+            controller
+                .limit(folder.path(), Version::V2, &limits)
+                .unwrap();
+        }
+        let written = names.map(|name| fs::read_to_string(folder.path().join(name)).unwrap());
+        assert_eq!(written, ["134217728", "0", "512", "150000 100000"]);
+        fs::remove_file(folder.path().join("memory.swap.max")).unwrap();
+        let swapless = Controller::Memory.limit(folder.path(), Version::V2, &limits);
+        assert!(swapless.is_ok(), "not every kernel accounts for swap");
+        fs::remove_file(folder.path().join("pids.max")).unwrap();
+        assert!(
+            Controller::Pids
+                .limit(folder.path(), Version::V2, &limits)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn usage_is_read_as_version_2_tells_it() {
+        let (_folder, group) = unified(&[
+            ("memory.peak", "4096\n"),
+            ("cpu.stat", "usage_usec 77\nuser_usec 70\n"),
+            (
+                "memory.events",
+                "low 0\nmax 3\noom 2\noom_kill 1\noom_group_kill 0\n",
+            ),
+        ]);
+        assert_eq!(
+            group.usage(),
+            Usage {
+                memory_peak: 4096,
+                cpu: 77
+            }
+        );
+        assert_eq!(group.out_of_memory(), 1);
+        let (_folder, silent) = unified(&[]);
+        assert_eq!(silent.usage(), Usage::default());
+    }
+
+    #[test]
+    fn a_fork_begins_in_its_group_of_version_2() {
+        let hierarchies = discover().unwrap();
+        let unified = hierarchies
+            .iter()
+            .find(|h| h.version == Version::V2)
+            .unwrap();
+        let folder = unified
+            .mount
+            .join(format!("rouse-test-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let group = Group {
+            parts: vec![Parent {
+                folder: folder.clone(),
+                version: Version::V2,
+                controllers: Vec::new(),
+            }],
+        };
+        let place = group.unified().unwrap().unwrap();
+        let Some(child) = kernel::fork(0, Some(place.as_fd())).unwrap() else {
+            // This is one of several threads, so the child does nothing but bare system calls.
+            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+            let minute = rustix::thread::Timespec {
+                tv_sec: 60,
+                tv_nsec: 0,
+            };
+            let _ = rustix::thread::nanosleep(&minute);
+            kernel::exit_now(0);
+        };
+        let number = child.pid.as_raw_nonzero().to_string();
+        let inside = fs::read_to_string(folder.join("cgroup.procs")).unwrap();
+        sweep(&folder).unwrap();
+        let options = rustix::process::WaitIdOptions::EXITED;
+        let pidfd = rustix::process::WaitId::PidFd(child.pidfd.as_fd());
+        assert!(rustix::process::waitid(pidfd, options).is_ok());
+        assert_eq!(inside.trim(), number);
     }
 }

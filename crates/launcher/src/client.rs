@@ -139,7 +139,13 @@ impl Launcher {
     }
 
     /// Sends a request and waits for its answer.
-    async fn ask(&self, number: u64, request: &Request) -> Result<(Reply, Vec<OwnedFd>)> {
+    /// The end of a sandbox that it starts is told to `exit`.
+    async fn ask(
+        &self,
+        number: u64,
+        request: &Request,
+        exit: Option<watch::Sender<Option<Exit>>>,
+    ) -> Result<(Reply, Vec<OwnedFd>)> {
         let bytes = wire::encode(request).map_err(|error| Error::Invalid(error.to_string()))?;
         let gone = || Error::Gone(self.shared.reason());
         let _turn = self.turns.acquire().await.map_err(|_| gone())?;
@@ -151,6 +157,9 @@ impl Launcher {
                 return Err(gone());
             }
             tables.answers.insert(number, sender);
+            if let Some(exit) = exit {
+                tables.exits.insert(number, exit);
+            }
         }
         self.requests.send(bytes).map_err(|_| gone())?;
         match receiver.await {
@@ -168,7 +177,6 @@ impl Launcher {
         let listeners = spec.listen.len();
         let number = self.number();
         let (watched, exit) = watch::channel(None);
-        self.shared.tables().exits.insert(number, watched);
         // Made before it is asked for: dropped at any moment, it kills.
         let mut sandbox = Sandbox {
             pid: 0,
@@ -185,9 +193,9 @@ impl Launcher {
             sandbox: number,
             spec: Box::new(spec),
         };
-        let answer = self.ask(number, &request).await;
+        let answer = self.ask(number, &request, Some(watched)).await;
         if answer.is_err() {
-            self.shared.tables().exits.remove(&number);
+            // Nothing is there to be killed.
             sandbox.killed.store(true, Ordering::Relaxed);
         }
         let (reply, fds) = answer?;
@@ -300,7 +308,7 @@ impl Sandbox {
             request,
             sandbox: self.number,
         };
-        let (_, fds) = self.launcher.ask(request, &question).await?;
+        let (_, fds) = self.launcher.ask(request, &question, None).await?;
         fds.into_iter().next().ok_or_else(|| Error::Step {
             step: "receiving a socket".to_owned(),
             reason: "this process has no more room for open files; raise its limit (ulimit -n)"
@@ -351,7 +359,7 @@ impl Sandbox {
             request,
             sandbox: self.number,
         };
-        match self.launcher.ask(request, &question).await?.0 {
+        match self.launcher.ask(request, &question, None).await?.0 {
             Reply::Usage { usage, .. } => Ok(usage),
             _ => Err(Error::Gone("it answered something else".to_owned())),
         }

@@ -171,4 +171,15 @@ mod tests {
         assert!(find("web:none").unwrap_err().contains("/etc/group"));
         assert!(find("70000").unwrap_err().contains("65535"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_hostile_image_gets_no_other_ids(user in ".{0,40}", passwd in "[a-z0-9:,\n]{0,200}", group in "[a-z0-9:,\n]{0,200}") {
+            if let Ok(ids) = look_up(&user, &passwd, &group) {
+                proptest::prop_assert!(ids.uid <= 65_535 && ids.gid <= 65_535);
+                proptest::prop_assert!(ids.groups.iter().all(|gid| *gid <= 65_535));
+                proptest::prop_assert!(ids.groups.len() <= 64);
+            }
+        }
+    }
 }

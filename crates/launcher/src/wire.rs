@@ -139,3 +139,63 @@ pub(crate) fn receive<T: DeserializeOwned>(
         Err(error) => Err(malformed(&format!("not a message: {error}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use proptest::prelude::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        let flags = SocketFlags::CLOEXEC;
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
+    }
+
+    #[test]
+    fn a_message_arrives_with_its_descriptors() {
+        let (ours, theirs) = pair();
+        let fds = vec![ours.as_fd(); FDS_MAX];
+        let bytes = encode(&Reply::Started { sandbox: 7, pid: 8 }).unwrap();
+        send(&ours, &bytes, &fds).unwrap();
+        let mut buffer = [0; 64];
+        let (reply, fds) = receive(&theirs, &mut buffer, RecvFlags::empty())
+            .unwrap()
+            .unwrap();
+        assert!(matches!(reply, Reply::Started { sandbox: 7, pid: 8 }));
+        assert_eq!(fds.len(), FDS_MAX);
+        for fd in &fds {
+            let flags = rustix::io::fcntl_getfd(fd).unwrap();
+            assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+        }
+        drop((ours, fds));
+        let end = receive::<Reply>(&theirs, &mut buffer, RecvFlags::empty()).unwrap();
+        assert!(end.is_none());
+    }
+
+    #[test]
+    fn the_largest_message_fits_the_socket_and_a_larger_one_is_refused() {
+        let (ours, theirs) = pair();
+        send(&ours, &vec![0xff; MESSAGE_MAX], &[]).unwrap();
+        let mut short = [0; 64];
+        let error = receive::<Reply>(&theirs, &mut short, RecvFlags::empty()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let warnings = vec!["x".repeat(MESSAGE_MAX)];
+        assert!(encode(&Reply::Ready { warnings }).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn anything_else_is_refused_and_the_stream_goes_on(bytes in prop::collection::vec(any::<u8>(), 1..300)) {
+            let (ours, theirs) = pair();
+            let mut buffer = [0; 512];
+            send(&ours, &bytes, &[]).unwrap();
+            let first = receive::<Request>(&theirs, &mut buffer, RecvFlags::empty());
+            prop_assert!(first.is_ok_and(|m| m.is_some()) || postcard::from_bytes::<Request>(&bytes).is_err());
+            send(&ours, &encode(&Request::Kill { sandbox: 1 }).unwrap(), &[]).unwrap();
+            let next = receive::<Request>(&theirs, &mut buffer, RecvFlags::empty()).unwrap();
+            prop_assert!(matches!(next, Some((Request::Kill { sandbox: 1 }, _))), "the next message is whole");
+        }
+    }
+}
