@@ -27,12 +27,16 @@ const MAX_DIRECT: u64 = 70 * 1024 * 1024;
 /// How much base64 is decoded at a time; a multiple of 4.
 const STEP: usize = 256 * 1024;
 
+/// An archive in base64, not copied out of the request.
+#[derive(Debug, Deserialize)]
+pub(super) struct Base64<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// Where the code is. Exactly one of the three ways must be used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct Source<'a> {
     #[serde(borrow)]
-    zip_file: Option<Cow<'a, str>>,
+    zip_file: Option<Base64<'a>>,
     #[serde(rename = "S3Bucket")]
     s3_bucket: Option<String>,
     #[serde(rename = "S3Key")]
@@ -63,7 +67,7 @@ impl Source<'_> {
     pub(super) async fn take(self, doors: &Doors) -> Result<Code> {
         settings::refuse_unserved(&self.others)?;
         match (self.zip_file, self.s3_bucket, self.s3_key, self.image_uri) {
-            (Some(text), None, None, None) => from_base64(doors, &text).await,
+            (Some(Base64(text)), None, None, None) => from_base64(doors, &text).await,
             (None, Some(bucket), Some(key), None) => from_bucket(doors, &bucket, &key).await,
             (None, None, None, Some(reference)) => from_image(doors, reference).await,
             _ => Err(Error::invalid_parameter(
@@ -154,7 +158,7 @@ pub(super) fn check_architectures(names: &[String]) -> Result<()> {
 #[serde(default, rename_all = "PascalCase")]
 struct Change<'a> {
     #[serde(borrow)]
-    zip_file: Option<Cow<'a, str>>,
+    zip_file: Option<Base64<'a>>,
     #[serde(rename = "S3Bucket")]
     s3_bucket: Option<String>,
     #[serde(rename = "S3Key")]
@@ -212,4 +216,29 @@ pub(super) async fn put(
     spec.code = code;
     let changed = update(&doors, &function, spec, change.revision_id).await?;
     Ok(Json(render(&changed, &doors.options.region)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_archive_is_not_copied_out_of_the_request() {
+        let source: Source<'_> = settings::from_json(br#"{"ZipFile":"UEsFBg=="}"#).unwrap();
+        assert!(matches!(
+            source.zip_file,
+            Some(Base64(Cow::Borrowed("UEsFBg==")))
+        ));
+        // Some JSON writers escape the slash, which base64 has.
+        let escaped: Source<'_> = settings::from_json(br#"{"ZipFile":"a\/b="}"#).unwrap();
+        assert!(matches!(escaped.zip_file, Some(Base64(Cow::Owned(text))) if text == "a/b="));
+    }
+
+    #[test]
+    fn only_this_processor_is_there() {
+        assert!(check_architectures(&[]).is_ok());
+        assert!(check_architectures(&["x86_64".into()]).is_ok());
+        assert!(check_architectures(&["arm64".into()]).is_err());
+    }
 }

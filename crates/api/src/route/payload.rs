@@ -34,7 +34,7 @@ pub(super) fn event(asked: &Asked<'_>) -> Value {
         .unwrap_or((asked.path_and_query, ""));
     let text = |name: HeaderName| {
         let value = asked.headers.get(name);
-        value.map_or_else(String::new, |value| lossy(value))
+        value.map_or_else(String::new, lossy)
     };
     let mut event = json!({
         "version": "2.0",
@@ -62,16 +62,7 @@ pub(super) fn event(asked: &Asked<'_>) -> Value {
         },
         "isBase64Encoded": false,
     });
-    let cookies: Vec<String> = asked
-        .headers
-        .get_all(COOKIE)
-        .iter()
-        .flat_map(|value| {
-            let line = lossy(value);
-            let cookies: Vec<String> = line.split("; ").map(str::to_owned).collect();
-            cookies
-        })
-        .collect();
+    let cookies = cookies(asked.headers);
     if !cookies.is_empty() {
         event["cookies"] = json!(cookies);
     }
@@ -88,6 +79,14 @@ pub(super) fn event(asked: &Asked<'_>) -> Value {
         }
     }
     event
+}
+
+fn cookies(headers: &HeaderMap) -> Vec<String> {
+    let mut cookies = Vec::new();
+    for value in headers.get_all(COOKIE) {
+        cookies.extend(lossy(value).split("; ").map(str::to_owned));
+    }
+    cookies
 }
 
 fn lossy(value: &HeaderValue) -> String {

@@ -2,8 +2,8 @@
 
 use api::{RootCredential, Server, ServerOptions};
 use bytes::Bytes;
-use engine::Engine;
-use model::{Ending, HttpResponse, Invocation};
+use engine::{Door, Engine, Inbound};
+use model::{Ending, HttpResponse, InstanceId, Invocation, Owner};
 use runtime::{Fake, FakeStart, Runtime};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -23,6 +23,8 @@ pub(crate) struct House {
     pub(crate) fake: Fake,
     pub(crate) client: reqwest::Client,
     pub(crate) storage: Storage,
+    /// Connections out of instances.
+    pub(crate) inbound: mpsc::Sender<Inbound>,
     _stop: oneshot::Sender<()>,
     _folder: TempDir,
 }
@@ -59,7 +61,6 @@ impl House {
         let (stop, stopped) = oneshot::channel::<()>();
         let (inbound, outbound) = mpsc::channel(1);
         tokio::spawn(async move {
-            let _inbound = inbound;
             let stop = async { drop(stopped.await) };
             let served = server.serve(listener, outbound, stop, Duration::from_secs(1));
             served.await.unwrap();
@@ -73,6 +74,7 @@ impl House {
                 .build()
                 .unwrap(),
             storage,
+            inbound,
             _stop: stop,
             _folder: folder,
         }
@@ -100,6 +102,27 @@ impl House {
         let response = response.body(archive).send().await.unwrap();
         assert_eq!(response.status(), 201);
         json!({"zip": {"digest": digest, "size": size}})
+    }
+
+    /// Where an instance finds the platform: what connects here comes out of it.
+    pub(crate) async fn platform_of(&self, owner: Owner, instance: InstanceId) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let inbound = self.inbound.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let connection = Inbound {
+                    owner: owner.clone(),
+                    instance: instance.clone(),
+                    door: Door::Platform,
+                    stream,
+                };
+                if inbound.send(connection).await.is_err() {
+                    return;
+                }
+            }
+        });
+        url
     }
 
     /// Deploys functions and services.

@@ -300,3 +300,8 @@ def test_instance_invokes_and_may_not_change_anything():
     code = dict(FunctionName="caller", ZipFile=archive())
     refused(denied, 403, client.update_function_code, **code)
     refused(denied, 403, create)
+
+
+def test_inside_of_a_call_an_event_is_submitted():
+    answer, _ = invoke("caller", {"from": "inside"}, InvocationType="Event")
+    assert answer["StatusCode"] == 202
