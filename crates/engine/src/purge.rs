@@ -30,3 +30,66 @@ async fn purge(corridor: &Corridor, retention: Duration) -> state::Result<()> {
     while corridor.state.purge_runs(before, STEP).await? >= u64::from(STEP) {}
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{Engine, Options};
+    use model::{Ending, EventId, EventState, Kind, NewEvent, Target};
+    use runtime::{Fake, FakeStart, Runtime};
+    use state::State;
+    use storage::Storage;
+
+    fn fake() -> Fake {
+        let start = FakeStart {
+            takes: Duration::ZERO,
+            fails: None,
+        };
+        let how = "not called here".to_owned();
+        Fake::new(
+            move |_| start.clone(),
+            move |_| (Duration::ZERO, Ending::Crashed { how: how.clone() }, false),
+        )
+    }
+
+    #[tokio::test]
+    async fn what_ended_before_the_retention_is_deleted_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).await.unwrap();
+        let storage = Storage::open(folder.path(), state.clone()).await.unwrap();
+        let runtime = Runtime::fake(fake());
+        let started = Engine::start(Options::default(), state.clone(), storage, runtime).await;
+        let engine = started.unwrap();
+        // Its function does not exist, so it becomes a dead letter at once.
+        let event = NewEvent {
+            id: EventId::generate(),
+            target: Target::Function {
+                name: "none".parse().unwrap(),
+            },
+            source: "test".into(),
+            kind: "test".into(),
+            subject: String::new(),
+            payload: "{}".into(),
+            accepted: Timestamp::now(),
+            cause: None,
+            replay_of: None,
+        };
+        let id = event.id;
+        state.put_events(vec![event]).await.unwrap();
+        let ended = async {
+            while state.get_event(id).await.unwrap().state != EventState::Dead {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let limit = Duration::from_secs(30);
+        tokio::time::timeout(limit, ended).await.unwrap();
+        let hour = Duration::from_secs(3600);
+        purge(&engine.corridor, hour).await.unwrap();
+        assert!(state.get_event(id).await.is_ok());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        purge(&engine.corridor, Duration::ZERO).await.unwrap();
+        let gone = state.get_event(id).await.unwrap_err();
+        assert_eq!(gone.kind(), Kind::NotFound);
+    }
+}

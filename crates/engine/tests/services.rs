@@ -240,19 +240,7 @@ async fn a_new_revision_is_well_before_the_old_one_stops() {
 
 #[tokio::test]
 async fn two_revisions_never_write_one_volume() {
-    let together = Arc::new(Mutex::new((0_usize, Vec::new())));
-    let seen = together.clone();
-    let fake = Fake::new(
-        move |spec| {
-            seen.lock().unwrap().1.push(spec.id.clone());
-            FakeStart {
-                takes: Duration::from_millis(20),
-                fails: None,
-            }
-        },
-        |_| (Duration::ZERO, ok(), true),
-    );
-    let house = House::open(fake.clone()).await;
+    let house = House::open(steady(20, 0)).await;
     let mut spec = plain(&house, "store").await;
     spec.volumes.push(VolumeMount {
         volume: "data".into(),
