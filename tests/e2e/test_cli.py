@@ -26,7 +26,7 @@ def test_help_teaches(command):
 
 
 def test_env_is_for_the_shell_and_works_for_the_aws_command_line(server):
-    told = server.rouse("env").stdout
+    told = server.rouse("env", "--data", server.data).stdout
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION",
                  "ROUSE_URL", "ROUSE_TOKEN"):
         assert f"export {name}=" in told

@@ -128,7 +128,7 @@ def test_disk_full(tmp_path):
     """A data folder of 24 MiB: full is said, nothing half-made stays, and space makes it work again."""
     data = tmp_path / "data"
     data.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", data], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs", data], check=True)
     server = Server(data)
     try:
         server.start()

@@ -142,7 +142,7 @@ def test_an_image_in_use_is_kept_and_an_unused_one_goes(server, saved, tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "no image"])
-def test_a_damaged_archive_is_refused_and_nothing_stays(server, saved, tmp_path, damage):
+def test_a_damaged_archive_is_refused_and_nothing_stays(own_server, saved, tmp_path, damage):
     broken = tmp_path / "broken.tar"
     content = saved.read_bytes()
     if damage == "cut":
@@ -155,9 +155,9 @@ def test_a_damaged_archive_is_refused_and_nothing_stays(server, saved, tmp_path,
             out.add(__file__, arcname="readme")
         content = broken.read_bytes()
     broken.write_bytes(content)
-    before = sorted(os.listdir(server.data / "images"))
-    done = server.rouse("image", "import", broken, "--name", "shop/broken:1", check=False)
+    before = sorted(os.listdir(own_server.data / "images"))
+    done = own_server.rouse("image", "import", broken, "--name", "shop/broken:1", check=False)
     assert done.returncode != 0 and done.stderr
-    assert sorted(os.listdir(server.data / "images")) == before
-    assert not any((server.data / "staging").iterdir())
-    assert "shop/broken" not in json.dumps(server.rouse_json("image", "ls"))
+    assert sorted(os.listdir(own_server.data / "images")) == before
+    assert not any((own_server.data / "staging").iterdir())
+    assert "shop/broken" not in json.dumps(own_server.rouse_json("image", "ls"))

@@ -107,11 +107,11 @@ def ric_node(tmp_path_factory):
     """The official aws-lambda-ric with a bootstrap, as a zip."""
     folder = tmp_path_factory.mktemp("ric") / "code"
     shutil.copytree(CACHE / "aws-lambda-ric/node_modules", folder / "node_modules", symlinks=True)
-    for part in ("deps", "build/Release/obj.target"):
+    for part in ("deps", "src"):
         shutil.rmtree(folder / "node_modules/aws-lambda-ric" / part, ignore_errors=True)
     (folder / "app.js").write_text(CONTEXT_JS)
     (folder / "bootstrap").write_text(
-        '#!/bin/sh\ncd /var/task && exec node node_modules/aws-lambda-ric/bin/index.mjs "$_HANDLER"\n'
+        '#!/bin/sh\ncd /var/task && exec node node_modules/aws-lambda-ric/index.mjs "$_HANDLER"\n'
     )
     (folder / "bootstrap").chmod(0o755)
     return folder_zip(folder)
@@ -236,6 +236,8 @@ def handler(e, c):
         "seccomp": status["Seccomp"].strip(), "privs": status["NoNewPrivs"].strip(),
         "caps": status["CapEff"].strip(), "processes": [p for p in os.listdir("/proc") if p.isdigit()],
         "links": [name for _, name in socket.if_nameindex()], "root": sorted(os.listdir("/")),
+        "homes": [name for top in ("/root", "/home") if os.path.isdir(top) for name in os.listdir(top)],
+        "mounted": os.listdir("/sys") if os.path.isdir("/sys") else [],
         "environment": sorted(os.environ), "fds": os.listdir("/proc/self/fd"),
     }
 """
@@ -245,7 +247,8 @@ def handler(e, c):
     assert int(seen["caps"], 16) == 0
     assert seen["processes"] == ["1"]
     assert seen["links"] == ["lo"]
-    assert "root" not in seen["root"] and "home" not in seen["root"]
+    assert seen["homes"] == [], "the host's homes are not to be seen"
+    assert seen["mounted"] == [], "/sys tells of the host"
     assert not [name for name in seen["environment"] if name.startswith("ROUSE_TEST")]
     assert len(seen["fds"]) < 12
 

@@ -71,6 +71,7 @@ fn spec(run: u32) -> SandboxSpec {
         },
         hosts: Vec::new(),
         listen: vec![([127, 0, 0, 1], 9001).into()],
+        serves: false,
         limits: model::Limits::default(),
     }
 }

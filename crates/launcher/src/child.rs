@@ -70,7 +70,7 @@ fn prepare(plan: &Plan<'_>) -> Result<Program, Failure> {
             | libc::CLONE_NEWCGROUP,
     )
     .step("making namespaces")?;
-    let listeners = network::set_up(&spec.listen)?;
+    let network = network::set_up(&spec.listen, spec.serves)?;
     rustix::process::umask(Mode::empty());
     let ids = root::enter(spec, plan.users, plan.stage)?;
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
@@ -88,8 +88,10 @@ fn prepare(plan: &Plan<'_>) -> Result<Program, Failure> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .step("binding the sandbox to the launcher")?;
     kernel::close_on_exec().step("closing files")?;
-    let fds: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
-    let ready = wire::encode(&Report::Prepared).step("reporting")?;
+    let redirected = network.redirect.is_some();
+    let made = network.listeners.iter().chain(&network.redirect);
+    let fds: Vec<_> = made.map(AsFd::as_fd).collect();
+    let ready = wire::encode(&Report::Prepared { redirected }).step("reporting")?;
     wire::send(plan.report, &ready, &fds).step("reporting")?;
     kernel::seccomp(plan.filter).step("installing the system call filter")?;
     Ok(program)

@@ -19,6 +19,7 @@ mod network;
 pub mod probe;
 mod proc;
 mod process;
+mod redirect;
 mod root;
 mod sandbox;
 mod seccomp;

@@ -1,28 +1,67 @@
 //! A sandbox's own network: loopback only, with the listeners that the server asked for.
 
 use crate::error::{Failure, Step};
-use crate::kernel;
+use crate::{kernel, redirect};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Connections that may wait to be accepted, for each listener.
 const BACKLOG: i32 = 128;
 
+/// First of the ports on which listeners stand that are out of the program's way: past those that the
+/// kernel gives to connections (`ip_local_port_range`).
+const APART: u16 = 61_000;
+
+/// What was made in a sandbox's network.
+pub(crate) struct Network {
+    /// In the order in which they were asked for.
+    pub(crate) listeners: Vec<OwnedFd>,
+    /// Leads connections to the listeners as long as it is open, if they are apart.
+    pub(crate) redirect: Option<OwnedFd>,
+}
+
 /// Brings loopback up and makes the listeners, non-blocking. The process must be in the new network
-/// namespace, still be the host's root, and still see the host's `/proc`.
-pub(crate) fn set_up(addresses: &[SocketAddr]) -> Result<Vec<OwnedFd>, Failure> {
+/// namespace, still be the host's root, and still see the host's `/proc`. `apart`: the program listens
+/// itself, and must be able to on any port; where the kernel cannot do that, ours take their ports.
+pub(crate) fn set_up(addresses: &[SocketAddr], apart: bool) -> Result<Network, Failure> {
     let any = tcp(AddressFamily::INET).step("bringing up loopback")?;
     kernel::loopback_up(any.as_fd()).step("bringing up loopback")?;
     // Without capabilities no program could listen on port 80, which many images do.
     std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
         .step("allowing low ports")?;
+    if apart && let Ok(network) = set_apart(addresses) {
+        return Ok(network);
+    }
     let mut listeners = Vec::with_capacity(addresses.len());
     for address in addresses {
         listeners.push(listener(*address).step(format!("listening on {address} inside"))?);
     }
-    Ok(listeners)
+    Ok(Network {
+        listeners,
+        redirect: None,
+    })
+}
+
+/// Listeners on ports of their own, and the way to them.
+fn set_apart(addresses: &[SocketAddr]) -> std::io::Result<Network> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for (address, port) in addresses.iter().zip(APART..) {
+        let SocketAddr::V4(address) = address else {
+            return Err(std::io::ErrorKind::Unsupported.into());
+        };
+        let at = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        listeners.push((*address, listener(at.into())?));
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let namespace = open("/proc/self/ns/net", flags, Mode::empty())?;
+    let redirect = redirect::attach(namespace.as_fd(), &listeners)?;
+    Ok(Network {
+        listeners: listeners.into_iter().map(|(_, fd)| fd).collect(),
+        redirect: Some(redirect),
+    })
 }
 
 fn listener(address: SocketAddr) -> rustix::io::Result<OwnedFd> {

@@ -34,6 +34,8 @@ pub(crate) struct Sandbox {
     phase: Phase,
     group: cgroup::Group,
     users: UserNamespace,
+    /// Held so that connections find our listeners.
+    redirect: Option<OwnedFd>,
     ended: Option<Exit>,
 }
 
@@ -78,6 +80,7 @@ impl Sandbox {
                 phase,
                 group,
                 users,
+                redirect: None,
                 ended: None,
             }),
             Err(failure) => {
@@ -106,7 +109,12 @@ impl Sandbox {
         let mut buffer = [0; 8192];
         loop {
             match wire::receive(&*report, &mut buffer, RecvFlags::DONTWAIT) {
-                Ok(Some((Report::Prepared, fds))) => *listeners = Some(fds),
+                Ok(Some((Report::Prepared { redirected }, mut fds))) => {
+                    if redirected {
+                        self.redirect = fds.pop();
+                    }
+                    *listeners = Some(fds);
+                }
                 Ok(Some((Report::Failed(failure), _))) => return self.fail(failure),
                 // The end: the descriptor was closed, by execve or by death.
                 Ok(None) => break,

@@ -79,6 +79,10 @@ pub struct SandboxSpec {
     pub hosts: Vec<(String, IpAddr)>,
     /// Listeners to make inside its network namespace (loopback addresses); at most 64.
     pub listen: Vec<SocketAddr>,
+    /// Whether the program listens itself. Then `listen` does not take ports away from it: not even
+    /// from a program that listens on every address (needs BPF `sk_lookup`, Linux 5.9; without it the
+    /// ports are taken).
+    pub serves: bool,
     /// Enforced by cgroup and rlimit.
     pub limits: Limits,
 }
@@ -297,6 +301,7 @@ mod tests {
             },
             hosts: vec![("catalog".to_owned(), IpAddr::from([127, 0, 1, 1]))],
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 9001))],
+            serves: false,
             limits: Limits::default(),
         }
     }

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Largest message in bytes. A packet must fit the socket's send buffer, 208 KiB by default.
 pub(crate) const MESSAGE_MAX: usize = 192 * 1024;
-/// Most file descriptors with one message: 64 listeners and two pipes.
+/// Most file descriptors with one message: 64 listeners, and two pipes or the redirect.
 pub(crate) const FDS_MAX: usize = 66;
 
 /// What the server asks. `sandbox` is the number that the server gave it in `Start`.
@@ -64,8 +64,9 @@ pub(crate) enum Reply {
 /// What a child says to the launcher before it becomes the program.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// All is made; next comes `execve`. With the listeners.
-    Prepared,
+    /// All is made; next comes `execve`. With the listeners and, if they are redirected to, what
+    /// redirects.
+    Prepared { redirected: bool },
     /// A step failed; the child ends.
     Failed(Failure),
 }

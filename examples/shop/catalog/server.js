@@ -82,7 +82,10 @@ function routes(store) {
 async function main() {
   const store = await open(process.env.STORE || './data');
   const port = Number(process.env.PORT || 8080);
-  const server = routes(store).listen(port, () => console.log(`catalog listens on ${port}`));
+  const server = routes(store).listen(port, (error) => {
+    if (error) throw error;
+    console.log(`catalog listens on ${port}`);
+  });
   process.on('SIGTERM', () => server.close(async () => { await store.close(); process.exit(0); }));
 }
 

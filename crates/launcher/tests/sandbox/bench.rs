@@ -95,6 +95,7 @@ pub(crate) fn program(argv: &[&str]) -> SandboxSpec {
         },
         hosts: Vec::new(),
         listen: Vec::new(),
+        serves: false,
         limits: model::Limits::default(),
     }
 }

@@ -8,6 +8,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 pub(crate) const CASES: &[Case] = &[
     ("only_loopback_is_there", only_loopback_is_there),
     ("a_listener_outside_is_reached_from_inside", listener),
+    (
+        "a_program_may_listen_everywhere_on_our_ports",
+        listens_everywhere,
+    ),
     ("a_listener_inside_is_reached_from_outside", socket),
     ("low_ports_can_be_listened_on", low_ports),
     (
@@ -24,6 +28,31 @@ fn only_loopback_is_there() {
             .await
             .stdout;
         assert_eq!(text.trim(), "lo");
+    });
+}
+
+/// The program listens on every address, on the very port that a neighbour's name has here, and both
+/// are reached: ours by our address, its own by any other.
+fn listens_everywhere() {
+    const PROGRAM: &str = "use IO::Socket::INET; \
+         my $l = IO::Socket::INET->new(Listen => 5, LocalPort => 8080, LocalAddr => '0.0.0.0', \
+             ReuseAddr => 1) or die \"listen: $!\"; \
+         for my $at ('pricing:8080', '127.0.0.1:8080') { \
+             my $s = IO::Socket::INET->new(PeerAddr => $at) or die \"$at: $!\"; \
+             if ($at =~ /^127/) { my $c = $l->accept(); print $c 'mine'; close $c; } \
+             else { print $s 'hello'; } \
+             $s->shutdown(1); print <$s>, ' '; }";
+    with(|bench| async move {
+        let mut spec = program(&["/usr/bin/perl", "-e", PROGRAM]);
+        spec.serves = true;
+        spec.hosts
+            .push(("pricing".to_owned(), [127, 0, 1, 2].into()));
+        spec.listen = vec![([127, 0, 0, 1], 4566).into(), ([127, 0, 1, 2], 8080).into()];
+        let mut sandbox = bench.launcher.start(spec).await.unwrap();
+        let heard = serve(sandbox.listeners.pop().unwrap(), "ours");
+        let output = finish(sandbox).await;
+        assert_eq!(output.stdout.trim(), "ours mine", "{}", output.stderr);
+        assert_eq!(heard.await.unwrap(), "hello");
     });
 }
 

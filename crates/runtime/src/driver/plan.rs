@@ -5,7 +5,7 @@ use crate::environment::{self, TASK_ROOT};
 use crate::host::{Host, Interpreter};
 use crate::{Door, Error, InstanceSpec, Result, bootstrap};
 use launcher::{Bind, Root, SandboxSpec, User, Volume};
-use model::{Code, Contract, Ending, Owner, RuntimeName};
+use model::{Code, Contract, Ending, Owner, RuntimeName, ServiceName};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -88,6 +88,7 @@ pub(super) fn plan(spec: &InstanceSpec, sources: &Sources) -> Result<Plan> {
             user: user(spec),
             hosts,
             listen,
+            serves: !api,
             limits: spec.limits.clone(),
         },
         api,
@@ -133,6 +134,11 @@ fn user(spec: &InstanceSpec) -> User {
     }
 }
 
+/// A service that asks for itself by name finds itself.
+fn is_replica_of(spec: &InstanceSpec, service: &ServiceName) -> bool {
+    matches!(&spec.owner, Owner::Service { name, .. } if name == service)
+}
+
 type Reach = (Vec<Door>, Vec<SocketAddr>, Vec<(String, IpAddr)>);
 
 /// The platform's door, and one address for each peer: `127.0.1.1`, `127.0.1.2` …
@@ -144,6 +150,10 @@ fn reach(spec: &InstanceSpec) -> Result<Reach> {
             let reason = "an instance can reach at most 255 services by name: declare fewer";
             return Err(Error::Missing(reason.to_owned()));
         };
+        if is_replica_of(spec, &peer.name) {
+            hosts.push((peer.name.to_string(), IpAddr::V4(Ipv4Addr::LOCALHOST)));
+            continue;
+        }
         let address = IpAddr::V4(Ipv4Addr::new(127, 0, 1, last));
         hosts.push((peer.name.to_string(), address));
         for port in &peer.ports {
