@@ -4,6 +4,7 @@
 
 mod contracts;
 mod failures;
+mod images;
 mod rig;
 mod services;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let names: Vec<&str> = contracts::NAMES
         .iter()
         .chain(failures::NAMES)
+        .chain(images::NAMES)
         .chain(services::NAMES)
         .copied()
         .collect();
@@ -59,6 +61,7 @@ async fn run(rig: &Rig, name: &str) -> bool {
     let test = async {
         let found = contracts::run(rig, name).await
             || failures::run(rig, name).await
+            || images::run(rig, name).await
             || services::run(rig, name).await;
         assert!(found, "no test is named {name}");
     };
