@@ -93,7 +93,8 @@ impl Server {
     }
 
     /// Serves the client port and the connections out of instances until `stop` resolves; then takes
-    /// no new connections and gives those under way until `grace` to end.
+    /// no new connections and gives those under way until `grace` to end. Calls under way need both
+    /// while they end, so `stop` should resolve after [`Engine::drain`].
     ///
     /// # Errors
     /// When the listener fails.
@@ -111,7 +112,7 @@ impl Server {
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),
         };
-        // A connection that is killed while the server still runs would lose its answer.
+        // Dropped before its end, this future takes its connections along.
         let _ends = run.kill.clone().drop_guard();
         let gateway = tokio::spawn(take_inbound(run.clone(), inbound));
         let result = tokio::select! {
@@ -175,8 +176,7 @@ fn passes(error: &std::io::Error) -> bool {
     short || kind
 }
 
-/// Takes connections out of instances until the server ends. They go on being taken while calls that
-/// are under way end: what such a call stores is part of it.
+/// Takes connections out of instances until the server ends.
 async fn take_inbound(run: Run, mut inbound: mpsc::Receiver<Inbound>) {
     let slots = Slots::new(MAX_INSTANCE_CONNECTIONS, MAX_CONNECTIONS_EACH);
     while let Some(connection) = inbound.recv().await {

@@ -3,11 +3,12 @@
 //! What cannot be set in this version is answered as AWS answers for a bucket on which it was never
 //! set.
 
+use super::Handlers;
 use super::access::Caller;
 use super::error::{error, of_bucket, of_invalid, of_storage};
 use super::gate::ACCOUNT;
 use super::precondition::time;
-use super::{Handlers, settle};
+use crate::whole::whole;
 use model::BucketName;
 use s3s::dto::*;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
@@ -87,7 +88,7 @@ pub(super) async fn create(
     let name = name(&request.input.bucket)?;
     let location = Some(format!("/{name}"));
     let storage = handlers.storage().clone();
-    settle(async move {
+    whole(async move {
         match storage.create_bucket(name).await {
             Ok(_) => Ok(()),
             Err(fault) if fault.kind() == model::Kind::Conflict => Ok(()),
@@ -117,7 +118,7 @@ pub(super) async fn delete(
 ) -> S3Result<S3Response<DeleteBucketOutput>> {
     let name = name(&request.input.bucket)?;
     let storage = handlers.storage().clone();
-    settle(async move {
+    whole(async move {
         let translate = of_storage(S3ErrorCode::NoSuchBucket, S3ErrorCode::BucketNotEmpty);
         storage.delete_bucket(&name).await.map_err(translate)
     })

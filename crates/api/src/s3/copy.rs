@@ -1,10 +1,11 @@
 //! Copies: of an object, and of a range of one into a part of an upload.
 
+use super::Handlers;
 use super::access::Caller;
 use super::error::{error, of_bucket, of_storage, of_upload, unsupported};
 use super::objects::{Kept, metadata};
 use super::precondition::{Conditions, etag, failed, modified, time};
-use super::{Handlers, settle};
+use crate::whole::whole;
 use futures::StreamExt as _;
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
@@ -90,7 +91,7 @@ pub(super) async fn object(
         cause: caller.cause,
     };
     let storage = handlers.storage().clone();
-    let row = settle(async move {
+    let row = whole(async move {
         let translate = of_storage(S3ErrorCode::NoSuchKey, S3ErrorCode::PreconditionFailed);
         storage.copy_object(&from, put).await.map_err(translate)
     })
@@ -160,7 +161,7 @@ pub(super) async fn part(
         let chunk = chunk.map_err(s3s::S3Error::internal_error)?;
         writer.write(chunk).await.map_err(of_bucket)?;
     }
-    let row = settle(async move {
+    let row = whole(async move {
         let done = storage.commit_part(&bucket, &key, &upload, number, writer);
         done.await.map_err(of_upload)
     })

@@ -95,20 +95,6 @@ impl Handlers {
     }
 }
 
-/// Runs a change to its end even if the client goes away in the middle: hyper drops the future of a
-/// request whose connection is gone, and half a change is worse than one that nobody waited for.
-async fn settle<T: Send + 'static>(
-    change: impl Future<Output = S3Result<T>> + Send + 'static,
-) -> S3Result<T> {
-    match tokio::spawn(change).await {
-        Ok(result) => result,
-        Err(_) => Err(error::error(
-            s3s::S3ErrorCode::InternalError,
-            "a fault of the server; its log has the details",
-        )),
-    }
-}
-
 /// Each operation is a function of the file of its resource; each takes the caller, who is verified.
 macro_rules! operations {
     ($($operation:ident: $input:ident -> $output:ident = $handler:path;)*) => {

@@ -5,10 +5,11 @@
 //! and taken as a `TopicConfiguration` whose ARN is
 //! `arn:rouse:service:REGION:000000000000:NAME/path`.
 
+use super::Handlers;
 use super::access::Caller;
 use super::error::{invalid_argument, of_bucket, of_engine, of_invalid, unsupported};
 use super::gate::ACCOUNT;
-use super::{Handlers, settle};
+use crate::whole::whole;
 use model::{EventPattern, FunctionName, Kind, NotificationRule, ServiceName, Target};
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
@@ -70,7 +71,7 @@ pub(super) async fn put(
         must_exist(handlers, &rule.target).await?;
     }
     let storage = handlers.storage().clone();
-    settle(async move {
+    whole(async move {
         storage
             .put_notification(&bucket, rules)
             .await

@@ -1,11 +1,12 @@
 //! Objects: stored, read, described, removed.
 
+use super::Handlers;
 use super::access::Caller;
 use super::buckets::{grants, owner};
 use super::error::{error, of_bucket, of_storage, unsupported};
 use super::precondition::{Conditions, Failed, etag, failed, modified, of_write};
 use super::receive::Incoming;
-use super::{Handlers, settle};
+use crate::whole::whole;
 use bytes::Bytes;
 use model::Kind;
 use s3s::dto::*;
@@ -149,7 +150,7 @@ pub(super) async fn put(
     };
     let (writer, sums) = handlers.receive(incoming).await?;
     let storage = handlers.storage().clone();
-    let row = settle(async move {
+    let row = whole(async move {
         let translate = of_storage(S3ErrorCode::NoSuchBucket, S3ErrorCode::PreconditionFailed);
         storage.commit_object(writer, put).await.map_err(translate)
     })
@@ -331,7 +332,7 @@ pub(super) async fn delete(
     }
     let bucket = super::buckets::name(&input.bucket)?;
     let storage = handlers.storage().clone();
-    settle(async move {
+    whole(async move {
         let done = storage
             .delete_object(&bucket, &input.key, &caller.principal, caller.cause)
             .await;
@@ -359,7 +360,7 @@ pub(super) async fn delete_many(
     }
     let quiet = input.delete.quiet.unwrap_or(false);
     let storage = handlers.storage().clone();
-    let (deleted, errors) = settle(async move {
+    let (deleted, errors) = whole(async move {
         let mut deleted = Vec::new();
         let mut errors = Vec::new();
         for object in objects {
@@ -391,9 +392,9 @@ pub(super) async fn delete_many(
                 }),
             }
         }
-        Ok((deleted, errors))
+        (deleted, errors)
     })
-    .await?;
+    .await;
     Ok(S3Response::new(DeleteObjectsOutput {
         deleted: (!quiet).then_some(deleted),
         errors: (!errors.is_empty()).then_some(errors),

@@ -1,5 +1,6 @@
 //! Multipart uploads.
 
+use super::Handlers;
 use super::access::Caller;
 use super::buckets::owner;
 use super::error::{error, invalid_argument, of_bucket, of_upload, unsupported};
@@ -7,7 +8,7 @@ use super::gate::ACCOUNT;
 use super::objects::{Kept, metadata};
 use super::precondition::{etag, of_write, time};
 use super::receive::Incoming;
-use super::{Handlers, settle};
+use crate::whole::whole;
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
 use std::collections::BTreeMap;
@@ -55,7 +56,7 @@ pub(super) async fn create(
         cause: caller.cause,
     };
     let storage = handlers.storage().clone();
-    let row = settle(async move { storage.create_upload(&put).await.map_err(of_bucket) }).await?;
+    let row = whole(async move { storage.create_upload(&put).await.map_err(of_bucket) }).await?;
     Ok(S3Response::new(CreateMultipartUploadOutput {
         bucket: Some(row.bucket.to_string()),
         key: Some(row.key),
@@ -87,7 +88,7 @@ pub(super) async fn put_part(
         length: input.content_length,
     };
     let (writer, sums) = handlers.receive(incoming).await?;
-    let row = settle(async move {
+    let row = whole(async move {
         let done = storage.commit_part(&bucket, &key, &upload, number, writer);
         done.await.map_err(of_upload)
     })
@@ -183,7 +184,7 @@ pub(super) async fn complete(
     };
     let storage = handlers.storage().clone();
     let upload = input.upload_id;
-    let row = settle(async move {
+    let row = whole(async move {
         let done = storage.complete_upload(&upload, &parts, put).await;
         done.map_err(of_upload)
     })
@@ -205,7 +206,7 @@ pub(super) async fn abort(
     let input = request.input;
     let bucket = super::buckets::name(&input.bucket)?;
     let storage = handlers.storage().clone();
-    settle(async move {
+    whole(async move {
         let done = storage.abort_upload(&bucket, &input.key, &input.upload_id);
         done.await.map_err(of_upload)
     })

@@ -18,7 +18,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most header lines of a request.
 const MAX_HEADERS: usize = 100;
 
-/// Largest head of a request in bytes, and what is read ahead of a body.
+/// What is read ahead of a body, in bytes, and past which a head that is not complete is refused.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// Answers the requests of a connection until it ends, or the server does.

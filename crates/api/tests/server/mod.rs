@@ -10,8 +10,8 @@
 
 use api::{RootCredential, Server, ServerOptions};
 use bytes::Bytes;
-use engine::{Engine, Inbound, Options, Put};
-use model::{Code, Ending, FunctionSpec, Invocation, ServiceSpec};
+use engine::{Door, Engine, Inbound, Options, Put};
+use model::{Code, Credential, Ending, FunctionSpec, InstanceId, Owner, Principal, ServiceSpec};
 use runtime::{Fake, FakeStart, Runtime};
 use state::State;
 use std::io::Write as _;
@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub struct Running {
     pub url: String,
     pub engine: Engine,
+    pub state: State,
     pub root: RootCredential,
     /// Connections out of instances.
     pub inbound: mpsc::Sender<Inbound>,
@@ -46,18 +47,16 @@ pub fn ok() -> Ending {
 
 /// Every start and call succeeds at once.
 pub fn steady() -> Fake {
-    answering(|_| ok())
+    taking(Duration::ZERO)
 }
 
-/// Every start succeeds, and calls end as said.
-pub fn answering(call: impl Fn(&Invocation) -> Ending + Send + Sync + 'static) -> Fake {
+/// Every start succeeds at once, and every call after so long.
+pub fn taking(time: Duration) -> Fake {
     let start = |_: &_| FakeStart {
         takes: Duration::ZERO,
         fails: None,
     };
-    Fake::new(start, move |invocation| {
-        (Duration::ZERO, call(invocation), true)
-    })
+    Fake::new(start, move |_| (time, ok(), true))
 }
 
 impl Running {
@@ -66,7 +65,7 @@ impl Running {
         let state = State::open(folder.path()).await.unwrap();
         let storage = Storage::open(folder.path(), state.clone()).await.unwrap();
         let runtime = Runtime::fake(fake);
-        let engine = Engine::start(Options::default(), state, storage, runtime).await;
+        let engine = Engine::start(Options::default(), state.clone(), storage, runtime).await;
         let engine = engine.unwrap();
         let root = RootCredential::load_or_create(folder.path()).unwrap();
         let options = ServerOptions {
@@ -86,6 +85,7 @@ impl Running {
         Self {
             url,
             engine,
+            state,
             root,
             inbound,
             folder,
@@ -132,6 +132,37 @@ impl Running {
         self.engine.put_service(spec).await.unwrap();
     }
 
+    /// The keys of a function's or service's instances.
+    pub async fn keys_of(&self, principal: Principal) -> Credential {
+        let candidate = Credential {
+            principal,
+            access_key_id: "NEVERUSEDNEVERUSED22".into(),
+            secret_access_key: "x".repeat(40),
+        };
+        self.state.ensure_credential(candidate).await.unwrap()
+    }
+
+    /// An address that leads here as out of an instance.
+    pub async fn platform_of(&self, owner: Owner, instance: InstanceId, door: Door) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let inbound = self.inbound.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let connection = Inbound {
+                    owner: owner.clone(),
+                    instance: instance.clone(),
+                    door: door.clone(),
+                    stream,
+                };
+                if inbound.send(connection).await.is_err() {
+                    return;
+                }
+            }
+        });
+        url
+    }
+
     /// A command with the environment that `rouse env` prints, and nothing else of AWS.
     pub fn client(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
@@ -155,26 +186,32 @@ impl Running {
         command
     }
 
-    /// Runs a file of `tests/clients` by pytest, with boto3 and the AWS CLI at hand.
+    /// Runs a file of `tests/clients` by pytest as the owner, with boto3 and the AWS CLI at hand.
     pub async fn pytest(&self, file: &str) {
+        run(self.pytest_command(file)).await;
+    }
+
+    /// The same with other keys, at another address.
+    pub async fn pytest_as(&self, keys: &Credential, url: &str, file: &str) {
+        let mut command = self.pytest_command(file);
+        command
+            .env("AWS_ENDPOINT_URL", url)
+            .env("AWS_ACCESS_KEY_ID", &keys.access_key_id)
+            .env("AWS_SECRET_ACCESS_KEY", &keys.secret_access_key);
+        run(command).await;
+    }
+
+    fn pytest_command(&self, file: &str) -> Command {
         let python = python();
-        let bin = python.parent().unwrap().to_owned();
+        let bin = python.with_file_name("");
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = self.client(&python);
         command
-            .args([
-                "-m",
-                "pytest",
-                "-q",
-                "-x",
-                "-p",
-                "no:cacheprovider",
-                "--basetemp",
-            ])
+            .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp"])
             .arg(self.folder.path().join("pytest"))
             .arg(client_file(file))
             .env("PATH", format!("{}:{path}", bin.display()));
-        run(command).await;
+        command
     }
 
     /// Runs a file of `tests/clients` by Node.js, with the AWS SDK for JavaScript at hand.
