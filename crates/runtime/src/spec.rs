@@ -4,6 +4,7 @@ use model::{
     Code, Contract, ImageConfig, InstanceId, Limits, Owner, RuntimeName, ServiceName, VolumeMount,
 };
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A service that the instance can reach by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +15,9 @@ pub struct Peer {
     pub ports: Vec<u16>,
 }
 
-/// Everything needed to start one instance of a function, or one replica of a service.
-#[derive(Debug, Clone)]
+/// Everything needed to start one instance of a function, or one replica of a service. `Debug` leaves
+/// out the environment, which may hold secrets.
+#[derive(Clone)]
 pub struct InstanceSpec {
     /// Its identity.
     pub id: InstanceId,
@@ -51,6 +53,18 @@ pub struct InstanceSpec {
     pub peers: Vec<Peer>,
     /// Enforced by the kernel.
     pub limits: Limits,
+}
+
+impl fmt::Debug for InstanceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InstanceSpec")
+            .field("id", &self.id)
+            .field("owner", &self.owner)
+            .field("runtime", &self.runtime)
+            .field("code", &self.code)
+            .field("contract", &self.contract)
+            .finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub(crate) struct Contained {
     pub(super) sandbox: Sandbox,
     pub(super) talk: Talk,
     pub(super) capture: Capture,
-    pub(super) gates: Vec<AbortOnDropHandle<()>>,
+    pub(super) _gates: Vec<AbortOnDropHandle<()>>,
     /// Bytes.
     pub(super) memory: u64,
     /// How long making the sandbox took.
@@ -192,6 +192,8 @@ impl Contained {
 
     pub(crate) async fn exited(&self) -> String {
         let exit = self.sandbox.exited().await;
+        // Its last words.
+        self.capture.end(Vec::new());
         match crash(&exit, self.memory) {
             Ending::Crashed { how } => how,
             other => format!("{}, {}", exit.describe(), other.error().unwrap_or_default()),
@@ -216,9 +218,6 @@ impl Contained {
             self.sandbox.kill();
             self.sandbox.exited().await;
         }
-        // Its last words.
-        self.capture.end(Vec::new());
-        drop(self.gates);
     }
 }
 

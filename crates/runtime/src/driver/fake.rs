@@ -216,3 +216,6 @@ impl Drop for FakeInstance {
         finish(&self.end, "signal 9 (SIGKILL)");
     }
 }
+
+#[cfg(test)]
+mod tests;

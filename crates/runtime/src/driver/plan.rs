@@ -31,7 +31,6 @@ pub(super) struct Sources {
 }
 
 /// What the launcher shall make, and what its listeners are for.
-#[derive(Debug)]
 pub(super) struct Plan {
     pub(super) sandbox: SandboxSpec,
     /// Whether the first listener is the Runtime API's.
@@ -57,6 +56,10 @@ pub(super) fn plan(spec: &InstanceSpec, sources: &Sources) -> Result<Plan> {
              reach have {}: declare fewer ports",
             listen.len()
         )));
+    }
+    if spec.contract == Contract::Http && spec.port == PLATFORM.port() {
+        let reason = "port 4566 is the platform's own inside every instance: listen on another";
+        return Err(Error::Missing(reason.to_owned()));
     }
     let argv = argv(spec, sources)?;
     let environment = environment::build(spec, interpreter, &sources.region);

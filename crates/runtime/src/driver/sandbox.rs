@@ -148,7 +148,7 @@ impl SandboxDriver {
             sandbox,
             talk,
             capture,
-            gates,
+            _gates: gates,
             memory: spec.limits.memory,
             start,
             init: Duration::ZERO,

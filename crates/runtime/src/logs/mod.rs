@@ -27,7 +27,7 @@ const MAX_DRAINED: usize = 16 * CHUNK;
 /// Takes finished lines; must not block.
 pub(crate) type Sink = Box<dyn Fn(Vec<LogLine>) + Send + Sync>;
 
-/// The capture of one instance's log. Dropped, it stops reading.
+/// The capture of one instance's log. Dropped, it takes in what is there and stops reading.
 pub(crate) struct Capture {
     shared: Arc<Shared>,
     pipes: Vec<Arc<Pipe>>,
@@ -121,7 +121,9 @@ impl Capture {
         let tail = state.tail.read();
         state.request = None;
         drop(state);
-        (self.shared.sink)(out);
+        if !out.is_empty() {
+            (self.shared.sink)(out);
+        }
         tail
     }
 
@@ -139,6 +141,13 @@ impl Capture {
                 }
             }
         }
+    }
+}
+
+impl Drop for Capture {
+    /// What was written until now is kept.
+    fn drop(&mut self) {
+        self.end(Vec::new());
     }
 }
 
@@ -169,7 +178,9 @@ async fn read(shared: Arc<Shared>, pipe: Arc<Pipe>) {
     }
     let mut out = Vec::new();
     shared.flush(&mut shared.lock(), &mut out);
-    (shared.sink)(out);
+    if !out.is_empty() {
+        (shared.sink)(out);
+    }
 }
 
 impl Shared {

@@ -178,27 +178,32 @@ async fn children_that_stay_do_not_hold_the_answer_and_end_with_the_instance(rig
         .python(
             "import subprocess\n\
              def handler(event, context):\n\
-             \x20   child = subprocess.Popen(['/bin/sleep', '98761'], start_new_session=True)\n\
+             \x20   child = subprocess.Popen(['/bin/sleep', str(event)], start_new_session=True)\n\
              \x20   return child.pid\n",
         )
         .await;
     let mut instance = rig.start(spec).await;
-    assert!(answer(&call(&mut instance, "{}").await).as_u64().unwrap() > 1);
-    assert!(answer(&call(&mut instance, "{}").await).as_u64().unwrap() > 1);
+    // A length that no other process of this machine sleeps for.
+    let seconds = (1_000_000 + std::process::id()).to_string();
+    for _ in 0..2 {
+        let child = answer(&call(&mut instance, &seconds).await);
+        assert!(child.as_u64().unwrap() > 1);
+    }
     // The kernel shows a command a moment after its program has begun.
-    while sleepers() < 2 {
+    while sleepers(&seconds) < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     instance.stop(Duration::from_secs(10)).await;
-    assert_eq!(sleepers(), 0);
+    assert_eq!(sleepers(&seconds), 0);
 }
 
-/// Processes of this machine that were started as `sleep 98761`.
-fn sleepers() -> usize {
+/// Processes of this machine that were started as `sleep SECONDS`.
+fn sleepers(seconds: &str) -> usize {
+    let command = format!("sleep\0{seconds}\0");
     std::fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok())
-        .filter(|command| command.ends_with(b"sleep\x0098761\0"))
+        .filter(|found| found.ends_with(command.as_bytes()))
         .count()
 }
 

@@ -116,13 +116,7 @@ impl HttpClient {
             Ok(request) => request,
             Err(error) => return Ok(failed("Http.InvalidRequest", &error.to_string())),
         };
-        let mut kept = match self.kept.take().filter(Kept::is_fresh) {
-            Some(kept) => kept,
-            None => self.dial(sandbox).await?,
-        };
-        let response = kept.sender.send_request(request).await.map_err(|error| {
-            format!("the function closed the connection without an answer: {error}")
-        })?;
+        let (mut kept, response) = self.send(sandbox, request).await?;
         let (head, body) = response.into_parts();
         let body = read(body)
             .await
@@ -136,6 +130,27 @@ impl HttpClient {
         Ok(ending(invocation, Response::from_parts(head, body)))
     }
 
+    /// Sends over the kept connection, or a new one if that was closed before it took the request.
+    async fn send(
+        &mut self,
+        sandbox: &Sandbox,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<(Kept, Response<Incoming>), String> {
+        if let Some(mut kept) = self.kept.take().filter(Kept::is_fresh) {
+            match kept.sender.try_send_request(request).await {
+                Ok(response) => return Ok((kept, response)),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(hung_up(&error.into_error())),
+                },
+            }
+        }
+        let mut kept = self.dial(sandbox).await?;
+        let sent = kept.sender.send_request(request).await;
+        let response = sent.map_err(|error| hung_up(&error))?;
+        Ok((kept, response))
+    }
+
     async fn dial(&self, sandbox: &Sandbox) -> Result<Kept, String> {
         let port = self.port;
         let stream = connect(sandbox, port)
@@ -143,6 +158,10 @@ impl HttpClient {
             .map_err(|error| format!("port {port} takes no connection: {error}"))?;
         Kept::over(stream).await.map_err(|error| error.to_string())
     }
+}
+
+fn hung_up(error: &hyper::Error) -> String {
+    format!("the function closed the connection without an answer: {error}")
 }
 
 impl Kept {

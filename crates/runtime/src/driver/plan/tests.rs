@@ -31,6 +31,13 @@ fn image(spec: &mut InstanceSpec) -> &mut ImageConfig {
     })
 }
 
+fn refused(spec: &InstanceSpec, folder: &Path) -> String {
+    match plan(spec, &sources(folder)) {
+        Ok(_) => panic!("it was planned"),
+        Err(error) => error.to_string(),
+    }
+}
+
 fn argv_of(spec: &InstanceSpec) -> Vec<String> {
     plan(spec, &sources(Path::new("/code")))
         .unwrap()
@@ -80,8 +87,8 @@ fn each_port_of_each_peer_has_an_address_of_its_name() {
     assert_eq!(plan.doors.len(), 4);
     assert_eq!(plan.sandbox.hosts[1].0, "search");
     spec.peers[0].ports = (1..=70).collect();
-    let error = super::plan(&spec, &sources(Path::new("/code"))).unwrap_err();
-    assert!(error.to_string().contains("at most 64 ports"), "{error}");
+    let error = refused(&spec, Path::new("/code"));
+    assert!(error.contains("at most 64 ports"), "{error}");
 }
 
 #[test]
@@ -115,11 +122,8 @@ fn an_image_runs_as_whom_it_says_where_it_says() {
 fn an_image_without_anything_to_run_is_the_deployers_fault() {
     let mut spec = spec();
     *image(&mut spec) = ImageConfig::default();
-    let error = plan(&spec, &sources(Path::new("/image"))).unwrap_err();
-    assert!(
-        error.to_string().contains("Runtime.InvalidEntrypoint"),
-        "{error}"
-    );
+    let error = refused(&spec, Path::new("/image"));
+    assert!(error.contains("Runtime.InvalidEntrypoint"), "{error}");
 }
 
 #[test]
@@ -127,9 +131,7 @@ fn provided_needs_an_executable_bootstrap() {
     let folder = tempfile::tempdir().unwrap();
     let mut spec = spec();
     spec.runtime = RuntimeName::Provided;
-    let error = plan(&spec, &sources(folder.path()))
-        .unwrap_err()
-        .to_string();
+    let error = refused(&spec, folder.path());
     assert!(
         error.contains("no executable file named bootstrap"),
         "{error}"
@@ -137,9 +139,7 @@ fn provided_needs_an_executable_bootstrap() {
     let file = folder.path().join("bootstrap");
     std::fs::write(&file, "#!/bin/sh\n").unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let error = plan(&spec, &sources(folder.path()))
-        .unwrap_err()
-        .to_string();
+    let error = refused(&spec, folder.path());
     assert!(error.contains("chmod +x"), "{error}");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     let made = plan(&spec, &sources(folder.path())).unwrap();
@@ -159,4 +159,14 @@ fn a_service_has_no_runtime_api() {
     assert!(!plan.api);
     assert_eq!(plan.sandbox.listen, [PLATFORM]);
     assert_eq!(plan.sandbox.argv, ["node", "server.js"]);
+}
+
+#[test]
+fn the_platforms_port_is_not_for_services() {
+    let mut spec = spec();
+    spec.contract = Contract::Http;
+    spec.command = Some(vec!["serve".into()]);
+    spec.port = 4566;
+    let error = refused(&spec, Path::new("/code"));
+    assert!(error.contains("port 4566 is the platform's own"), "{error}");
 }
