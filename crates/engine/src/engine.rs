@@ -22,6 +22,8 @@ use tokio_util::task::TaskTracker;
 const SETTLE: Duration = Duration::from_secs(5);
 /// What a service has to end in at least, though calls used all of the grace.
 const LEAST_GRACE: Duration = Duration::from_secs(1);
+/// And at most: one that does not heed SIGTERM would else hold up every shutdown for all of it.
+const MOST_GRACE: Duration = crate::service::GRACE;
 
 /// Settings of the engine.
 #[derive(Debug, Clone)]
@@ -151,7 +153,10 @@ impl Engine {
             tracing::warn!("some events were not given back; they are taken up at the next start");
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        corridor.services.stop_all(left.max(LEAST_GRACE)).await;
+        corridor
+            .services
+            .stop_all(left.clamp(LEAST_GRACE, MOST_GRACE))
+            .await;
         corridor.node.tasks.close();
         if tokio::time::timeout(SETTLE, corridor.node.tasks.wait())
             .await

@@ -5,6 +5,7 @@ mod replica;
 mod resident;
 mod table;
 
+pub(crate) use replica::GRACE;
 pub(crate) use resident::Resident;
 pub(crate) use table::Services;
 
@@ -79,7 +80,7 @@ impl Engine {
         corridor.state.delete_service(name.clone()).await?;
         corridor.services.remove(name);
         corridor.renew_peers();
-        resident.stop(replica::GRACE).await;
+        resident.stop(GRACE).await;
         Ok(())
     }
 

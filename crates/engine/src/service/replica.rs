@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// What a replica has in which to end when it is replaced or removed (Docker's default).
-pub(super) const GRACE: Duration = Duration::from_secs(10);
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
 /// How long connecting to a replica may take.
 const CONNECT: Duration = Duration::from_secs(2);
 
