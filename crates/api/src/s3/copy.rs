@@ -3,7 +3,7 @@
 use super::Handlers;
 use super::access::Caller;
 use super::error::{error, of_bucket, of_storage, of_upload, unsupported};
-use super::objects::{Kept, metadata};
+use super::kept::{Kept, metadata};
 use super::precondition::{Conditions, etag, failed, modified, time};
 use crate::whole::whole;
 use futures::StreamExt as _;

@@ -1,9 +1,10 @@
-//! Objects: stored, read, described, removed.
+//! Objects: stored, read, described.
 
 use super::Handlers;
 use super::access::Caller;
 use super::buckets::{grants, owner};
 use super::error::{error, of_bucket, of_storage, unsupported};
+use super::kept::{Kept, metadata};
 use super::precondition::{Conditions, Failed, etag, failed, modified, of_write};
 use super::receive::Incoming;
 use crate::whole::whole;
@@ -11,84 +12,16 @@ use bytes::Bytes;
 use model::Kind;
 use s3s::dto::*;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll};
 use storage::{ByteRange, ObjectRow, PutObject};
-
-/// What user metadata may have in all, as on AWS.
-const MAX_METADATA: usize = 2048;
-
-/// Most keys that one `DeleteObjects` names, as on AWS.
-const MAX_DELETE: usize = 1000;
 
 /// How often a read looks again when the object is replaced under it.
 const LOOKS: usize = 5;
 
 /// What AWS says of an object whose type was not given.
 const DEFAULT_TYPE: &str = "binary/octet-stream";
-
-/// The headers that are kept with an object and given back with it.
-#[derive(Default)]
-pub(super) struct Kept {
-    pub(super) cache_control: Option<String>,
-    pub(super) content_disposition: Option<String>,
-    pub(super) content_encoding: Option<String>,
-    pub(super) content_language: Option<String>,
-    pub(super) content_type: Option<String>,
-    pub(super) expires: Option<Timestamp>,
-}
-
-impl Kept {
-    /// By lower case name. `aws-chunked` is how the body came, not what it is.
-    pub(super) fn headers(self) -> BTreeMap<String, String> {
-        let encoding = self.content_encoding.map(|text| {
-            let other = text
-                .split(',')
-                .map(str::trim)
-                .filter(|part| *part != "aws-chunked");
-            other.collect::<Vec<_>>().join(",")
-        });
-        let expires = self.expires.and_then(|time| {
-            let mut text = Vec::new();
-            time.format(TimestampFormat::HttpDate, &mut text).ok()?;
-            String::from_utf8(text).ok()
-        });
-        let pairs = [
-            ("cache-control", self.cache_control),
-            ("content-disposition", self.content_disposition),
-            ("content-encoding", encoding),
-            ("content-language", self.content_language),
-            ("content-type", self.content_type),
-            ("expires", expires),
-        ];
-        let given = pairs
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)));
-        let filled = given.filter(|(_, value)| !value.is_empty());
-        filled
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect()
-    }
-}
-
-/// Checks user metadata and brings it into its kept form.
-pub(super) fn metadata(given: Option<Metadata>) -> S3Result<BTreeMap<String, String>> {
-    let given = given.unwrap_or_default();
-    let size: usize = given
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum();
-    if size > MAX_METADATA {
-        let message = format!("the metadata has {size} bytes, more than {MAX_METADATA}");
-        return Err(error(S3ErrorCode::MetadataTooLarge, message));
-    }
-    let lower = given
-        .into_iter()
-        .map(|(name, value)| (name.to_ascii_lowercase(), value));
-    Ok(lower.collect())
-}
 
 impl Handlers {
     /// A row that must be there.
@@ -320,88 +253,6 @@ pub(super) async fn head(
     }
 }
 
-/// To remove what is not there is no error.
-pub(super) async fn delete(
-    handlers: &Handlers,
-    caller: Caller,
-    request: S3Request<DeleteObjectInput>,
-) -> S3Result<S3Response<DeleteObjectOutput>> {
-    let input = request.input;
-    if input.if_match.is_some() {
-        return Err(unsupported("If-Match on a delete"));
-    }
-    let bucket = super::buckets::name(&input.bucket)?;
-    let storage = handlers.storage().clone();
-    whole(async move {
-        let done = storage
-            .delete_object(&bucket, &input.key, &caller.principal, caller.cause)
-            .await;
-        done.map_err(of_bucket)
-    })
-    .await?;
-    let output = DeleteObjectOutput::default();
-    Ok(S3Response::with_status(
-        output,
-        http::StatusCode::NO_CONTENT,
-    ))
-}
-
-pub(super) async fn delete_many(
-    handlers: &Handlers,
-    caller: Caller,
-    request: S3Request<DeleteObjectsInput>,
-) -> S3Result<S3Response<DeleteObjectsOutput>> {
-    let input = request.input;
-    let bucket = handlers.bucket(&input.bucket).await?.name;
-    let objects = input.delete.objects;
-    if objects.is_empty() || objects.len() > MAX_DELETE {
-        let message = format!("one request removes 1 to {MAX_DELETE} objects");
-        return Err(error(S3ErrorCode::MalformedXML, message));
-    }
-    let quiet = input.delete.quiet.unwrap_or(false);
-    let storage = handlers.storage().clone();
-    let (deleted, errors) = whole(async move {
-        let mut deleted = Vec::new();
-        let mut errors = Vec::new();
-        for object in objects {
-            let key = object.key;
-            let conditional = object.e_tag.is_some()
-                || object.size.is_some()
-                || object.last_modified_time.is_some()
-                || object
-                    .version_id
-                    .as_deref()
-                    .is_some_and(|version| version != "null");
-            let done = if conditional {
-                Err(unsupported("a version or condition on a delete"))
-            } else {
-                let principal = &caller.principal;
-                let done = storage.delete_object(&bucket, &key, principal, caller.cause);
-                done.await.map_err(of_bucket)
-            };
-            match done {
-                Ok(_) => deleted.push(DeletedObject {
-                    key: Some(key),
-                    ..DeletedObject::default()
-                }),
-                Err(fault) => errors.push(Error {
-                    code: Some(fault.code().as_str().to_owned()),
-                    key: Some(key),
-                    message: fault.message().map(str::to_owned),
-                    version_id: object.version_id,
-                }),
-            }
-        }
-        (deleted, errors)
-    })
-    .await;
-    Ok(S3Response::new(DeleteObjectsOutput {
-        deleted: (!quiet).then_some(deleted),
-        errors: (!errors.is_empty()).then_some(errors),
-        request_charged: None,
-    }))
-}
-
 pub(super) async fn acl(
     handlers: &Handlers,
     _: Caller,
@@ -443,33 +294,5 @@ impl futures::Stream for Shared {
             Ok(body) => body.as_mut().poll_next(context),
             Err(_) => Poll::Ready(None),
         }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn aws_chunked_is_not_kept() {
-        let kept = |text: &str| {
-            let kept = Kept {
-                content_encoding: Some(text.to_owned()),
-                ..Kept::default()
-            };
-            kept.headers().get("content-encoding").cloned()
-        };
-        assert_eq!(kept("aws-chunked"), None);
-        assert_eq!(kept("aws-chunked, gzip").as_deref(), Some("gzip"));
-        assert_eq!(kept("gzip,aws-chunked").as_deref(), Some("gzip"));
-    }
-
-    #[test]
-    fn metadata_has_a_bound_and_lower_case_names() {
-        let given = |value: usize| Some([("Name".to_owned(), "x".repeat(value))].into());
-        assert!(metadata(given(2044)).unwrap().contains_key("name"));
-        let error = metadata(given(2045)).unwrap_err();
-        assert_eq!(error.code(), &S3ErrorCode::MetadataTooLarge);
     }
 }

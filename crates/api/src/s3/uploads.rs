@@ -5,7 +5,7 @@ use super::access::Caller;
 use super::buckets::owner;
 use super::error::{error, invalid_argument, of_bucket, of_upload, unsupported};
 use super::gate::ACCOUNT;
-use super::objects::{Kept, metadata};
+use super::kept::{Kept, metadata};
 use super::precondition::{etag, of_write, time};
 use super::receive::Incoming;
 use crate::whole::whole;
