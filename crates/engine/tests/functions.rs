@@ -6,8 +6,8 @@ mod house;
 use engine::{Call, Error, Put};
 use house::{House, function, ok, service, steady, until};
 use model::{
-    BucketSpec, ChangeKind, Code, Deployment, Digest, Ending, InstanceState, Kind,
-    NotificationRule, RuntimeName, Target,
+    BucketSpec, ChangeKind, Code, Deployment, Digest, Ending, ImageConfig, ImageRecord,
+    InstanceState, Kind, NotificationRule, RuntimeName, Target,
 };
 use runtime::{Fake, FakeStart};
 use std::time::Duration;
@@ -341,4 +341,44 @@ async fn functions_come_back_with_their_keys_and_unused_code_goes() {
     house.engine.delete_function(&name).await.unwrap();
     let found = house.engine.find_credential(&key.access_key_id).await;
     assert_eq!(found.unwrap(), None, "a deleted function's keys are void");
+}
+
+#[tokio::test]
+async fn a_function_whose_image_went_is_mended_by_the_next_deploy() {
+    let house = House::open(steady(0, 0)).await;
+    let digest = Digest::from_hex(&"c".repeat(64)).unwrap();
+    let image = ImageRecord {
+        reference: "shop/thumbnail:prod".into(),
+        digest: digest.clone(),
+        size: 1,
+        config: ImageConfig::default(),
+        imported: model::Timestamp::now(),
+    };
+    let root = house.folder.path().join("images").join(digest.hex());
+    std::fs::create_dir_all(root.join("rootfs")).unwrap();
+    house.state.put_image(image.clone()).await.unwrap();
+    let mut spec = house.spec("f").await;
+    spec.runtime = RuntimeName::Image;
+    spec.code = Code::Image {
+        reference: image.reference.clone(),
+        digest: Digest::from_hex(&"0".repeat(64)).unwrap(),
+    };
+    let kept = house.put(spec.clone()).await;
+    let Code::Image { digest: pinned, .. } = &kept.spec.code else {
+        panic!("not an image");
+    };
+    assert_eq!(*pinned, digest, "what the name means now");
+    assert!(house.invoke("f").await.unwrap().ending.succeeded());
+
+    house.state.delete_image(&image.reference).await.unwrap();
+    let house = house.reopen(steady(0, 0), Duration::ZERO).await;
+    let outcome = house.invoke("f").await.unwrap();
+    let error = outcome.ending.error().unwrap();
+    assert!(error.contains("shop/thumbnail:prod"), "{error}");
+    assert_eq!(outcome.ending.word(), "unavailable");
+
+    house.state.put_image(image).await.unwrap();
+    let put = house.engine.put_function(spec, Put::Upsert).await;
+    assert_eq!(put.unwrap().1, ChangeKind::Updated);
+    assert!(house.invoke("f").await.unwrap().ending.succeeded());
 }
