@@ -60,17 +60,20 @@ impl Access {
             })?;
             return Ok(Self { url, token });
         }
-        let record = data.server()?;
-        let credential = data.credential()?;
-        let url = record.map_or_else(|| DEFAULT_URL.to_owned(), |record| record.url);
-        let token = token.or_else(|| credential.map(|credential| credential.token));
-        match token {
-            Some(token) => Ok(Self { url, token }),
-            None => Err(Error::NoServer {
-                url,
+        let token = match token {
+            Some(token) => Some(token),
+            None => data.credential()?.map(|credential| credential.token),
+        };
+        match (data.server()?, token) {
+            (Some(record), Some(token)) => Ok(Self {
+                url: record.url,
+                token,
+            }),
+            (record, _) => Err(Error::NoServer {
+                url: record.map_or_else(|| DEFAULT_URL.to_owned(), |record| record.url),
                 hint: format!(
-                    "start one with `rouse serve` ({} has none; another data folder is named with \
-                     --data, another machine with ROUSE_URL and ROUSE_TOKEN)",
+                    "start one with `rouse serve` (none runs on {}; another data folder is named \
+                     with --data, another machine with ROUSE_URL and ROUSE_TOKEN)",
                     data.path().display()
                 ),
             }),

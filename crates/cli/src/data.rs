@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use rustix::fs::FlockOperation;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
@@ -160,9 +161,11 @@ impl DataFolder {
         }
     }
 
-    /// Where the server of this folder answers, if one was started and has not ended well.
+    /// Where the server of this folder answers, if it runs. A server that was killed leaves its file,
+    /// and its port may be another's by now, who must not be sent the token: its process must live.
     pub(crate) fn server(&self) -> Result<Option<ServerRecord>> {
-        read_json(&self.server_file())
+        let record: Option<ServerRecord> = read_json(&self.server_file())?;
+        Ok(record.filter(|record| is_alive(record.pid)))
     }
 
     /// The root credential, if a server was ever started here.
@@ -173,6 +176,12 @@ impl DataFolder {
     fn server_file(&self) -> PathBuf {
         self.path.join("server.json")
     }
+}
+
+fn is_alive(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    // A process of another user may not be signalled, and is there.
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
 fn default_path(
@@ -232,19 +241,32 @@ mod tests {
         let lock = data.lock().unwrap();
         let record = ServerRecord {
             url: "http://127.0.0.1:1".to_owned(),
-            pid: 42,
+            pid: std::process::id(),
         };
         data.write_server(&record).unwrap();
         let error = data.lock().unwrap_err().to_string();
-        assert!(error.contains("http://127.0.0.1:1 (process 42)"), "{error}");
+        assert!(error.contains("at http://127.0.0.1:1 (process "), "{error}");
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(data.path()), 0o700);
         assert_eq!(mode(&data.server_file()), 0o600);
         drop(lock);
+        data.write_server(&ServerRecord {
+            pid: killed(),
+            ..record
+        })
+        .unwrap();
+        assert_eq!(data.server().unwrap(), None, "its process has ended");
         data.remove_server();
         assert_eq!(data.server().unwrap(), None);
         data.lock().unwrap().abandon();
         assert!(data.path().exists(), "it was there before");
+    }
+
+    /// The id of a process that has just ended.
+    fn killed() -> u32 {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        child.id()
     }
 
     #[test]

@@ -74,3 +74,40 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use futures::stream;
+
+    fn lines(chunks: Vec<Vec<u8>>) -> Lines {
+        let chunks = chunks.into_iter().map(Ok::<_, std::io::Error>);
+        let body = reqwest::Body::wrap_stream(stream::iter(chunks));
+        Lines::of(http::Response::new(body).into(), "GET test")
+    }
+
+    #[tokio::test]
+    async fn lines_are_put_together_from_chunks_and_heartbeats_are_passed_over() {
+        let chunks = ["[1", ",2]\n\n[3]", "\n", "\n[4]"];
+        let mut lines = lines(chunks.map(|chunk| chunk.as_bytes().to_vec()).to_vec());
+        let mut read: Vec<Vec<u32>> = Vec::new();
+        while let Some(line) = lines.next().await.unwrap() {
+            read.push(line);
+        }
+        assert_eq!(read, [vec![1, 2], vec![3], vec![4]]);
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_refused() {
+        let mut lines = lines(vec![vec![b' '; MAX_LINE], vec![b' '; MAX_LINE]]);
+        let error = lines.next::<u32>().await.unwrap_err().to_string();
+        assert!(error.contains("longer than"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_json_is_told() {
+        let mut lines = lines(vec![b"nonsense\n".to_vec()]);
+        assert!(lines.next::<u32>().await.is_err());
+    }
+}

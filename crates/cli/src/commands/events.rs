@@ -166,6 +166,7 @@ async fn show(options: &Show, client: &Client) -> Result<()> {
 }
 
 fn print_runs(runs: &[Run]) -> Result<()> {
+    // Tries that found no instance do not count as attempts, so a number may stand more than once.
     let mut table = output::table([
         "TRY", "STARTED", "INSTANCE", "HOW", "QUEUED", "START", "INIT", "RUN", "MEMORY", "ENDING",
         "REQUEST", "ERROR",
@@ -176,7 +177,7 @@ fn print_runs(runs: &[Run]) -> Result<()> {
             run.attempt.to_string(),
             run.started.rfc3339(),
             output::cell(instance, 12),
-            if run.cold { "cold" } else { "warm" }.to_owned(),
+            how(run).to_owned(),
             output::micros(run.timing.queued),
             output::micros(run.timing.start),
             output::micros(run.timing.init),
@@ -188,6 +189,14 @@ fn print_runs(runs: &[Run]) -> Result<()> {
         ]);
     }
     output::print_table(&table, "no attempt was made yet")
+}
+
+fn how(run: &Run) -> &'static str {
+    match (&run.instance, run.cold) {
+        (None, _) => "-",
+        (Some(_), true) => "cold",
+        (Some(_), false) => "warm",
+    }
 }
 
 async fn replay(options: &Replay, client: &Client) -> Result<()> {
