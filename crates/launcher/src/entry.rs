@@ -145,6 +145,8 @@ fn serve(data: &Path) -> io::Result<()> {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
+    // For `ps` and `top`; the kernel would show "exe". A name that is not set harms nothing.
+    let _ = rustix::thread::set_name(c"rouse-launcher");
     // A signal for the server's process group is not ours: we end when the server's socket closes,
     // after it has drained.
     let _ = rustix::process::setsid();
