@@ -140,6 +140,18 @@ fn refused(error: BoxError) -> Refused {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_header_or_query_breaks_the_reading_of_a_scope(
+            header in "AWS4-HMAC-SHA256 [ -~]{0,80}|[ -~]{0,40}",
+            query in "(X-Amz-Credential=)?[a-zA-Z0-9%/&=_-]{0,60}",
+        ) {
+            let _ = scope_of(&parts(Some(&header), "/"));
+            let _ = scope_of(&parts(None, &format!("/?{query}")));
+        }
+    }
 
     fn parts(header: Option<&str>, uri: &str) -> Parts {
         let mut request = Request::builder().uri(uri);

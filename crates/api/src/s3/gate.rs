@@ -240,6 +240,16 @@ fn check_query(parts: &Parts) -> S3Result<()> {
 mod tests {
     use super::*;
     use http::Request;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_query_breaks_the_gate(text in "[a-zA-Z0-9%/&=+_-]{0,80}") {
+            let parts = signed(&[], "host", &format!("/b/k?{text}"));
+            prop_assert_eq!(query(&parts).count() > 0, text.contains(|c| c != '&'));
+            let _ = check_version_4(&parts).and_then(|()| check_request(&parts));
+        }
+    }
 
     const SCOPE: &str = "AKID/20261122/us-east-1/s3/aws4_request";
 

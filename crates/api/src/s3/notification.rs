@@ -278,6 +278,29 @@ fn service_target(arn: &str) -> S3Result<Target> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_name_survives_its_arn(
+            function in "[A-Za-z0-9_-]{1,64}",
+            service in "[a-z0-9]{1,20}",
+            path in "/[a-z0-9:/._-]{0,40}",
+        ) {
+            let name: FunctionName = function.parse().unwrap();
+            let found = function_target(&function_arn("eu-west-1", &name)).unwrap();
+            prop_assert_eq!(found, Target::Function { name });
+            let name: ServiceName = service.parse().unwrap();
+            let found = service_target(&service_arn("eu-west-1", &name, &path)).unwrap();
+            prop_assert_eq!(found, Target::Service { name, path });
+        }
+
+        #[test]
+        fn no_arn_breaks_the_door(text in "(arn:)?[a-z:/$ ]{0,60}") {
+            let _ = function_target(&text);
+            let _ = service_target(&text);
+        }
+    }
 
     fn function(id: &str, arn: &str) -> LambdaFunctionConfiguration {
         LambdaFunctionConfiguration {

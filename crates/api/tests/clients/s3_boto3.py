@@ -228,6 +228,7 @@ def test_what_is_missing_is_told_apart(s3, bucket):
     refused("404", 404, s3.head_object, Bucket=bucket, Key="none")
     refused("NoSuchBucket", 404, s3.get_object, Bucket="no-such-bucket", Key="none")
     refused("NoSuchBucket", 404, s3.put_object, Bucket="no-such-bucket", Key="none", Body=b"x")
+    refused("NoSuchBucket", 404, s3.put_object, Bucket="no-such-bucket", Key="k", Body=bytes(20 * MIB))
     refused("NoSuchBucket", 404, s3.list_objects_v2, Bucket="no-such-bucket")
     refused("KeyTooLongError", 400, s3.put_object, Bucket=bucket, Key="k" * 1025, Body=b"x")
     s3.put_object(Bucket=bucket, Key="k" * 1024, Body=b"x")

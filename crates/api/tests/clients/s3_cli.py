@@ -97,5 +97,7 @@ def test_s3cmd(tree, tmp_path):
     assert "small.txt" in s3cmd("sync", f"{tree}/", "s3://cmd/tree/")
     assert "17" in s3cmd("du", "--human-readable", "s3://cmd")
     assert "404" in s3cmd("ls", "s3://nobody-has-this", code=12)
+    put = s3cmd("put", "--disable-multipart", tree / "big.bin", "s3://nobody-has-this", code=12)
+    assert "does not exist" in put
     s3cmd("del", "--recursive", "--force", "s3://cmd")
     s3cmd("rb", "s3://cmd")

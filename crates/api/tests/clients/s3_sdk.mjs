@@ -55,6 +55,8 @@ await assert.rejects(
 assert.equal((await read("sum", { Range: "bytes=1-3" })).toString(), "ell");
 await assert.rejects(read("none"), { name: "NoSuchKey" });
 await assert.rejects(send(new GetObjectCommand({ Bucket: "no-such-bucket", Key: "k" })), { name: "NoSuchBucket" });
+const huge = new PutObjectCommand({ Bucket: "no-such-bucket", Key: "k", Body: Buffer.alloc(20_000_000) });
+await assert.rejects(send(huge), { name: "NoSuchBucket" });
 await assert.rejects(send(new HeadObjectCommand({ Bucket, Key: "none" })), { name: "NotFound" });
 await send(new CopyObjectCommand({ Bucket, Key: "copy", CopySource: `${Bucket}/sum` }));
 assert.equal((await read("copy")).toString(), "hello");
