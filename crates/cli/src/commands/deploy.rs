@@ -14,7 +14,11 @@ use std::sync::Arc;
 
 /// Deploy what a Compose file declares
 ///
-/// Example compose.yaml:
+/// Examples:
+///   rouse deploy                        # compose.yaml here
+///   rouse deploy -f shop/compose.yaml --dry-run
+///
+/// A compose.yaml:
 ///
 ///   name: shop
 ///   services:
