@@ -6,13 +6,13 @@ use crate::root::Stage;
 use crate::sandbox::Workshop;
 use crate::userns::UserNamespaces;
 use crate::wire::{self, Reply};
-use crate::{capabilities, cgroup, kernel, probe, seccomp};
+use crate::{capabilities, cgroup, kernel, mounts, probe, seccomp};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -196,7 +196,7 @@ fn prepare(data: &Path) -> std::result::Result<(Workshop, UserNamespaces, OwnedF
     let lock = lock(&folder.join("lock"))?;
     let stage = Stage::new(&folder).map_err(told)?;
     let hash = hash(data);
-    let cgroups = cgroup::Cgroups::prepare(&format!("rouse-{hash:016x}"))?;
+    let mut cgroups = cgroup::Cgroups::prepare(&format!("rouse-{hash:016x}"))?;
     let mut users = UserNamespaces::new(hash);
     let first = users.take().map_err(|failure| {
         format!(
@@ -204,6 +204,17 @@ fn prepare(data: &Path) -> std::result::Result<(Workshop, UserNamespaces, OwnedF
             failure.step, failure.reason
         )
     })?;
+    let mapped = mounts::bind(data, first.fd.as_fd(), mounts::INERT)
+        .map_err(told)?
+        .mapped;
+    if !mapped {
+        cgroups.warnings.push(format!(
+            "the file system of {} cannot map user ids (tmpfs before Linux 6.3, overlayfs and NFS \
+             cannot), so files of an image that only its root may read cannot be read, and what one \
+             sandbox wrote into a volume another cannot change; use ext4, xfs or btrfs",
+            data.display()
+        ));
+    }
     users.give_back(first);
     let workshop = Workshop {
         stage,

@@ -65,7 +65,10 @@ fn kernel() -> Finding {
         .to_string_lossy()
         .into_owned();
     match version(&release) {
-        Some(version) if version >= KERNEL => Finding::new("kernel", Standing::Ok, release),
+        Some(version) if version >= KERNEL => {
+            let detail = format!("{release}: pidfd, idmapped mounts, clone into a cgroup");
+            Finding::new("kernel", Standing::Ok, detail)
+        }
         _ => {
             let (major, minor) = KERNEL;
             let detail = format!("{release} is older than {major}.{minor}; a newer one is needed");

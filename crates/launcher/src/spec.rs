@@ -29,7 +29,9 @@ pub enum Root {
     },
 }
 
-/// A writable folder of the host.
+/// A writable folder of the host. Ids on disk are those inside, whichever range of host ids the
+/// sandbox has. A file system that cannot map ids (the launcher warns of it at start) keeps host ids:
+/// then what one sandbox wrote, another can read and not change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
     /// Absolute path on the host; the launcher gives its top folder to the sandbox's user.
