@@ -34,7 +34,12 @@ pub(crate) struct Options {
     #[arg(long, env = "ROUSE_LISTEN", default_value = port::DEFAULT_LISTEN, value_name = "ADDRESS")]
     listen: SocketAddr,
     /// What to log: error, warn, info, debug, trace, or by part: info,engine=debug
-    #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        default_value = "info,s3s=off",
+        value_name = "FILTER"
+    )]
     log: String,
     /// How to write the log, which goes to standard error
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]

@@ -247,7 +247,9 @@ async fn attempt(corridor: &Corridor, event: Event) -> (Decision, Option<Run>) {
                 age: Duration::from_millis(Timestamp::now().since(accepted)),
             };
             let decision = retry::next(&policy, &outcome.ending, tried, random);
-            (decision, Some(run))
+            // What was only put off reached nobody: it is told by the event, not as an attempt.
+            let reached = !matches!(decision, Decision::Postpone { .. });
+            (decision, reached.then_some(run))
         }
         Err(error) if error.kind() == model::Kind::NotFound => {
             let error = format!("its target {target} does not exist any more");

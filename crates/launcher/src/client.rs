@@ -316,8 +316,9 @@ impl Sandbox {
         })
     }
 
-    /// Asks its first process to end (SIGTERM). A program that has no handler for it does not
-    /// notice: the kernel spares the first process of a pid namespace. Follow with [`Self::kill`].
+    /// Asks its first process to end (SIGTERM). A program that has no handler for it is killed: it
+    /// would not notice, since the kernel spares the first process of a pid namespace. One that has a
+    /// handler may take its time: follow with [`Self::kill`].
     pub fn terminate(&self) {
         if !self.terminated.swap(true, Ordering::Relaxed) {
             let sandbox = self.number;

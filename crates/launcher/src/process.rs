@@ -127,7 +127,14 @@ impl Process {
                     self.reply(&Reply::Refused { request, failure }, &[])
                 }
             },
-            Request::Terminate { sandbox } => self.signal(sandbox, Signal::TERM),
+            Request::Terminate { sandbox } => {
+                let heeds = self
+                    .sandboxes
+                    .get(&sandbox)
+                    .is_some_and(Sandbox::heeds_terminate);
+                let signal = if heeds { Signal::TERM } else { Signal::KILL };
+                self.signal(sandbox, signal)
+            }
             Request::Kill { sandbox } => self.signal(sandbox, Signal::KILL),
         }
     }

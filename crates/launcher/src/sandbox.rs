@@ -90,6 +90,17 @@ impl Sandbox {
         }
     }
 
+    /// Whether SIGTERM means anything to its program. The kernel keeps signals that are not caught
+    /// from the first process of a pid namespace, so one without a handler would never end by it.
+    pub(crate) fn heeds_terminate(&self) -> bool {
+        const TERMINATE: u64 = 1 << (libc::SIGTERM - 1);
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
+        let status = status.unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        caught.is_some_and(|mask| mask & TERMINATE != 0)
+    }
+
     /// What tells of the child's progress, until it is through.
     pub(crate) fn report(&self) -> Option<&OwnedFd> {
         match &self.phase {

@@ -32,7 +32,7 @@ const NAMESPACES: u32 = (libc::CLONE_NEWNS
 const NEWTIME: u32 = 0x80;
 
 /// The verdicts that are not plain: arguments matter, or the error does.
-const SPECIAL: [(libc::c_long, Verdict); 7] = [
+const SPECIAL: [(libc::c_long, Verdict); 8] = [
     (libc::SYS_clone, Verdict::WithoutBits(NAMESPACES)),
     (
         libc::SYS_unshare,
@@ -44,6 +44,9 @@ const SPECIAL: [(libc::c_long, Verdict); 7] = [
     (libc::SYS_socket, Verdict::Socket),
     (libc::SYS_socketpair, Verdict::SocketPair),
     (libc::SYS_io_uring_setup, Verdict::Errno(libc::ENOSYS)),
+    // All of the machine shares one number of these requests (`fs.aio-max-nr`), which one sandbox
+    // could use up. Whoever is told that there are none reads and writes without.
+    (libc::SYS_io_setup, Verdict::Errno(libc::ENOSYS)),
 ];
 
 #[cfg(target_arch = "x86_64")]

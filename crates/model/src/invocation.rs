@@ -77,7 +77,7 @@ pub enum Ending {
     Succeeded {
         /// The body: 6 MiB at most.
         payload: Bytes,
-        /// Set by the `http` contract. A status of 500 or more is [`Ending::Failed`] for events.
+        /// Set by the `http` contract. For an event, a status that is not 2xx is [`Ending::Failed`].
         http: Option<HttpResponse>,
     },
     /// The function reported an error of its own.

@@ -126,7 +126,7 @@ impl ServiceSpec {
                     .target
                     .split('/')
                     .any(|part| part == ".." || part == ".")
-                && mount.target.trim_matches('/') != "";
+                && !mount.target.trim_matches('/').is_empty();
             if !clean {
                 return Err(Invalid::new(
                     "volumes",

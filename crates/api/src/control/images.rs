@@ -105,7 +105,8 @@ pub(super) async fn list(_: Owner, State(doors): State<Doors>) -> Result<Json<Ve
     Ok(Json(doors.engine.storage().list_images().await?))
 }
 
-/// `DELETE images/REFERENCE`: the name goes; the files too, if no function or service needs them.
+/// `DELETE images/REFERENCE`: the name goes; the files too, if no other name means them. The last name
+/// of an image that a function or service runs on is refused.
 pub(super) async fn delete(
     _: Owner,
     State(doors): State<Doors>,
@@ -114,6 +115,15 @@ pub(super) async fn delete(
     check_reference(&reference)?;
     let in_use = doors.engine.digests_in_use().await?;
     let storage = doors.engine.storage().clone();
+    let image = storage.get_image(&reference).await?;
+    let others = storage.list_images().await?;
+    let others = others.iter().filter(|other| other.digest == image.digest);
+    if in_use.contains(&image.digest) && others.count() == 1 {
+        let reason = format!(
+            "a function or service runs on {reference}: remove or change it first (see `rouse ls`)"
+        );
+        return Err(Error::new(Kind::Conflict, reason));
+    }
     whole(async move { storage.delete_image(&reference, &in_use).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

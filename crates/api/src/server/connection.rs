@@ -27,9 +27,14 @@ pub(super) async fn serve(run: &Run, stream: TcpStream, origin: Origin) {
         tracing::debug!(%error, "TCP_NODELAY cannot be set");
     }
     let app = run.app.clone();
+    // An instance's own address says nothing: `origin` says who it is.
+    let peer = stream.peer_addr().ok().filter(|_| origin == Origin::Client);
     let service = service_fn(move |mut request: Request<Incoming>| {
         let app = app.clone();
         request.extensions_mut().insert(origin.clone());
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         async move { Ok::<_, Infallible>(app.answer(request.map(Body::new)).await) }
     });
     let connection = http1::Builder::new()

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use model::{ImageRecord, Kind};
 use reqwest::Method;
 use serde::Deserialize;
+use std::io::Seek as _;
 use std::path::PathBuf;
 
 /// Import, list and remove images
@@ -32,7 +33,7 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Import an archive; - reads standard input
+    /// Import an archive or a layout folder; - reads standard input
     Import(Import),
     /// List images
     Ls(List),
@@ -42,7 +43,7 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct Import {
-    /// The archive; - for standard input
+    /// The archive, or the folder of an OCI layout; - for standard input
     file: PathBuf,
     /// What to call it, such as shop/resize:1 [default: the archive's own name]
     #[arg(long, value_name = "REFERENCE")]
@@ -131,15 +132,14 @@ async fn import(options: &Import, client: &Client) -> Result<()> {
         )
     } else {
         let doing = || Error::io(format!("opening {shown}"));
-        let file = tokio::fs::File::open(&options.file)
-            .await
-            .map_err(doing())?;
+        let file = if options.file.is_dir() {
+            packed(options.file.clone()).await?
+        } else {
+            tokio::fs::File::open(&options.file)
+                .await
+                .map_err(doing())?
+        };
         let metadata = file.metadata().await.map_err(doing())?;
-        if metadata.is_dir() {
-            return Err(Error::Usage(format!(
-                "{shown} is a folder: pack it, `tar -C {shown} -cf - . | rouse image import -`"
-            )));
-        }
         let bar = byte_bar(format!("uploading {shown}"), metadata.len());
         let request = request.header("content-length", metadata.len());
         (request.body(upload::body(file, bar.clone())), bar)
@@ -156,6 +156,21 @@ async fn import(options: &Import, client: &Client) -> Result<()> {
         image.digest,
         output::bytes(image.size)
     ))
+}
+
+/// An OCI layout's folder as a tar, in a file that has no name any more.
+async fn packed(folder: PathBuf) -> Result<tokio::fs::File> {
+    let doing = format!("packing {}", folder.display());
+    let pack = move || -> std::io::Result<std::fs::File> {
+        let mut archive = tar::Builder::new(tempfile::tempfile()?);
+        archive.append_dir_all(".", &folder)?;
+        let mut file = archive.into_inner()?;
+        file.rewind()?;
+        Ok(file)
+    };
+    let packed = tokio::task::spawn_blocking(pack).await;
+    let packed = packed.map_err(std::io::Error::other).flatten();
+    Ok(tokio::fs::File::from_std(packed.map_err(Error::io(doing))?))
 }
 
 async fn follow(mut lines: Lines) -> Result<ImageRecord> {

@@ -11,6 +11,10 @@ pub(crate) const CASES: &[Case] = &[
     ("processes_are_bounded", processes_are_bounded),
     ("files_are_bounded", files_are_bounded),
     ("processor_time_is_bounded_and_measured", processor_time),
+    (
+        "what_the_kernel_counts_by_user_is_not_shared",
+        counts_by_user,
+    ),
 ];
 
 fn memory_ends_what_takes_more() {
@@ -104,5 +108,33 @@ fn processor_time() {
         sandbox.kill();
         let exit = sandbox.exited().await;
         assert!(exit.usage.cpu >= usage.cpu, "{exit:?}");
+    });
+}
+
+/// One that takes all it can get of them takes nothing from its neighbour, nor from the host's root.
+fn counts_by_user() {
+    with(|bench| async move {
+        let inotify = libc::SYS_inotify_init1;
+        let take = format!("$|=1; $n++ while syscall({inotify},0) >= 0; print \"$n\\n\"; sleep 60");
+        let mut greedy = bench
+            .launcher
+            .start(program(&["perl", "-e", &take]))
+            .await
+            .unwrap();
+        assert_ne!(first_line(&mut greedy).await, "0");
+        let ask = format!("print syscall({inotify},0) >= 0 ? 'some' : \"none: $!\"");
+        let output = bench.run(program(&["perl", "-e", &ask])).await;
+        assert_eq!(output.stdout, "some");
+        let outside = std::process::Command::new("perl")
+            .args(["-e", &ask])
+            .output();
+        assert_eq!(outside.unwrap().stdout, b"some");
+        // Those that all of the machine shares there are none of.
+        let aio = format!(
+            "syscall({},1,'x' x 8); print $!{{ENOSYS}} ? 'none' : 'some'",
+            libc::SYS_io_setup
+        );
+        let output = bench.run(program(&["perl", "-e", &aio])).await;
+        assert_eq!(output.stdout, "none", "{}", output.stderr);
     });
 }

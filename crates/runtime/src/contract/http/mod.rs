@@ -240,7 +240,7 @@ async fn read(mut body: Incoming) -> hyper::Result<Option<Bytes>> {
 fn ending(invocation: &Invocation, response: Response<Bytes>) -> Ending {
     let (mut head, payload) = response.into_parts();
     let status = head.status;
-    if status.is_server_error() && invocation.http.is_none() {
+    if !status.is_success() && invocation.http.is_none() {
         let text = String::from_utf8_lossy(&payload);
         return failed(
             &format!("Http.{}", status.as_u16()),
