@@ -1,5 +1,6 @@
 //! The system calls that need no look at their arguments. The model is the Docker Engine's default
-//! profile, without what it ties to capabilities, asynchronous I/O, namespaces, keys and foreign file handles.
+//! profile, without what it ties to capabilities, asynchronous I/O, namespaces, keys and foreign
+//! file handles.
 
 macro_rules! numbers {
     ($($name:ident)*) => { &[$(libc::$name),*] };
