@@ -1,5 +1,6 @@
 //! Which request goes through which door, and who is let in there.
 
+use super::Origin;
 use super::signed_body::Budget;
 use crate::auth::{Auth, Refused, Schemes, Verified, scope_of};
 use crate::{control, lambda, route, s3};
@@ -125,7 +126,9 @@ impl App {
     async fn signed(&self, parts: &Parts, body: Body) -> Result<(Verified, Body), Refused> {
         let scope = scope_of(parts).ok_or(Refused::Missing)?;
         self.auth.find(&scope.access_key_id).await?;
-        let bytes = self.bodies.read(&parts.headers, body).await?;
+        let origin = parts.extensions.get::<Origin>();
+        let origin = origin.unwrap_or(&Origin::Client);
+        let bytes = self.bodies.read(origin, &parts.headers, body).await?;
         let who = self.auth.verify_sigv4(parts, &bytes).await?;
         Ok((who, Body::from(bytes)))
     }
