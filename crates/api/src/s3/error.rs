@@ -120,6 +120,18 @@ pub(super) fn of_refused(refused: &Refused) -> S3Error {
     error(code, refused.to_string())
 }
 
+/// As AWS answers a signature for another region; s3cmd and older SDKs then sign for `expected`.
+pub(super) fn wrong_region(expected: &str) -> Response {
+    let code = "AuthorizationHeaderMalformed";
+    let message = format!("the region of the signature is wrong; expecting '{expected}'");
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code>\
+         <Message>{message}</Message><Region>{expected}</Region></Error>"
+    );
+    let headers = [(http::header::CONTENT_TYPE, "application/xml")];
+    (StatusCode::BAD_REQUEST, headers, body).into_response()
+}
+
 /// Writes an error that arose before s3s took the request.
 pub(super) fn respond(error: S3Error) -> Response {
     match error.to_http_response() {

@@ -113,6 +113,12 @@ fn check_scope(parts: &Parts) -> S3Result<()> {
     Ok(())
 }
 
+/// Whether the signature is for something that cannot be a region, such as s3cmd's default `US`.
+pub(super) fn names_no_region(parts: &Parts) -> bool {
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    scope_of(parts).is_some_and(|scope| !scope.region.bytes().all(legal))
+}
+
 fn check_expiry(parts: &Parts) -> S3Result<()> {
     for (name, value) in query(parts) {
         if name == "X-Amz-Expires" && value.parse().is_ok_and(|life: u32| life <= MAX_EXPIRY) {

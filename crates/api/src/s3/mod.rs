@@ -42,6 +42,7 @@ const MAX_XML: usize = 4 << 20;
 pub(crate) struct S3Door {
     service: S3Service,
     keys: Keys,
+    region: String,
 }
 
 impl S3Door {
@@ -60,7 +61,12 @@ impl S3Door {
         config.xml_max_body_size = MAX_XML;
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         let service = builder.build();
-        Self { service, keys }
+        let region = doors.options.region.clone();
+        Self {
+            service,
+            keys,
+            region,
+        }
     }
 
     /// Answers one request.
@@ -68,6 +74,7 @@ impl S3Door {
         let id = request.extensions().get::<RequestId>().cloned();
         let (parts, body) = request.into_parts();
         let mut response = match gate::check(&parts, &self.keys).await {
+            _ if gate::names_no_region(&parts) => error::wrong_region(&self.region),
             Err(error) => error::respond(error),
             Ok(()) => {
                 let body = s3s::Body::http_body_unsync(body);

@@ -77,7 +77,7 @@ def s3cmd(*arguments, code=0):
         "/usr/bin/s3cmd", "--config=/dev/null", "--no-ssl", f"--host={host}", f"--host-bucket={host}",
         f"--access_key={os.environ['AWS_ACCESS_KEY_ID']}",
         f"--secret_key={os.environ['AWS_SECRET_ACCESS_KEY']}",
-        "--region=us-east-1", "--no-progress", *arguments, code=code,
+        "--no-progress", *arguments, code=code,
     )
 
 

@@ -11,7 +11,7 @@ use crate::output;
 ///   eval "$(rouse env)"
 ///   aws s3 ls
 ///
-/// Prints AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, ROUSE_URL
+/// Prints AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, AWS_REGION, ROUSE_URL
 /// and ROUSE_TOKEN of the server whose data folder this is. They are secrets.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -44,6 +44,8 @@ pub(crate) fn run(options: &Options, data: &DataFolder) -> Result<()> {
         ("AWS_ACCESS_KEY_ID", &credential.access_key_id),
         ("AWS_SECRET_ACCESS_KEY", &credential.secret_access_key),
         ("AWS_DEFAULT_REGION", &options.region),
+        // The SDK for JavaScript reads only this one.
+        ("AWS_REGION", &options.region),
         ("ROUSE_URL", &url),
         ("ROUSE_TOKEN", &credential.token),
     ];

@@ -28,7 +28,6 @@ fn it_can_be_written_again_and_be_read_by_all() {
 }
 
 mod node;
-mod official;
 mod python;
 
 struct Function {
