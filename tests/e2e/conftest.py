@@ -1,5 +1,6 @@
 """A real server for each test module, and the clients that people use."""
 
+import base64
 import io
 import json
 import os
@@ -182,8 +183,6 @@ class Server:
 
     def invoke(self, name, payload=None, **options):
         """Invokes by the Lambda API; gives (error kind or None, decoded payload, log tail)."""
-        import base64
-
         answer = self.client("lambda").invoke(
             FunctionName=name, Payload=json.dumps(payload), LogType="Tail", **options
         )
@@ -192,11 +191,9 @@ class Server:
         return answer.get("FunctionError"), json.loads(body) if body else None, tail
 
     def last_run(self, function):
-        runs = self.control(f"runs?target=function:{function}&limit=1")
-        return wait_for(
-            f"a run of {function}",
-            lambda: (self.control(f"runs?target=function:{function}&limit=1") or [None])[0],
-        ) if not runs else runs[0]
+        """The record of the function's newest run."""
+        path = f"runs?target=function:{function}&limit=1"
+        return wait_for(f"a run of {function}", lambda: next(iter(self.control(path)), None))
 
 
 @pytest.fixture(scope="session", autouse=True)

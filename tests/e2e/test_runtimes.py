@@ -1,9 +1,11 @@
 """The runtimes, and the official runtime clients, which work unmodified."""
 
+import base64
+import io
 import json
 import os
 import shutil
-import subprocess
+import zipfile
 
 import pytest
 from conftest import NODE_RUNTIME, PYTHON_RUNTIME, REPO, zipped
@@ -47,9 +49,6 @@ SETTINGS = {"Timeout": 20, "MemorySize": 256, "Environment": {"Variables": {"MIN
 
 def folder_zip(folder):
     """A zip of a folder, links as they are, executables executable."""
-    import io
-    import zipfile
-
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for place, _, names in os.walk(folder):
@@ -72,8 +71,6 @@ def create(server, name, runtime, archive, handler="app.handler"):
 
 
 def tells_its_context(server, name):
-    import base64
-
     context = base64.b64encode(json.dumps({"custom": {"a": "b"}}).encode()).decode()
     error, told, tail = server.invoke(name, {"ä": [1, None]}, ClientContext=context)
     assert error is None, told
@@ -271,9 +268,6 @@ def handler(e, c):
 """
     folder = REPO / "examples/shop/thumbnail-py/packages"
     archive = zipped({"app.py": "import sys\nsys.path.insert(0, '/var/task/p')\n" + code})
-    import io
-    import zipfile
-
     out = io.BytesIO(archive)
     with zipfile.ZipFile(out, "a", zipfile.ZIP_DEFLATED) as more:
         for package in ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3"):

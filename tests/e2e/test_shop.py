@@ -1,5 +1,6 @@
 """The main job: a photo stored wakes a function, and its thumbnail's event reaches the catalog."""
 
+import base64
 import io
 import json
 
@@ -82,8 +83,6 @@ def test_what_is_not_a_photo_is_a_dead_letter_and_harms_nobody(deployed, photos)
 
 
 def test_the_page_shows_the_photos_in_a_browser_without_a_header(deployed, photos):
-    import base64
-
     key = base64.b64encode(b"rouse:" + deployed.root["token"].encode()).decode()
     headers = {"Authorization": f"Basic {key}"}
     status, _, page = deployed.http("GET", "/svc/catalog/", headers=headers, token=False)
