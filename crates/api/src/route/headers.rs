@@ -61,7 +61,9 @@ pub(super) fn inward(mut headers: HeaderMap, from: Option<IpAddr>, prefix: &str)
         set("x-forwarded-for", &from.to_string());
     }
     set("x-forwarded-proto", "http");
-    set("x-forwarded-prefix", prefix);
+    if !prefix.is_empty() {
+        set("x-forwarded-prefix", prefix);
+    }
     if let Some(host) = host {
         headers.insert("x-forwarded-host", host);
     }

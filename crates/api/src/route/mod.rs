@@ -6,7 +6,8 @@
 //! - Every answer carries `Content-Security-Policy: sandbox` without `allow-same-origin`: a page may
 //!   run its scripts, but in an origin of its own, from which it cannot ask this port in the
 //!   visitor's name or read its cookies. The price is that a page here cannot call its own service by
-//!   script; one that must needs a host name or port of its own.
+//!   script; one that must is opened by its own host name, `NAME.svc.localhost`, where nothing else
+//!   is and no sandbox is needed.
 //! - A request that a browser says comes from another site or origin (`Sec-Fetch-Site`) is refused
 //!   unless it only reads, and so is one that comes from a sandboxed page.
 //! - A cookie's `Path` is moved below its route, and headers that speak for the whole origin
@@ -15,6 +16,7 @@
 mod error;
 mod function;
 mod headers;
+mod host;
 mod payload;
 mod service;
 
@@ -29,6 +31,8 @@ use error::Error;
 use http::header::{CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Uri};
 use model::Kind;
+
+pub(crate) use host::{OwnOrigin, route_of};
 
 /// A second policy only makes the first one stricter, so a service's own is kept beside it.
 const SANDBOX: HeaderValue = HeaderValue::from_static(
@@ -62,8 +66,10 @@ async fn not_found() -> Error {
     )
 }
 
-/// Refuses what another site asks in the visitor's name, and puts every answer into the sandbox.
+/// Refuses what another site asks in the visitor's name, and puts every answer into the sandbox, but
+/// for those of an origin of their own.
 async fn guard(request: Request, next: Next) -> Response {
+    let shared = request.extensions().get::<OwnOrigin>().is_none();
     let mut response = if is_forged(request.method(), request.headers()) {
         let text = "this request comes from another site, and does more than read";
         Error::new(Kind::Forbidden, text).into_response()
@@ -71,7 +77,9 @@ async fn guard(request: Request, next: Next) -> Response {
         next.run(request).await
     };
     let headers = response.headers_mut();
-    headers.append(CONTENT_SECURITY_POLICY, SANDBOX);
+    if shared {
+        headers.append(CONTENT_SECURITY_POLICY, SANDBOX);
+    }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -1,5 +1,6 @@
 //! `/svc/NAME/…`: passed on to a replica of the service, both bodies streamed.
 
+use super::OwnOrigin;
 use super::below;
 use super::error::{Error, Result};
 use super::headers::{inward, outward, wants_upgrade};
@@ -47,7 +48,12 @@ pub(super) async fn proxy(
              service",
         ));
     }
-    let prefix = format!("/svc/{name}");
+    let own = request.extensions().get::<OwnOrigin>().is_some();
+    let prefix = if own {
+        String::new()
+    } else {
+        format!("/svc/{name}")
+    };
     let stream = doors.engine.connect_service(&name, None).await?;
     let response = exchange(stream, onward(request, &rest, &prefix)?, &name).await?;
     let (mut parts, body) = response.into_parts();

@@ -87,7 +87,13 @@ impl App {
     }
 
     async fn pass(&self, request: Request<Body>) -> Response {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        // A signature names its door, whatever the host.
+        let by_host = || route::route_of(&parts).filter(|_| scope_of(&parts).is_none());
+        if let Some(uri) = by_host() {
+            parts.uri = uri;
+            parts.extensions.insert(route::OwnOrigin);
+        }
         let way = way_of(&parts);
         match way {
             Way::S3 => {

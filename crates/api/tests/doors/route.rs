@@ -219,3 +219,33 @@ async fn an_http_function_is_given_the_request_as_it_came() {
     assert_eq!(shown["body"], "hi");
     assert!(!shown.to_string().contains(&house.root.token), "{shown}");
 }
+
+#[tokio::test]
+async fn a_service_has_an_origin_of_its_own_by_its_host_name() {
+    let house = with_service().await;
+    let ask = |path: &str| {
+        house
+            .ask("GET", path)
+            .header("host", "web.svc.localhost:4566")
+    };
+    let response = ask("/_rouse/v1/functions?x=1").send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let headers = response.headers().clone();
+    assert_eq!(headers["content-security-policy"], "default-src 'self'");
+    assert_eq!(headers["set-cookie"], "session=1; Path=/");
+    assert!(!headers.contains_key("clear-site-data"));
+    let seen: Value = response.json().await.unwrap();
+    assert_eq!(seen["uri"], "/_rouse/v1/functions?x=1");
+    assert!(seen["headers"].get("authorization").is_none());
+    assert!(seen["headers"].get("x-forwarded-prefix").is_none());
+    // Nobody gets in without the token, and other services' pages may only read.
+    let url = format!("{}/", house.url);
+    let host = ("host", "web.svc.localhost");
+    let anonymous = house.client.get(&url).header(host.0, host.1);
+    let anonymous = anonymous.send().await.unwrap();
+    assert_eq!(anonymous.status(), 401);
+    assert!(anonymous.headers().contains_key("www-authenticate"));
+    let forged = house.ask("POST", "/").header(host.0, host.1);
+    let forged = forged.header("sec-fetch-site", "same-site").send().await;
+    assert_eq!(forged.unwrap().status(), 403);
+}
