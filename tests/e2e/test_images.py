@@ -139,6 +139,11 @@ def test_an_image_in_use_is_kept_and_an_unused_one_goes(server, saved, tmp_path)
     listed = json.dumps(server.rouse_json("image", "ls"))
     assert "shop/echo:idle" not in listed
     assert server.invoke("echo", [3])[1]["event"] == [3]
+    # The function's own image goes by any of its names but the last.
+    server.rouse("image", "rm", "shop/echo:packed")
+    done = server.rouse("image", "rm", "shop/echo:layout", check=False)
+    assert done.returncode != 0 and "shop/echo:layout" in done.stderr
+    assert server.invoke("echo", [4])[1]["event"] == [4]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "no image"])

@@ -26,6 +26,9 @@ const MAX_CLIENTS: usize = 4096;
 /// Most connections out of all instances at a time; past it a new one is closed.
 const MAX_INSTANCE_CONNECTIONS: usize = 4096;
 
+/// Most connections out of all instances of one function or service at a time.
+const MAX_CONNECTIONS_PROGRAM: usize = MAX_INSTANCE_CONNECTIONS / 4;
+
 /// Most connections out of one instance at a time, so that none can use up what all share.
 const MAX_CONNECTIONS_EACH: usize = 128;
 
@@ -178,9 +181,13 @@ fn passes(error: &std::io::Error) -> bool {
 
 /// Takes connections out of instances until the server ends.
 async fn take_inbound(run: Run, mut inbound: mpsc::Receiver<Inbound>) {
-    let slots = Slots::new(MAX_INSTANCE_CONNECTIONS, MAX_CONNECTIONS_EACH);
+    let slots = Slots::new(
+        MAX_INSTANCE_CONNECTIONS,
+        MAX_CONNECTIONS_PROGRAM,
+        MAX_CONNECTIONS_EACH,
+    );
     while let Some(connection) = inbound.recv().await {
-        let Some(slot) = slots.take(&connection.instance) else {
+        let Some(slot) = slots.take(connection.owner.log_key(), &connection.instance) else {
             let instance = &connection.instance;
             tracing::warn!(%instance, "too many connections at a time; one is closed");
             continue;

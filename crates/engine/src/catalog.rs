@@ -141,6 +141,10 @@ impl Corridor {
             spec,
         };
         let prototype = Prototype::of_function(&self.state, &function).await?;
+        if prototype.is_broken() {
+            let reason = "its image was removed meanwhile: import it again, then deploy";
+            return Err(Error::Absent(reason.to_owned()));
+        }
         let change = match before {
             Some(before) => {
                 let expected = before.revision_id.clone();

@@ -173,7 +173,7 @@ fn places_for(corridor: &Corridor, target: &Target) -> usize {
 /// Leases up to `count` events and lets each go its way. Gives how many there were.
 async fn lease(corridor: &Arc<Corridor>, target: &Target, count: usize) -> Result<usize> {
     let now = Timestamp::now();
-    let until = now.after(longest(corridor, target) + MARGIN);
+    let until = now.after(longest(target) + MARGIN);
     let limit = u32::try_from(count).unwrap_or(u32::MAX);
     let leased = corridor
         .state
@@ -187,16 +187,14 @@ async fn lease(corridor: &Arc<Corridor>, target: &Target, count: usize) -> Resul
     Ok(found)
 }
 
-/// The longest that an attempt can take: waiting for an instance and one call.
-fn longest(corridor: &Corridor, target: &Target) -> Duration {
+/// The longest call that a function can declare: its timeout may be raised while an attempt waits.
+const LONGEST_CALL: Duration = Duration::from_secs(900);
+
+/// The longest that an attempt can take: waiting for an instance and one call. Leases end with the
+/// server anyway, so a long one costs nothing.
+fn longest(target: &Target) -> Duration {
     match target {
-        Target::Function { name } => {
-            let timeout = match corridor.functions.find(name) {
-                Some(function) => function.spec.limits.timeout,
-                None => 0,
-            };
-            2 * Duration::from_millis(timeout) + PATIENCE
-        }
+        Target::Function { .. } => 2 * LONGEST_CALL + PATIENCE,
         Target::Service { .. } => delivery::LONGEST,
     }
 }
@@ -240,6 +238,14 @@ async fn attempt(corridor: &Corridor, event: Event) -> (Decision, Option<Run>) {
     };
     let random = rand::random();
     match attempted {
+        // The server ends and broke the call off: nothing is decided, the next start goes on.
+        Ok(Attempted { outcome, .. }) if broken_off(corridor, &outcome.ending) => {
+            let decision = Decision::Postpone {
+                after: Duration::ZERO,
+                reason: Error::Draining.to_string(),
+            };
+            (decision, None)
+        }
         Ok(Attempted { outcome, run }) => {
             let tried = Tried {
                 attempt,
@@ -267,6 +273,10 @@ async fn attempt(corridor: &Corridor, event: Event) -> (Decision, Option<Run>) {
             (decision, None)
         }
     }
+}
+
+fn broken_off(corridor: &Corridor, ending: &model::Ending) -> bool {
+    corridor.node.kill.is_cancelled() && matches!(ending, model::Ending::Unavailable { .. })
 }
 
 async fn function(

@@ -43,6 +43,9 @@ pub enum Error {
     /// Code or an image that was named is not on this server.
     #[error("{0}")]
     Absent(String),
+    /// The last name of an image that something runs on.
+    #[error("a function or service runs on {0}: remove or change it first (see `rouse ls`)")]
+    InUse(String),
     /// The server is shutting down.
     #[error("the server is shutting down; try again when it is back")]
     Draining,
@@ -91,6 +94,7 @@ impl Error {
             Self::Runtime(error) => error.kind(),
             Self::Throttled { .. } | Self::Waited { .. } => Kind::Throttled,
             Self::Absent(_) => Kind::NotFound,
+            Self::InUse(_) => Kind::Conflict,
             Self::Prepare { source, .. } | Self::Apply { source, .. } => source.kind(),
             Self::Random(_) => Kind::Internal,
             Self::Draining | Self::NoReplica(_) => Kind::Unavailable,

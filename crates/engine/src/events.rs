@@ -7,11 +7,9 @@ impl Engine {
     /// Accepts an event; when this answers, it is on disk. Its target must exist.
     ///
     /// # Errors
-    /// `NotFound` (target), `Refused` (payload over 1 MiB), `Draining`.
+    /// `NotFound` (target), `Refused` (payload over 1 MiB). While the server shuts down events are
+    /// still accepted, since functions that are at work may submit some: the next start goes on.
     pub async fn submit(&self, event: NewEvent) -> Result<EventId> {
-        if self.corridor.draining.is_cancelled() {
-            return Err(Error::Draining);
-        }
         self.check_target(&event.target)?;
         if event.payload.len() > MAX_ASYNC_PAYLOAD {
             return Err(Error::Refused(format!(
@@ -27,7 +25,7 @@ impl Engine {
     /// Accepts the same event once more, as a new one that names the old.
     ///
     /// # Errors
-    /// `NotFound`, the event or its target; `Draining`.
+    /// `NotFound`, the event or its target.
     pub async fn replay_event(&self, id: EventId) -> Result<EventId> {
         let old = self.corridor.state.get_event(id).await?.accepted;
         self.submit(NewEvent {

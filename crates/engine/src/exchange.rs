@@ -18,6 +18,10 @@ pub(crate) async fn exchange(
     let answer = async {
         let response = sender.send_request(request).await?;
         let status = response.status();
+        // It has said all that is asked of it; only an error's text is wanted.
+        if status.is_success() {
+            return Ok((status, Bytes::new()));
+        }
         let mut body = Limited::new(response.into_body(), limit);
         let mut bytes = Vec::new();
         // A body that breaks off or is too long does not change what the status said.

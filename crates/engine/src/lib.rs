@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod exchange;
 mod functions;
+mod images;
 mod invoke;
 mod node;
 mod pool;

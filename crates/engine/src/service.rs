@@ -16,6 +16,9 @@ use model::{ChangeKind, Principal, Service, ServiceName, ServiceSpec, ServiceSta
 use std::sync::Arc;
 use tokio::net::TcpStream;
 
+/// Most ports of all services together: an instance has 64 listeners, and two are the platform's.
+const MAX_PORTS: usize = 62;
+
 /// A service that was checked and whose code is here.
 pub(crate) struct PreparedService(ServiceSpec);
 
@@ -112,6 +115,21 @@ impl Corridor {
         Ok(PreparedService(spec))
     }
 
+    /// Every instance can reach every service, and has a listener for each of their ports.
+    fn check_ports(&self, spec: &ServiceSpec) -> Result<()> {
+        let others = self.services.all().into_iter();
+        let others = others.map(|resident| resident.service());
+        let others = others.filter(|other| other.spec.name != spec.name);
+        let others: usize = others.map(|other| other.spec.ports.len()).sum();
+        if others + spec.ports.len() > MAX_PORTS {
+            return Err(Error::Refused(format!(
+                "all services together may have {MAX_PORTS} ports, since every instance can reach \
+                 each of them, and the others have {others}: declare fewer"
+            )));
+        }
+        Ok(())
+    }
+
     /// Keeps a service and knows its name from now on. `None` if it is as it was.
     pub(crate) async fn declare_service(
         &self,
@@ -125,6 +143,7 @@ impl Corridor {
         if let Some(before) = same.filter(|_| !broken) {
             return Ok((Service::clone(before), ChangeKind::Unchanged, None));
         }
+        self.check_ports(&spec)?;
         let service = Service {
             revision: before.as_ref().map_or(1, |before| before.revision + 1),
             created: before.as_ref().map_or(now, |before| before.created),
@@ -136,6 +155,10 @@ impl Corridor {
             None => ChangeKind::Created,
         };
         let prototype = Prototype::of_service(&self.state, &service).await?;
+        if prototype.is_broken() {
+            let reason = "its image was removed meanwhile: import it again, then deploy";
+            return Err(Error::Absent(reason.to_owned()));
+        }
         if let Err(error) = self.state.put_service(service.clone()).await {
             if change == ChangeKind::Created {
                 self.forget_credential(Principal::Service {

@@ -358,3 +358,26 @@ async fn services_come_back_with_the_server() {
     assert!(old.alive().is_empty(), "stopped by the drain");
     until_states(&house, "worker", &["healthy"]).await;
 }
+
+/// Each instance has a listener for each port of each service, and not without end.
+#[tokio::test]
+async fn services_may_not_have_more_ports_than_an_instance_can_reach() {
+    let house = House::open(steady(0, 0)).await;
+    let mut first = plain(&house, "first").await;
+    first.ports = (1001..=1008).collect();
+    house.engine.put_service(first.clone()).await.unwrap();
+    let mut refused = None;
+    for n in 2..=8_u16 {
+        let mut next = plain(&house, &format!("s{n}")).await;
+        next.ports = (n * 1000 + 1..=n * 1000 + 8).collect();
+        if let Err(error) = house.engine.put_service(next).await {
+            refused = Some((n, error));
+        }
+    }
+    let (which, error) = refused.expect("64 ports are too many");
+    assert_eq!((which, error.kind()), (8, Kind::Invalid));
+    assert!(error.to_string().contains("62"), "{error}");
+    // One that is there may change within the bound.
+    first.ports.truncate(1);
+    house.engine.put_service(first).await.unwrap();
+}

@@ -70,6 +70,21 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether the change surely did not happen. Where the log's index could not grow that is not
+    /// known: the commit is in the log already, and a crash would bring it back.
+    pub fn is_undone(&self) -> bool {
+        match self {
+            Self::NotFound { .. } | Self::Conflict { .. } => true,
+            Self::Sql { source, .. } => {
+                let code = source.sqlite_error().map(|error| error.extended_code);
+                code == Some(ffi::SQLITE_FULL)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// What to do about it, where that is known.
 fn remedy(error: &rusqlite::Error) -> &'static str {
     match error.sqlite_error_code() {

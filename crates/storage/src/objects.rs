@@ -7,7 +7,7 @@ use crate::notification::{self, Change};
 use crate::{Error, ListPage, ListQuery, ObjectRow, Precondition, Result, Storage};
 use crate::{blocking, body};
 use bytes::Bytes;
-use model::{BucketName, EventId, Kind, NotificationRule, Principal};
+use model::{BucketName, EventId, NotificationRule, Principal};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -124,11 +124,8 @@ impl Data {
     ) -> Result<T> {
         let path = self.discarded.keep();
         let committed = commit.await;
-        if let Err(error) = &committed {
-            let certain = [Kind::NotFound, Kind::Conflict, Kind::StorageFull];
-            if certain.contains(&error.kind()) {
-                drop(Discarded::new(path));
-            }
+        if committed.as_ref().is_err_and(state::Error::is_undone) {
+            drop(Discarded::new(path));
         }
         Ok(committed?)
     }

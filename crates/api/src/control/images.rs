@@ -113,18 +113,8 @@ pub(super) async fn delete(
     Path(reference): Path<String>,
 ) -> Result<StatusCode> {
     check_reference(&reference)?;
-    let in_use = doors.engine.digests_in_use().await?;
-    let storage = doors.engine.storage().clone();
-    let image = storage.get_image(&reference).await?;
-    let others = storage.list_images().await?;
-    let others = others.iter().filter(|other| other.digest == image.digest);
-    if in_use.contains(&image.digest) && others.count() == 1 {
-        let reason = format!(
-            "a function or service runs on {reference}: remove or change it first (see `rouse ls`)"
-        );
-        return Err(Error::new(Kind::Conflict, reason));
-    }
-    whole(async move { storage.delete_image(&reference, &in_use).await }).await?;
+    let engine = doors.engine.clone();
+    whole(async move { engine.delete_image(&reference).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

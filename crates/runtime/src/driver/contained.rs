@@ -285,7 +285,10 @@ async fn has_ended(sandbox: &Sandbox, port: u16) -> Option<Exit> {
 
 /// It ended without an answer.
 fn crash(exit: &Exit, memory: u64) -> Ending {
-    if exit.out_of_memory {
+    // The kernel's count is of the sandbox's whole life and of all its processes, so one that ends by
+    // itself later did not end by it. 137 is how a shell passes on that its child was killed.
+    let killed = exit.signal == Some(9) || exit.code == Some(137);
+    if exit.out_of_memory && killed {
         return Ending::OutOfMemory { limit: memory };
     }
     Ending::Crashed {

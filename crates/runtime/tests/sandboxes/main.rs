@@ -42,16 +42,19 @@ fn main() -> ExitCode {
     let data = tempfile::tempdir().unwrap();
     let connection = launcher::spawn(data.path()).expect("starting the launcher");
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let failed = runtime.block_on(async {
+    let (passed, failed) = runtime.block_on(async {
         let rig = Rig::new(data.path(), connection).await;
-        let mut failed = 0;
+        let (mut passed, mut failed) = (0, 0);
         for name in names.into_iter().filter(chosen) {
-            failed += usize::from(!run(&rig, name).await);
+            match run(&rig, name).await {
+                true => passed += 1,
+                false => failed += 1,
+            }
         }
         rig.close().await;
-        failed
+        (passed, failed)
     });
-    println!("{failed} failed");
+    println!("{passed} passed, {failed} failed");
     ExitCode::from(u8::from(failed > 0))
 }
 

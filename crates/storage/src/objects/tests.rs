@@ -3,6 +3,7 @@
 use super::*;
 use crate::testing::{Room, bucket, put};
 use futures::StreamExt;
+use model::Kind;
 use model::{EventFilter, EventPattern, NotificationRule, Target};
 use proptest::prelude::*;
 
