@@ -2,7 +2,8 @@
 //!
 //! A request with an AWS signature goes to the door of its credential scope (`s3`, `lambda`); others
 //! go by path: `/_rouse/…` (control, bearer token), `/svc/NAME/…` and `/fn/NAME/…` (HTTP routes of
-//! services and functions), or by host: `NAME.svc.localhost` is a service. Only `/_rouse/health` answers anonymously.
+//! services and functions), or by host: `NAME.svc.localhost` is a service. Only `/_rouse/health`
+//! answers anonymously.
 
 mod auth;
 mod body;
