@@ -8,8 +8,27 @@ use rustix::thread::{
 /// Empties the bounding set of this thread: no `execve` can gain anything from now on. It needs
 /// `CAP_SETPCAP`, so it comes before the ids change.
 pub(crate) fn drop_bounding() -> rustix::io::Result<()> {
+    drop_bounding_but(CapabilitySet::empty())
+}
+
+/// Keeps what a zygote's forks need to enter sandboxes, for this process and what it executes.
+pub(crate) fn keep_for_zygote() -> rustix::io::Result<()> {
+    drop_bounding_but(
+        CapabilitySet::SYS_ADMIN
+            | CapabilitySet::SYS_CHROOT
+            | CapabilitySet::SYS_PTRACE
+            | CapabilitySet::SETUID
+            | CapabilitySet::SETGID
+            | CapabilitySet::SETPCAP,
+    )
+}
+
+fn drop_bounding_but(kept: CapabilitySet) -> rustix::io::Result<()> {
     for number in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << number);
+        if kept.contains(capability) {
+            continue;
+        }
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             Ok(()) => {}
             // Past the last one that this kernel knows.
@@ -35,7 +54,7 @@ pub(crate) fn drop_held() -> rustix::io::Result<()> {
 }
 
 /// What the launcher needs, and what for.
-const NEEDED: [(CapabilitySet, &str, &str); 11] = [
+const NEEDED: [(CapabilitySet, &str, &str); 12] = [
     (
         CapabilitySet::SYS_ADMIN,
         "CAP_SYS_ADMIN",
@@ -45,6 +64,11 @@ const NEEDED: [(CapabilitySet, &str, &str); 11] = [
         CapabilitySet::NET_ADMIN,
         "CAP_NET_ADMIN",
         "loopback in a new network namespace",
+    ),
+    (
+        CapabilitySet::SYS_CHROOT,
+        "CAP_SYS_CHROOT",
+        "entering a sandbox's mounts",
     ),
     (CapabilitySet::SETUID, "CAP_SETUID", "user ids"),
     (CapabilitySet::SETGID, "CAP_SETGID", "group ids"),

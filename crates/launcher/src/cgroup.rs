@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Version of a hierarchy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Version {
     V1,
     V2,
@@ -100,26 +100,19 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Makes the groups of one sandbox and sets their limits. Nothing is left when it fails.
-    pub(crate) fn create(&self, id: &str, limits: &Limits) -> Result<Group, Failure> {
+    /// Makes the groups of one sandbox, without limits. Nothing is left when it fails.
+    pub(crate) fn create(&self, name: &str) -> Result<Group, Failure> {
         let mut group = Group::default();
         for parent in &self.parents {
-            let folder = parent.folder.join(id);
-            let step = || format!("making the cgroup {}", folder.display());
+            let folder = parent.folder.join(name);
             if let Err(error) = fs::create_dir(&folder) {
                 group.remove();
-                return Err(error).step(step());
+                return Err(error).step(format!("making the cgroup {}", folder.display()));
             }
             group.parts.push(Parent {
-                folder: folder.clone(),
+                folder,
                 ..parent.clone()
             });
-            for controller in &parent.controllers {
-                if let Err(error) = controller.limit(&folder, parent.version, limits) {
-                    group.remove();
-                    return Err(error).step(step());
-                }
-            }
         }
         Ok(group)
     }
@@ -133,13 +126,111 @@ impl Cgroups {
     }
 }
 
-/// The cgroups of one sandbox.
+/// Most bytes that may still be charged to a group when the next sandbox gets it: what the kernel
+/// keeps for a while of the last one's files and kernel objects.
+const RESIDUE: u64 = 1024 * 1024;
+
+/// The cgroups of one sandbox; those of version 1 serve one sandbox after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     parts: Vec<Parent>,
+    /// As they were written last.
+    limits: Option<Limits>,
+    /// What the kernel killed for memory in earlier sandboxes.
+    killed_before: u64,
 }
 
 impl Group {
+    /// Sets the limits that are not set already.
+    pub(crate) fn limit(&mut self, limits: &Limits) -> Result<(), Failure> {
+        if self.limits.as_ref() == Some(limits) {
+            return Ok(());
+        }
+        self.limits = None;
+        for part in &self.parts {
+            for controller in &part.controllers {
+                controller
+                    .limit(&part.folder, part.version, limits)
+                    .step(format!("limiting {controller} to what was asked for"))?;
+            }
+        }
+        self.limits = Some(limits.clone());
+        Ok(())
+    }
+
+    /// Makes the group fit for the next sandbox: no process, hardly any memory charged, counters at
+    /// the beginning. False if that cannot be had; then it is to be removed.
+    pub(crate) fn reset(&mut self) -> bool {
+        if self.parts.iter().any(|part| part.version == Version::V2) {
+            // memory.peak cannot be set back; and version 2 makes and removes groups fast.
+            return false;
+        }
+        let mut memory_is_fit = true;
+        for part in &self.parts {
+            if fs::read_to_string(part.folder.join("tasks")).is_ok_and(|tasks| !tasks.is_empty()) {
+                return false;
+            }
+            for controller in &part.controllers {
+                let file = |name: &str| part.folder.join(name);
+                match controller {
+                    Controller::Memory => memory_is_fit = empty(&part.folder),
+                    // One that stays is only shown too high.
+                    Controller::Accounting => {
+                        let _ = write(&file("cpuacct.usage"), "0");
+                    }
+                    Controller::Freezer => {
+                        let _ = write(&file("freezer.state"), "THAWED");
+                    }
+                    Controller::Pids | Controller::Cpu => {}
+                }
+            }
+        }
+        self.killed_before = self.kills();
+        memory_is_fit
+    }
+
+    /// What freezes and thaws it, opened for writing, and its words for that.
+    pub(crate) fn freezer(&self) -> Option<(OwnedFd, Version)> {
+        let part = self.part(Controller::Freezer)?;
+        let name = match part.version {
+            Version::V1 => "freezer.state",
+            Version::V2 => "cgroup.freeze",
+        };
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = open(part.folder.join(name), flags, Mode::empty()).ok()?;
+        Some((file, part.version))
+    }
+
+    /// Lets it run on, so that a signal reaches it.
+    pub(crate) fn thaw(&self) {
+        if let Some(part) = self.part(Controller::Freezer)
+            && part.version == Version::V1
+        {
+            // One that is not frozen stays as it is.
+            let _ = write(&part.folder.join("freezer.state"), "THAWED");
+        }
+    }
+
+    /// The files by which a process enters it, opened: whoever writes "0" there moves itself.
+    pub(crate) fn entries(&self) -> Result<Vec<OwnedFd>, Failure> {
+        let mut entries = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            let name = match part.version {
+                Version::V1 => "tasks",
+                Version::V2 => "cgroup.procs",
+            };
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            let file = open(part.folder.join(name), flags, Mode::empty());
+            entries.push(file.step("opening the cgroup")?);
+        }
+        Ok(entries)
+    }
+
+    fn part(&self, controller: Controller) -> Option<&Parent> {
+        let mut parts = self.parts.iter();
+        parts.find(|part| part.controllers.contains(&controller))
+    }
+
     /// The version 2 folder, for a clone straight into it.
     pub(crate) fn unified(&self) -> Result<Option<OwnedFd>, Failure> {
         let Some(part) = self.parts.iter().find(|part| part.version == Version::V2) else {
@@ -161,10 +252,7 @@ impl Group {
     }
 
     fn read(&self, controller: Controller, v1: &str, v2: &str) -> Option<String> {
-        let part = self
-            .parts
-            .iter()
-            .find(|part| part.controllers.contains(&controller))?;
+        let part = self.part(controller)?;
         let file = match part.version {
             Version::V1 => v1,
             Version::V2 => v2,
@@ -193,8 +281,12 @@ impl Group {
         }
     }
 
-    /// How often the kernel killed something in it for memory.
-    pub(crate) fn out_of_memory(&self) -> u64 {
+    /// Whether the kernel killed something of this sandbox for memory.
+    pub(crate) fn out_of_memory(&self) -> bool {
+        self.kills() > self.killed_before
+    }
+
+    fn kills(&self) -> u64 {
         let events = self.read(Controller::Memory, "memory.oom_control", "memory.events");
         events.map_or(0, |text| field(&text, "oom_kill"))
     }
@@ -208,6 +300,19 @@ impl Group {
             });
         self.parts.is_empty()
     }
+}
+
+/// Gives the pages of a version 1 group back to the machine, if it has more than a few left.
+fn empty(folder: &Path) -> bool {
+    let used = || {
+        let text = fs::read_to_string(folder.join("memory.usage_in_bytes"));
+        text.ok().and_then(|text| text.trim().parse::<u64>().ok())
+    };
+    let few = |used: Option<u64>| used.is_some_and(|used| used <= RESIDUE);
+    if !few(used()) {
+        let _ = write(&folder.join("memory.force_empty"), "0");
+    }
+    few(used()) && write(&folder.join("memory.max_usage_in_bytes"), "0").is_ok()
 }
 
 /// The number behind `key` in a file of `key number` lines.
@@ -304,7 +409,13 @@ mod tests {
             version: Version::V2,
             controllers: Controller::ALL.to_vec(),
         };
-        (folder, Group { parts: vec![part] })
+        (
+            folder,
+            Group {
+                parts: vec![part],
+                ..Group::default()
+            },
+        )
     }
 
     #[test]
@@ -350,7 +461,7 @@ mod tests {
                 cpu: 77
             }
         );
-        assert_eq!(group.out_of_memory(), 1);
+        assert!(group.out_of_memory());
         let (_folder, silent) = unified(&[]);
         assert_eq!(silent.usage(), Usage::default());
     }
@@ -372,6 +483,7 @@ mod tests {
                 version: Version::V2,
                 controllers: Vec::new(),
             }],
+            ..Group::default()
         };
         let place = group.unified().unwrap().unwrap();
         let Some(child) = kernel::fork(0, Some(place.as_fd())).unwrap() else {

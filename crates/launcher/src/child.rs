@@ -1,100 +1,206 @@
-//! From a fork of the launcher to the program, step by step. All of this runs in the new process.
+//! From a fork of the launcher to a contained process that waits, and from there to the program. All of
+//! this runs in the new process.
 
 use crate::error::{Failure, Step};
 use crate::exec::Program;
+use crate::network::Network;
 use crate::root::{Ids, Stage};
+use crate::slot::Slot;
 use crate::userns::UserNamespace;
-use crate::wire::{self, Report};
-use crate::{SandboxSpec, capabilities, cgroup, kernel, network, root};
+use crate::wire::{self, Go, MESSAGE_MAX, Made, Report};
+use crate::{Shape, Stem, capabilities, kernel, network, root};
 use rustix::fs::{Gid, Mode, OFlags, Uid, open};
+use rustix::net::RecvFlags;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use rustix::thread::LinkNameSpaceType;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// How likely the kernel chooses a sandbox when the whole machine lacks memory (−1000 to 1000).
-const OOM_SCORE: &str = "500";
+pub(crate) const OOM_SCORE: &str = "500";
+/// The descriptor by which a stem hears of its assignment.
+const CONTROL: i32 = 3;
 
 /// What the launcher made ready.
 pub(crate) struct Plan<'a> {
-    pub(crate) spec: &'a SandboxSpec,
-    pub(crate) group: &'a cgroup::Group,
-    pub(crate) users: &'a UserNamespace,
+    pub(crate) shape: &'a Shape,
+    pub(crate) slot: &'a Slot,
     pub(crate) stage: &'a Stage,
     pub(crate) filter: &'a [libc::sock_filter],
     pub(crate) report: &'a OwnedFd,
+    pub(crate) stem: &'a Stem,
+    /// For a program that is started ahead.
+    pub(crate) control: Option<&'a OwnedFd>,
     pub(crate) stdout: &'a OwnedFd,
     pub(crate) stderr: &'a OwnedFd,
 }
 
-/// Becomes the program, or reports why not and ends. Never returns, so no destructor of what the
-/// launcher owned runs twice.
+/// Waits for its program and becomes it, or reports why not and ends. Never returns, so no destructor
+/// of what the launcher owned runs twice.
 pub(crate) fn run(plan: &Plan<'_>) -> ! {
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| become_program(plan)));
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| park(plan)));
     let failure = match outcome {
-        Ok(failure) => failure,
+        Ok(Ok(())) => kernel::exit_now(0),
+        Ok(Err(failure)) => failure,
         Err(_) => Failure::new("setting up the sandbox", "a fault in the launcher"),
     };
+    fail(plan.report, failure)
+}
+
+/// Reports why not, and ends.
+pub(crate) fn fail(report: &OwnedFd, failure: Failure) -> ! {
     if let Ok(bytes) = wire::encode(&Report::Failed(failure)) {
         // Nobody else could be told.
-        let _ = wire::send(plan.report, &bytes, &[]);
+        let _ = wire::send(report, &bytes, &[]);
     }
     kernel::exit_now(127)
 }
 
-fn become_program(plan: &Plan<'_>) -> Failure {
-    match prepare(plan) {
-        Ok(program) => program.execute(),
-        Err(failure) => failure,
+/// Becomes contained and waits. Returns when there is nothing to wait for any more.
+fn park(plan: &Plan<'_>) -> Result<(), Failure> {
+    let (made, fds) = prepare(plan)?;
+    let bytes = wire::encode(&Report::Parked(made)).step("reporting")?;
+    let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+    wire::send(plan.report, &bytes, &borrowed).step("reporting")?;
+    drop(fds);
+    kernel::seccomp(plan.filter).step("installing the system call filter")?;
+    if let Stem::Program { argv, environment } = plan.stem {
+        let go = Go {
+            argv: argv.clone(),
+            environment: environment.clone(),
+            working_dir: "/".to_owned(),
+        };
+        return Err(execute(plan, &go));
+    }
+    let mut buffer = vec![0; MESSAGE_MAX];
+    // The end of the stream: the launcher is gone, or is done with this sandbox.
+    match wire::receive::<Go>(plan.report, &mut buffer, RecvFlags::empty()) {
+        Ok(Some((go, _))) => Err(execute(plan, &go)),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error).step("waiting for a program"),
     }
 }
 
-fn prepare(plan: &Plan<'_>) -> Result<Program, Failure> {
-    let spec = plan.spec;
-    let program = Program::new(&spec.argv, &spec.environment)?;
-    let mut keep = vec![
-        plan.report.as_raw_fd(),
-        plan.stdout.as_raw_fd(),
-        plan.stderr.as_raw_fd(),
-        plan.users.fd.as_raw_fd(),
-    ];
-    // So that no sandbox keeps another's ends open while it is made.
-    kernel::close_all_but(&mut keep).step("closing files")?;
+fn execute(plan: &Plan<'_>, go: &Go) -> Failure {
+    let program = match Program::new(&go.argv, &go.environment) {
+        Ok(program) => program,
+        Err(failure) => return failure,
+    };
+    let entered = rustix::process::chdir(go.working_dir.as_str());
+    if let Err(failure) = entered.step(format!("entering the working directory {}", go.working_dir))
+    {
+        return failure;
+    }
+    if let Some(control) = plan.control
+        && let Err(failure) = kernel::keep_as(control, CONTROL).step("passing the socket on")
+    {
+        return failure;
+    }
+    kernel::reset_signals();
+    program.execute()
+}
+
+/// All but the waiting. The descriptors are those of the report.
+fn prepare(plan: &Plan<'_>) -> Result<(Made, Vec<OwnedFd>), Failure> {
+    let (shape, slot) = (plan.shape, plan.slot);
+    close_others(plan).step("closing files")?;
     std::fs::write("/proc/self/oom_score_adj", OOM_SCORE).step("setting oom_score_adj")?;
-    plan.group.enter()?;
+    slot.group.enter()?;
+    let network = enter_network(slot)?;
+    let Network {
+        listeners,
+        redirect,
+    } = network::listen_on(&shape.listen, shape.serves)?;
+    rustix::process::umask(Mode::empty());
+    let (template, ids) = enter_template(plan)?;
     // Only now, so that the cgroup namespace's root is the sandbox's own group.
     kernel::unshare(
-        libc::CLONE_NEWNS
-            | libc::CLONE_NEWNET
-            | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWUTS
-            | libc::CLONE_NEWCGROUP,
+        libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP,
     )
     .step("making namespaces")?;
-    let network = network::set_up(&spec.listen, spec.serves)?;
-    rustix::process::umask(Mode::empty());
-    let ids = root::enter(spec, plan.users, plan.stage)?;
+    root::furnish(shape, &slot.users)?;
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
-    rustix::system::sethostname(spec.hostname.as_bytes()).step("setting the host name")?;
+    let hostname = hostname(shape, slot);
+    rustix::system::sethostname(hostname.as_bytes()).step("setting the host name")?;
     standard_streams(plan, &ids)?;
     rustix::process::setsid().step("starting a session")?;
     kernel::reset_signals();
-    limit(spec)?;
-    become_user(plan.users, &ids)?;
-    rustix::process::chdir(spec.working_dir.as_str()).step(format!(
-        "entering the working directory {}",
-        spec.working_dir
-    ))?;
+    // Orphans of what joins this sandbox are not waited for.
+    kernel::ignore(Signal::CHILD);
+    limit(shape)?;
+    become_user(&slot.users, &ids)?;
     // If the launcher died before this line, nobody reads the report below, and sending it fails.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .step("binding the sandbox to the launcher")?;
     kernel::close_on_exec().step("closing files")?;
-    let redirected = network.redirect.is_some();
-    let made = network.listeners.iter().chain(&network.redirect);
-    let fds: Vec<_> = made.map(AsFd::as_fd).collect();
-    let ready = wire::encode(&Report::Prepared { redirected }).step("reporting")?;
-    wire::send(plan.report, &ready, &fds).step("reporting")?;
-    kernel::seccomp(plan.filter).step("installing the system call filter")?;
-    Ok(program)
+    let made = Made {
+        redirect: redirect.is_some(),
+        network: network.is_some(),
+        template: template.is_some(),
+        ids,
+    };
+    let fds = listeners.into_iter().chain(redirect).chain(network);
+    Ok((made, fds.chain(template).collect()))
+}
+
+/// So that no sandbox keeps another's ends open while it is made.
+fn close_others(plan: &Plan<'_>) -> std::io::Result<()> {
+    let slot = plan.slot;
+    let fds = [plan.report, plan.stdout, plan.stderr, &*slot.users.fd];
+    let template = slot.template.as_ref().map(|template| &template.namespace);
+    let kept = fds
+        .into_iter()
+        .chain(plan.control)
+        .chain(&slot.network)
+        .chain(template);
+    let mut keep: Vec<_> = kept.map(AsRawFd::as_raw_fd).collect();
+    kernel::close_all_but(&mut keep)
+}
+
+/// The name of this sandbox's host: Docker's containers have such, too.
+pub(crate) fn hostname(shape: &Shape, slot: &Slot) -> String {
+    match shape.hostname.as_str() {
+        "" => slot.hostname.clone(),
+        given => given.to_owned(),
+    }
+}
+
+fn namespace(kind: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    open(format!("/proc/self/ns/{kind}"), flags, Mode::empty())
+}
+
+/// The slot's network namespace, or a new one, which is given.
+fn enter_network(slot: &Slot) -> Result<Option<OwnedFd>, Failure> {
+    const STEP: &str = "entering the network namespace";
+    if let Some(network) = &slot.network {
+        rustix::thread::move_into_link_name_space(
+            network.as_fd(),
+            Some(LinkNameSpaceType::Network),
+        )
+        .step(STEP)?;
+        return Ok(None);
+    }
+    kernel::unshare(libc::CLONE_NEWNET).step("making a network namespace")?;
+    network::establish()?;
+    Ok(Some(namespace("net").step(STEP)?))
+}
+
+/// The slot's template, or a new one, whose mount namespace is given.
+fn enter_template(plan: &Plan<'_>) -> Result<(Option<OwnedFd>, Ids), Failure> {
+    const STEP: &str = "entering the template";
+    if let Some(template) = &plan.slot.template {
+        rustix::thread::move_into_link_name_space(
+            template.namespace.as_fd(),
+            Some(LinkNameSpaceType::Mount),
+        )
+        .step(STEP)?;
+        return Ok((None, template.ids.clone()));
+    }
+    kernel::unshare(libc::CLONE_NEWNS).step("making a mount namespace")?;
+    let made = namespace("mnt").step(STEP)?;
+    let hostname = hostname(plan.shape, plan.slot);
+    let ids = root::enter(plan.shape, &plan.slot.users, plan.stage, &hostname)?;
+    Ok((Some(made).filter(|_| !plan.shape.is_unique()), ids))
 }
 
 /// `/dev/null` in, the pipes out. The pipes belong to the program's user, who may so open
@@ -103,8 +209,8 @@ fn standard_streams(plan: &Plan<'_>, ids: &Ids) -> Result<(), Failure> {
     const STEP: &str = "connecting the standard streams";
     let null = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).step(STEP)?;
     rustix::stdio::dup2_stdin(null).step(STEP)?;
-    let owner = Uid::from_raw(plan.users.base + ids.uid);
-    let group = Gid::from_raw(plan.users.base + ids.gid);
+    let base = plan.slot.users.base;
+    let (owner, group) = (Uid::from_raw(base + ids.uid), Gid::from_raw(base + ids.gid));
     for pipe in [plan.stdout, plan.stderr] {
         rustix::fs::fchown(pipe, Some(owner), Some(group)).step(STEP)?;
     }
@@ -113,15 +219,18 @@ fn standard_streams(plan: &Plan<'_>, ids: &Ids) -> Result<(), Failure> {
 }
 
 /// Resource limits. None is raised past what the launcher has.
-fn limit(spec: &SandboxSpec) -> Result<(), Failure> {
-    let bounds = [
-        (Resource::Nofile, u64::from(spec.limits.files)),
+pub(crate) fn bounds(shape: &Shape) -> [(Resource, u64); 5] {
+    [
+        (Resource::Nofile, shape.files.into()),
         (Resource::Core, 0),
         (Resource::Memlock, 64 * 1024),
         (Resource::Rtprio, 0),
         (Resource::Msgqueue, 819_200),
-    ];
-    for (resource, bound) in bounds {
+    ]
+}
+
+fn limit(shape: &Shape) -> Result<(), Failure> {
+    for (resource, bound) in bounds(shape) {
         let hard = getrlimit(resource).maximum.unwrap_or(u64::MAX);
         let bound = Some(bound.min(hard));
         let limit = Rlimit {

@@ -1,9 +1,10 @@
 //! The server's side: asking the launcher for sandboxes.
 
+use crate::cgroup::Version;
 use crate::entry::Connection;
 use crate::error::{Error, Failure, Result};
 use crate::wire::{self, MESSAGE_MAX, Reply, Request};
-use crate::{Exit, SandboxSpec, Usage};
+use crate::{Assignment, Exit, Shape, Stem, Usage, spec};
 use rustix::net::RecvFlags;
 use std::collections::HashMap;
 use std::io;
@@ -41,6 +42,8 @@ struct Shared {
 #[derive(Default)]
 struct Tables {
     answers: HashMap<u64, oneshot::Sender<Answer>>,
+    /// Of sandboxes that were assigned: whether the work has begun.
+    begun: HashMap<u64, oneshot::Sender<std::result::Result<(), Failure>>>,
     exits: HashMap<u64, watch::Sender<Option<Exit>>>,
     closed: bool,
 }
@@ -58,18 +61,32 @@ impl Shared {
         }
     }
 
+    fn begin(&self, sandbox: u64, how: std::result::Result<(), Failure>) {
+        if let Some(waiting) = self.tables().begun.remove(&sandbox) {
+            // Who asked may have gone away.
+            let _ = waiting.send(how);
+        }
+    }
+
     fn take(&self, reply: Reply, fds: Vec<OwnedFd>) {
         match reply {
-            Reply::Started { sandbox: n, .. }
+            Reply::Armed { sandbox: n, .. }
             | Reply::Socket { request: n }
             | Reply::Usage { request: n, .. } => self.answer(n, Ok((reply, fds))),
             Reply::Refused { request, failure } => self.answer(request, Err(failure)),
+            Reply::Started { sandbox } => self.begin(sandbox, Ok(())),
             Reply::Failed { sandbox, failure } => {
                 self.tables().exits.remove(&sandbox);
+                self.begin(sandbox, Err(failure.clone()));
                 self.answer(sandbox, Err(failure));
             }
             Reply::Exited { sandbox, exit } => {
-                let watched = self.tables().exits.remove(&sandbox);
+                let watched = {
+                    let mut tables = self.tables();
+                    tables.begun.remove(&sandbox);
+                    tables.answers.remove(&sandbox);
+                    tables.exits.remove(&sandbox)
+                };
                 if let Some(watched) = watched {
                     watched.send_replace(Some(exit));
                 }
@@ -84,6 +101,7 @@ impl Shared {
         let mut tables = self.tables();
         tables.closed = true;
         tables.answers.clear();
+        tables.begun.clear();
         tables.exits.clear();
     }
 
@@ -168,14 +186,70 @@ impl Launcher {
         }
     }
 
-    /// Makes a sandbox and starts its program. Cancelled, nothing of it is left.
+    /// Makes a sandbox that waits for its assignment. Cancelled, nothing of it is left.
     ///
     /// # Errors
     /// `Step` names the step that failed; nothing of the sandbox is left then.
-    pub async fn start(&self, spec: SandboxSpec) -> Result<Sandbox> {
-        spec.check().map_err(Error::Invalid)?;
-        let listeners = spec.listen.len();
-        let number = self.number();
+    pub async fn arm(&self, shape: Shape, stem: Stem) -> Result<Armed> {
+        shape
+            .check()
+            .and_then(|()| stem.check())
+            .map_err(Error::Invalid)?;
+        let listeners = shape.listen.len();
+        let sandbox = self.number();
+        let request = Request::Arm {
+            sandbox,
+            shape: Box::new(shape),
+            stem,
+        };
+        let (mut sandbox, freezer, fds, _) = self.make(sandbox, &request).await?;
+        if fds.len() != listeners + 2 + usize::from(freezer.is_some()) {
+            return Err(Error::Step {
+                step: "receiving the sandbox's sockets".to_owned(),
+                reason: NO_ROOM.to_owned(),
+            });
+        }
+        let mut fds = fds.into_iter();
+        sandbox.stdout = fds.next();
+        sandbox.stderr = fds.next();
+        sandbox.freezer = freezer.and_then(|version| Some((fds.next()?, version)));
+        sandbox.listeners = fds.map(TcpListener::from).collect();
+        Ok(Armed { sandbox })
+    }
+
+    /// Starts a zygote and waits until it can be forked.
+    ///
+    /// # Errors
+    /// `Step` names the step that failed; nothing of the zygote is left then.
+    pub async fn zygote(
+        &self,
+        shape: Shape,
+        argv: Vec<String>,
+        environment: Vec<(String, String)>,
+    ) -> Result<Zygote> {
+        shape
+            .check()
+            .and_then(|()| spec::check_program(&argv, &environment))
+            .map_err(Error::Invalid)?;
+        let sandbox = self.number();
+        let request = Request::Zygote {
+            sandbox,
+            shape: Box::new(shape),
+            argv,
+            environment,
+        };
+        let (sandbox, _, _, greeting) = self.make(sandbox, &request).await?;
+        Ok(Zygote {
+            process: sandbox,
+            greeting,
+        })
+    }
+
+    async fn make(
+        &self,
+        number: u64,
+        request: &Request,
+    ) -> Result<(Sandbox, Option<Version>, Vec<OwnedFd>, Vec<u8>)> {
         let (watched, exit) = watch::channel(None);
         // Made before it is asked for: dropped at any moment, it kills.
         let mut sandbox = Sandbox {
@@ -185,35 +259,42 @@ impl Launcher {
             stderr: None,
             number,
             launcher: self.clone(),
+            freezer: None,
+            begun: None,
             exit,
             terminated: AtomicBool::new(false),
             killed: AtomicBool::new(false),
         };
-        let request = Request::Start {
-            sandbox: number,
-            spec: Box::new(spec),
-        };
-        let answer = self.ask(number, &request, Some(watched)).await;
+        let answer = self.ask(number, request, Some(watched)).await;
         if answer.is_err() {
             // Nothing is there to be killed.
             sandbox.killed.store(true, Ordering::Relaxed);
         }
-        let (reply, fds) = answer?;
-        if let Reply::Started { pid, .. } = reply {
-            sandbox.pid = pid;
+        match answer? {
+            (
+                Reply::Armed {
+                    pid,
+                    freezer,
+                    greeting,
+                    ..
+                },
+                fds,
+            ) => {
+                sandbox.pid = pid;
+                Ok((sandbox, freezer, fds, greeting))
+            }
+            _ => Err(Error::Gone("it answered something else".to_owned())),
         }
-        if fds.len() != listeners + 2 {
-            return Err(Error::Step {
-                step: "receiving the sandbox's sockets".to_owned(),
-                reason: "this process has no more room for open files; raise its limit \
-                         (ulimit -n)"
-                    .to_owned(),
-            });
-        }
-        let mut fds = fds.into_iter();
-        sandbox.stdout = fds.next();
-        sandbox.stderr = fds.next();
-        sandbox.listeners = fds.map(TcpListener::from).collect();
+    }
+
+    /// Makes a sandbox and gives it its work at once; waits until that has begun.
+    ///
+    /// # Errors
+    /// `Step` names the step that failed; nothing of the sandbox is left then.
+    pub async fn start(&self, shape: Shape, assignment: Assignment) -> Result<Sandbox> {
+        assignment.check().map_err(Error::Invalid)?;
+        let mut sandbox = self.arm(shape, Stem::None).await?.assign(assignment)?;
+        sandbox.begun().await?;
         Ok(sandbox)
     }
 
@@ -280,9 +361,91 @@ async fn read(socket: Arc<AsyncFd<OwnedFd>>, shared: Arc<Shared>, mut process: C
     shared.close(reason);
 }
 
-/// A running sandbox. Dropped, it is killed.
+const NO_ROOM: &str = "this process has no more room for open files; raise its limit (ulimit -n)";
+
+/// A sandbox that waits for its assignment. Dropped, it is killed.
+pub struct Armed {
+    sandbox: Sandbox,
+}
+
+impl Armed {
+    /// Whether it still waits.
+    pub fn is_alive(&self) -> bool {
+        self.sandbox.is_alive()
+    }
+
+    /// Resolves when it has ended though nothing was assigned to it.
+    pub async fn exited(&self) -> Exit {
+        self.sandbox.exited().await
+    }
+
+    /// Process id of the process that waits, as the host sees it.
+    pub fn pid(&self) -> u32 {
+        self.sandbox.pid
+    }
+
+    /// Gives it its work. Whether that could begin, [`Sandbox::begun`] tells.
+    ///
+    /// # Errors
+    /// When the assignment is out of bounds, or too long all together.
+    pub fn assign(mut self, assignment: Assignment) -> Result<Sandbox> {
+        assignment.check().map_err(Error::Invalid)?;
+        let number = self.sandbox.number;
+        let request = Request::Assign {
+            sandbox: number,
+            assignment: Box::new(assignment),
+        };
+        let bytes = wire::encode(&request).map_err(|error| Error::Invalid(error.to_string()))?;
+        let (sender, receiver) = oneshot::channel();
+        let shared = &self.sandbox.launcher.shared;
+        {
+            let mut tables = shared.tables();
+            // One that has ended already never begins: dropping the sender tells that.
+            if tables.exits.contains_key(&number) {
+                tables.begun.insert(number, sender);
+            }
+        }
+        self.sandbox.begun = Some(receiver);
+        let requests = &self.sandbox.launcher.requests;
+        requests
+            .send(bytes)
+            .map_err(|_| Error::Gone(shared.reason()))?;
+        Ok(self.sandbox)
+    }
+}
+
+/// A program that can be forked into sandboxes ([`Stem::Fork`]). Dropped, it is killed; its forks live
+/// on.
+pub struct Zygote {
+    process: Sandbox,
+    greeting: Vec<u8>,
+}
+
+impl Zygote {
+    /// What [`Stem::Fork`] names it by.
+    pub fn number(&self) -> u64 {
+        self.process.number
+    }
+
+    /// Its process id as the host sees it.
+    pub fn pid(&self) -> u32 {
+        self.process.pid
+    }
+
+    /// What it said when it was ready.
+    pub fn greeting(&self) -> &[u8] {
+        &self.greeting
+    }
+
+    /// Resolves when it has ended.
+    pub async fn exited(&self) -> Exit {
+        self.process.exited().await
+    }
+}
+
+/// A sandbox that has its work. Dropped, it is killed.
 pub struct Sandbox {
-    /// Process id of its first process as the host sees it.
+    /// Process id of its program as the host sees it.
     pub pid: u32,
     /// The listeners that were asked for, in order; take them. They are non-blocking.
     pub listeners: Vec<TcpListener>,
@@ -292,12 +455,60 @@ pub struct Sandbox {
     pub stderr: Option<OwnedFd>,
     number: u64,
     launcher: Launcher,
+    freezer: Option<(OwnedFd, Version)>,
+    begun: Option<oneshot::Receiver<std::result::Result<(), Failure>>>,
     exit: watch::Receiver<Option<Exit>>,
     terminated: AtomicBool,
     killed: AtomicBool,
 }
 
 impl Sandbox {
+    /// Resolves when its program is executed, or its stem was told; at once from then on.
+    ///
+    /// # Errors
+    /// `Step` names the step that failed; nothing of the sandbox is left then.
+    pub async fn begun(&mut self) -> Result<()> {
+        let Some(begun) = self.begun.as_mut() else {
+            return Ok(());
+        };
+        let outcome = begun.await;
+        self.begun = None;
+        match outcome {
+            Ok(begun) => Ok(begun?),
+            Err(_) => Err(Error::Step {
+                step: "starting the program".to_owned(),
+                reason: "the sandbox ended before it began".to_owned(),
+            }),
+        }
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_alive(&self) -> bool {
+        self.exit.has_changed().is_ok() && self.exit.borrow().is_none()
+    }
+
+    /// Stops all of its processes until [`Self::thaw`], if the machine has a freezer. A signal is
+    /// heeded only then, but for those that this library sends.
+    pub fn freeze(&self) {
+        self.write_freezer("FROZEN", "1");
+    }
+
+    /// Lets its processes run on.
+    pub fn thaw(&self) {
+        self.write_freezer("THAWED", "0");
+    }
+
+    fn write_freezer(&self, first: &str, second: &str) {
+        if let Some((file, version)) = &self.freezer {
+            let word = match version {
+                Version::V1 => first,
+                Version::V2 => second,
+            };
+            // It fails only if the sandbox has ended.
+            let _ = rustix::io::pwrite(file, word.as_bytes(), 0);
+        }
+    }
+
     /// An unconnected TCP socket inside its network namespace, close-on-exec and non-blocking.
     ///
     /// # Errors
@@ -311,8 +522,7 @@ impl Sandbox {
         let (_, fds) = self.launcher.ask(request, &question, None).await?;
         fds.into_iter().next().ok_or_else(|| Error::Step {
             step: "receiving a socket".to_owned(),
-            reason: "this process has no more room for open files; raise its limit (ulimit -n)"
-                .to_owned(),
+            reason: NO_ROOM.to_owned(),
         })
     }
 

@@ -21,14 +21,16 @@ const LINKS: [(&str, &str); 4] = [
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
 ];
-/// Size of `/dev/shm`: 64 MiB as in Docker, or the sandbox's memory if that is less.
+/// Size of `/dev/shm`, as in Docker. It counts against the sandbox's memory, which may be less.
 const SHM: u64 = 64 * 1024 * 1024;
 
-/// Mounts it at `dev` in `root`.
-pub(crate) fn mount(root: &OwnedFd, owner: u32, memory: u64) -> Result<(), Failure> {
+const HARD: MountAttrFlags =
+    MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+
+/// Mounts it at `dev` in `root`, with an empty folder for [`mount_shared_memory`].
+pub(crate) fn mount(root: &OwnedFd, owner: u32) -> Result<(), Failure> {
     const STEP: &str = "mounting /dev";
-    let hard = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let dev = mounts::tmpfs(64 * 1024, 64, "0755", owner, hard).step(STEP)?;
+    let dev = mounts::tmpfs(64 * 1024, 64, "0755", owner, HARD).step(STEP)?;
     for (name, major, minor) in NODES {
         let step = || format!("making /dev/{name}");
         // The umask is 0, so the mode is exact.
@@ -51,11 +53,13 @@ pub(crate) fn mount(root: &OwnedFd, owner: u32, memory: u64) -> Result<(), Failu
     mkdirat(&dev, "shm", Mode::from_raw_mode(0o755)).step("making /dev/shm")?;
     // A read-only mount can still be written to through its device nodes.
     crate::kernel::mount_setattr_one(dev.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY).step(STEP)?;
-    attach(&dev, place(root, "dev").step(STEP)?).step(STEP)?;
+    attach(&dev, place(root, "dev").step(STEP)?).step(STEP)
+}
 
-    let size = SHM.min(memory);
-    let inert = hard | MountAttrFlags::MOUNT_ATTR_NODEV;
-    let shm = mounts::tmpfs(size, size / 4096, "1777", owner, inert).step("mounting /dev/shm")?;
-    let at = place(&dev, "shm").step("mounting /dev/shm")?;
-    attach(shm, at).step("mounting /dev/shm")
+/// Mounts `/dev/shm` of `root`.
+pub(crate) fn mount_shared_memory(root: &OwnedFd, owner: u32) -> Result<(), Failure> {
+    const STEP: &str = "mounting /dev/shm";
+    let inert = HARD | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let shm = mounts::tmpfs(SHM, SHM / 4096, "1777", owner, inert).step(STEP)?;
+    attach(shm, place(root, "dev/shm").step(STEP)?).step(STEP)
 }

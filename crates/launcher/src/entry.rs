@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::process::Process;
 use crate::root::Stage;
 use crate::sandbox::Workshop;
+use crate::slot::Slots;
 use crate::userns::UserNamespaces;
 use crate::wire::{self, Reply};
 use crate::{capabilities, cgroup, kernel, mounts, probe, seccomp};
@@ -157,7 +158,7 @@ fn serve(data: &Path) -> io::Result<()> {
     match prepare(data) {
         Ok((workshop, users, lock)) => {
             let warnings = workshop.cgroups.warnings.clone();
-            let process = Process::new(socket.try_clone()?, workshop, users)?;
+            let process = Process::new(socket.try_clone()?, workshop, Slots::new(users)?)?;
             wire::send(&socket, &wire::encode(&Reply::Ready { warnings })?, &[])?;
             drop(socket);
             process.run();

@@ -3,7 +3,7 @@
 use crate::error::{Failure, Step};
 use crate::root::{Ids, open_regular};
 use crate::skeleton::Skeleton;
-use crate::{SandboxSpec, User};
+use crate::{Shape, User};
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
@@ -13,18 +13,18 @@ const READ_MAX: u64 = 1024 * 1024;
 
 /// Writes them into the skeleton. What belongs to the instance replaces the image's; what only names
 /// users is written where there is none.
-pub(crate) fn write(skeleton: &Skeleton, spec: &SandboxSpec) -> Result<(), Failure> {
+pub(crate) fn write(skeleton: &Skeleton, shape: &Shape, hostname: &str) -> Result<(), Failure> {
     let own = [
-        ("etc/hosts", hosts(spec)),
-        ("etc/hostname", format!("{}\n", spec.hostname)),
+        ("etc/hosts", hosts(shape, hostname)),
+        ("etc/hostname", format!("{hostname}\n")),
         (
             "etc/resolv.conf",
             "# no name server can be reached\n".to_owned(),
         ),
     ];
     let fallback = [
-        ("etc/passwd", passwd(spec)),
-        ("etc/group", group(spec)),
+        ("etc/passwd", passwd(shape)),
+        ("etc/group", group(shape)),
         (
             "etc/nsswitch.conf",
             "passwd: files\ngroup: files\nhosts: files dns\n".to_owned(),
@@ -37,24 +37,24 @@ pub(crate) fn write(skeleton: &Skeleton, spec: &SandboxSpec) -> Result<(), Failu
     Ok(())
 }
 
-fn hosts(spec: &SandboxSpec) -> String {
+fn hosts(shape: &Shape, hostname: &str) -> String {
     let mut text = "127.0.0.1 localhost\n::1 localhost ip6-localhost\n".to_owned();
-    let _ = writeln!(text, "127.0.0.1 {}", spec.hostname);
-    for (name, address) in &spec.hosts {
+    let _ = writeln!(text, "127.0.0.1 {hostname}");
+    for (name, address) in &shape.hosts {
         let _ = writeln!(text, "{address} {name}");
     }
     text
 }
 
-fn ids_of(spec: &SandboxSpec) -> (u32, u32) {
-    match spec.user {
+fn ids_of(shape: &Shape) -> (u32, u32) {
+    match shape.user {
         User::Ids { uid, gid } => (uid, gid),
         User::Named(_) => (0, 0),
     }
 }
 
-fn passwd(spec: &SandboxSpec) -> String {
-    let (uid, gid) = ids_of(spec);
+fn passwd(shape: &Shape) -> String {
+    let (uid, gid) = ids_of(shape);
     let mut text = "root:x:0:0:root:/root:/bin/sh\n".to_owned();
     if uid != 0 && uid != 65534 {
         let _ = writeln!(text, "app:x:{uid}:{gid}:app:/tmp:/bin/sh");
@@ -62,8 +62,8 @@ fn passwd(spec: &SandboxSpec) -> String {
     text + "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
 }
 
-fn group(spec: &SandboxSpec) -> String {
-    let (_, gid) = ids_of(spec);
+fn group(shape: &Shape) -> String {
+    let (_, gid) = ids_of(shape);
     let mut text = "root:x:0:\n".to_owned();
     if gid != 0 && gid != 65534 {
         let _ = writeln!(text, "app:x:{gid}:");

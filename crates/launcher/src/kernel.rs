@@ -41,6 +41,13 @@ pub(crate) struct Child {
     pub(crate) pidfd: OwnedFd,
 }
 
+impl Child {
+    /// Its process id, as this process sees it.
+    pub(crate) fn number(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+}
+
 /// Forks with `flags` (namespaces), on cgroup v2 straight into `cgroup`. `None` in the child.
 ///
 /// The caller must be single-threaded, as the launcher is: then the child's copy of the heap is
@@ -154,6 +161,18 @@ pub(crate) fn close_all_but(keep: &mut Vec<RawFd>) -> io::Result<()> {
 /// Marks every descriptor from 3 on close-on-exec.
 pub(crate) fn close_on_exec() -> io::Result<()> {
     close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Makes `fd` the descriptor `number`, open beyond `execve`. Whatever had that number is closed: for a
+/// child that ends in `execve` or [`exit_now`].
+pub(crate) fn keep_as(fd: &OwnedFd, number: RawFd) -> io::Result<()> {
+    let fd = fd.as_raw_fd();
+    if fd == number {
+        // SAFETY: F_SETFD takes an integer and touches no memory.
+        return check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }.into()).map(drop);
+    }
+    // SAFETY: no memory is passed. That no owner uses the replaced descriptor is the callers' contract.
+    check(unsafe { libc::dup2(fd, number) }.into()).map(drop)
 }
 
 fn close_range(first: u32, last: u32, flags: u32) -> io::Result<()> {

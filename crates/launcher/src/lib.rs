@@ -4,6 +4,7 @@
 //! gives up its own privilege. The launcher is single-threaded, parses nothing from outside, and is
 //! the only place with `unsafe`. It ends, with every sandbox, when the server's socket closes.
 
+mod assign;
 mod capabilities;
 mod cgroup;
 mod child;
@@ -24,11 +25,13 @@ mod root;
 mod sandbox;
 mod seccomp;
 mod skeleton;
+mod slot;
 mod spec;
 mod userns;
 mod wire;
+mod zygote;
 
-pub use client::{Launcher, Sandbox};
+pub use client::{Armed, Launcher, Sandbox, Zygote};
 pub use entry::{Connection, drop_privilege, run_if_launcher, spawn};
 pub use error::{Error, Result};
-pub use spec::{Bind, Exit, Root, SandboxSpec, Usage, User, Volume};
+pub use spec::{Assignment, Bind, Exit, Root, Shape, Stem, Usage, User, Volume, Work};

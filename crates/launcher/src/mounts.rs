@@ -5,8 +5,9 @@ use crate::kernel;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Result;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags,
+    fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+    fspick, move_mount, open_tree,
 };
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -53,6 +54,14 @@ pub(crate) fn tmpfs(
         ("gid", &owner),
     ];
     filesystem("tmpfs", &options, attributes)
+}
+
+/// Changes how much the tmpfs at `path` may hold.
+pub(crate) fn resize(path: &str, size: u64, inodes: u64) -> Result<()> {
+    let context = fspick(CWD, path, FsPickFlags::FSPICK_CLOEXEC)?;
+    fsconfig_set_string(context.as_fd(), "size", size.to_string())?;
+    fsconfig_set_string(context.as_fd(), "nr_inodes", inodes.to_string())?;
+    fsconfig_reconfigure(context.as_fd())
 }
 
 /// A detached copy of the mount at `source`.

@@ -23,15 +23,23 @@ pub(crate) struct Network {
     pub(crate) redirect: Option<OwnedFd>,
 }
 
-/// Brings loopback up and makes the listeners, non-blocking. The process must be in the new network
-/// namespace, still be the host's root, and still see the host's `/proc`. `apart`: the program listens
-/// itself, and must be able to on any port; where the kernel cannot do that, ours take their ports.
-pub(crate) fn set_up(addresses: &[SocketAddr], apart: bool) -> Result<Network, Failure> {
+/// Brings loopback up in this process's new network namespace. The process must still be the host's
+/// root and see the host's `/proc`.
+pub(crate) fn establish() -> Result<(), Failure> {
     let any = tcp(AddressFamily::INET).step("bringing up loopback")?;
     kernel::loopback_up(any.as_fd()).step("bringing up loopback")?;
     // Without capabilities no program could listen on port 80, which many images do.
     std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
         .step("allowing low ports")?;
+    // Connections end at once, so that nothing of one sandbox's lingers when the next one comes: no
+    // packet can be late on loopback.
+    std::fs::write("/proc/sys/net/ipv4/tcp_max_tw_buckets", "0")
+        .step("letting connections end at once")
+}
+
+/// Makes the listeners, non-blocking, in this process's network namespace. `apart`: the program listens
+/// itself, and must be able to on any port; where the kernel cannot do that, ours take their ports.
+pub(crate) fn listen_on(addresses: &[SocketAddr], apart: bool) -> Result<Network, Failure> {
     if apart && let Ok(network) = set_apart(addresses) {
         return Ok(network);
     }
@@ -43,6 +51,21 @@ pub(crate) fn set_up(addresses: &[SocketAddr], apart: bool) -> Result<Network, F
         listeners,
         redirect: None,
     })
+}
+
+/// Whether this process's network namespace has no socket any more, bound, connected or lingering. The
+/// process must see the host's `/proc`.
+pub(crate) fn is_quiet() -> std::io::Result<bool> {
+    // Both files tell of the namespace of whoever opens them.
+    let counts = std::fs::read_to_string("/proc/self/net/sockstat")?;
+    let sockets = counts
+        .lines()
+        .find_map(|line| line.strip_prefix("sockets: used "));
+    let lingering = counts
+        .lines()
+        .find(|line| line.starts_with("TCP:"))
+        .and_then(|line| line.split(" tw ").nth(1)?.split(' ').next());
+    Ok(sockets == Some("0") && lingering == Some("0"))
 }
 
 /// Listeners on ports of their own, and the way to them.

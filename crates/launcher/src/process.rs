@@ -1,64 +1,73 @@
-//! The launcher's main loop. It waits for nothing but everything at once: requests, reports of
-//! children that set themselves up, and ends of sandboxes.
+//! The launcher's main loop. It waits for nothing but everything at once: requests, words of children
+//! that get ready, and ends of sandboxes.
 
+use crate::cgroup::Group;
 use crate::error::{Failure, Step};
 use crate::sandbox::{Ending, Progress, Sandbox, Workshop};
-use crate::userns::UserNamespaces;
+use crate::slot::Slots;
 use crate::wire::{self, MESSAGE_MAX, Reply, Request};
-use crate::{SandboxSpec, kernel, network};
+use crate::zygote::{self, Forked, Word, Zygote};
+use crate::{Assignment, Exit, Shape, Stem, Usage, kernel, network, spec};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::net::{AddressFamily, RecvFlags};
-use rustix::process::Signal;
-use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
+use rustix::process::WaitIdStatus;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Marks the server's socket among the epoll events; sandboxes have `number << 1` and, for their
-/// report, `number << 1 | 1`.
+/// Marks the server's socket among the epoll events; all others have `number << 2` and what it is.
 const SERVER: u64 = u64::MAX;
+/// A process of it may have ended.
+const PROCESS: u64 = 0;
+/// Its first process says something.
+const REPORT: u64 = 1;
+/// Its stem, or the zygote, says something.
+const CONTROL: u64 = 2;
 /// Largest number of a sandbox.
-const NUMBER_MAX: u64 = u64::MAX >> 2;
+const NUMBER_MAX: u64 = u64::MAX >> 3;
 /// Between attempts to remove cgroups that the kernel still holds.
 const RETRY: Duration = Duration::from_millis(2);
 /// After which a cgroup is left to the next launcher's sweep.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Shapes that are remembered, so that sandboxes share them.
+const SHAPES_MAX: usize = 512;
 
 /// See the module.
 pub(crate) struct Process {
     server: OwnedFd,
     epoll: OwnedFd,
-    own_network: OwnedFd,
     workshop: Workshop,
-    users: UserNamespaces,
+    slots: Slots,
+    shapes: Vec<Rc<Shape>>,
     sandboxes: HashMap<u64, Sandbox>,
-    /// Reaped, with cgroups that are still there, and since when.
-    ending: Vec<(u64, Sandbox, Instant)>,
+    /// What sandboxes that park hand to a zygote then.
+    forks: HashMap<u64, Forked>,
+    zygotes: HashMap<u64, Zygote>,
+    /// Cgroups that are still there, and since when they should not be.
+    leaving: Vec<(Group, Instant)>,
 }
 
 /// The server is not there any more.
 struct Gone;
 
 impl Process {
-    pub(crate) fn new(
-        server: OwnedFd,
-        workshop: Workshop,
-        users: UserNamespaces,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(server: OwnedFd, workshop: Workshop, slots: Slots) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let data = epoll::EventData::new_u64(SERVER);
         epoll::add(&epoll, &server, data, epoll::EventFlags::IN)?;
-        let own_network = std::fs::File::open("/proc/self/ns/net")?.into();
         Ok(Self {
             server,
             epoll,
-            own_network,
             workshop,
-            users,
+            slots,
+            shapes: Vec::new(),
             sandboxes: HashMap::new(),
-            ending: Vec::new(),
+            forks: HashMap::new(),
+            zygotes: HashMap::new(),
+            leaving: Vec::new(),
         })
     }
 
@@ -70,7 +79,7 @@ impl Process {
     }
 
     fn turn(&mut self, buffer: &mut [u8]) -> Result<(), Gone> {
-        let timeout = (!self.ending.is_empty()).then(|| Timespec {
+        let timeout = (!self.leaving.is_empty()).then(|| Timespec {
             tv_sec: 0,
             tv_nsec: RETRY.subsec_nanos().into(),
         });
@@ -80,13 +89,17 @@ impl Process {
             Err(_) => return Err(Gone),
         }
         for event in events {
-            match event.data.u64() {
-                SERVER => self.request(buffer)?,
-                token if token & 1 == 1 => self.progress(token >> 1)?,
-                token => self.reap(token >> 1)?,
+            let token = event.data.u64();
+            match (token, token & 3) {
+                (SERVER, _) => self.request(buffer)?,
+                (_, REPORT) => self.reported(token >> 2)?,
+                (_, CONTROL) => self.said(token >> 2)?,
+                _ => self.reap(token >> 2)?,
             }
         }
-        self.remove_ended()
+        self.leaving
+            .retain_mut(|(group, since)| !group.remove() && since.elapsed() < PATIENCE);
+        Ok(())
     }
 
     fn reply(&self, reply: &Reply, fds: &[BorrowedFd<'_>]) -> Result<(), Gone> {
@@ -95,7 +108,7 @@ impl Process {
     }
 
     fn request(&mut self, buffer: &mut [u8]) -> Result<(), Gone> {
-        match wire::receive(&self.server, buffer, RecvFlags::DONTWAIT) {
+        let outcome = match wire::receive(&self.server, buffer, RecvFlags::DONTWAIT) {
             Ok(None) => Err(Gone),
             Ok(Some((request, _))) => self.answer(request),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
@@ -104,12 +117,30 @@ impl Process {
                 Ok(())
             }
             Err(_) => Err(Gone),
-        }
+        };
+        outcome
     }
 
     fn answer(&mut self, request: Request) -> Result<(), Gone> {
         match request {
-            Request::Start { sandbox, spec } => match self.start(sandbox, &spec) {
+            Request::Arm {
+                sandbox,
+                shape,
+                stem,
+            } => match self.arm(sandbox, *shape, &stem) {
+                Ok(()) => Ok(()),
+                Err(failure) => self.reply(&Reply::Failed { sandbox, failure }, &[]),
+            },
+            Request::Assign {
+                sandbox,
+                assignment,
+            } => self.assign(sandbox, *assignment),
+            Request::Zygote {
+                sandbox,
+                shape,
+                argv,
+                environment,
+            } => match self.start_zygote(sandbox, &shape, &argv, &environment) {
                 Ok(()) => Ok(()),
                 Err(failure) => self.reply(&Reply::Failed { sandbox, failure }, &[]),
             },
@@ -127,151 +158,371 @@ impl Process {
                     self.reply(&Reply::Refused { request, failure }, &[])
                 }
             },
+            // One that is not there has ended already.
             Request::Terminate { sandbox } => {
-                let heeds = self
-                    .sandboxes
-                    .get(&sandbox)
-                    .is_some_and(Sandbox::heeds_terminate);
-                let signal = if heeds { Signal::TERM } else { Signal::KILL };
-                self.signal(sandbox, signal)
+                self.sandboxes.get(&sandbox).map(Sandbox::terminate);
+                Ok(())
             }
-            Request::Kill { sandbox } => self.signal(sandbox, Signal::KILL),
+            Request::Kill { sandbox } => {
+                self.sandboxes.get(&sandbox).map(Sandbox::kill);
+                self.zygotes.get(&sandbox).map(Zygote::kill);
+                Ok(())
+            }
         }
     }
 
-    /// One that is not there has ended already.
-    fn signal(&self, sandbox: u64, signal: Signal) -> Result<(), Gone> {
-        if let Some(found) = self.sandboxes.get(&sandbox) {
-            kernel::signal(&found.pidfd, signal);
+    /// The one copy of a shape that many sandboxes have.
+    fn share(&mut self, shape: Shape) -> Rc<Shape> {
+        if let Some(known) = self.shapes.iter().find(|known| ***known == shape) {
+            return known.clone();
+        }
+        if self.shapes.len() == SHAPES_MAX {
+            self.shapes.retain(|shape| Rc::strong_count(shape) > 1);
+        }
+        let shape = Rc::new(shape);
+        self.shapes.push(shape.clone());
+        shape
+    }
+
+    fn check_number(&self, number: u64) -> Result<(), Failure> {
+        let taken = self.sandboxes.contains_key(&number) || self.zygotes.contains_key(&number);
+        if number > NUMBER_MAX || taken {
+            return Err(Failure::new(STARTING, "its number is taken"));
         }
         Ok(())
     }
 
-    fn start(&mut self, number: u64, spec: &SandboxSpec) -> Result<(), Failure> {
-        const STEP: &str = "starting a sandbox";
-        if number > NUMBER_MAX || self.sandboxes.contains_key(&number) {
-            return Err(Failure::new(STEP, "its number is taken"));
+    fn watch(&self, fd: &OwnedFd, number: u64, what: u64) -> Result<(), Failure> {
+        let data = epoll::EventData::new_u64(number << 2 | what);
+        epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN).step("watching the sandbox")
+    }
+
+    fn arm(&mut self, number: u64, shape: Shape, stem: &Stem) -> Result<(), Failure> {
+        self.check_number(number)?;
+        let bad = |reason| Failure::new(STARTING, reason);
+        shape.check().and_then(|()| stem.check()).map_err(bad)?;
+        let shape = self.share(shape);
+        let mut slot = self.slots.take(&self.workshop.cgroups, &shape)?;
+        // What gets ready ahead may be larger than what the last sandbox was allowed.
+        if !matches!(stem, Stem::None)
+            && let Err(failure) = slot.group.limit(&zygote::limits())
+        {
+            self.give_back(slot, false);
+            return Err(failure);
         }
-        spec.check().map_err(|reason| Failure::new(STEP, reason))?;
-        let users = self.users.take()?;
-        let sandbox = match Sandbox::start(&self.workshop, spec, users) {
-            Ok(sandbox) => sandbox,
-            Err((failure, users)) => {
-                self.users.give_back(users);
-                return Err(failure);
+        match Sandbox::arm(&self.workshop, shape, slot, stem) {
+            Ok((sandbox, fork)) => {
+                let watched = self.watch_sandbox(&sandbox, number);
+                if watched.is_err() {
+                    // Then nobody hears of it: killed now, found by the next sweep at the latest.
+                    sandbox.kill();
+                }
+                if let Some(fork) = fork {
+                    self.forks.insert(number, fork);
+                }
+                self.sandboxes.insert(number, sandbox);
+                watched
             }
-        };
-        let watch = |fd: &OwnedFd, token: u64| {
-            let data = epoll::EventData::new_u64(token);
-            epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN)
-        };
-        let watched = watch(&sandbox.pidfd, number << 1).and_then(|()| match sandbox.report() {
-            Some(report) => watch(report, number << 1 | 1),
-            None => Ok(()),
-        });
-        if watched.is_err() {
-            // Then nobody hears of it: killed now, found by the next sweep at the latest.
-            kernel::signal(&sandbox.pidfd, Signal::KILL);
+            Err((failure, slot)) => {
+                self.give_back(slot, false);
+                Err(failure)
+            }
         }
-        self.sandboxes.insert(number, sandbox);
-        watched.step("watching the sandbox")
     }
 
-    /// Enters the sandbox's network namespace for the time of one system call.
-    fn socket(&self, number: u64) -> Result<OwnedFd, Failure> {
-        const STEP: &str = "making a socket inside";
-        let found = self
-            .sandboxes
-            .get(&number)
-            .ok_or_else(|| Failure::new(STEP, ENDED))?;
-        rustix::thread::move_into_thread_name_spaces(
-            found.pidfd.as_fd(),
-            ThreadNameSpaceType::NETWORK,
-        )
-        .step(STEP)?;
-        let socket = network::tcp(AddressFamily::INET);
-        let back = rustix::thread::move_into_link_name_space(
-            self.own_network.as_fd(),
-            Some(LinkNameSpaceType::Network),
-        );
-        back.step("returning from a sandbox's network")?;
-        socket.step(STEP)
+    fn watch_sandbox(&self, sandbox: &Sandbox, number: u64) -> Result<(), Failure> {
+        self.watch(&sandbox.first().pidfd, number, PROCESS)?;
+        self.watch(sandbox.report(), number, REPORT)?;
+        match sandbox.control() {
+            Some(control) => self.watch(control, number, CONTROL),
+            None => Ok(()),
+        }
     }
 
-    fn progress(&mut self, number: u64) -> Result<(), Gone> {
+    fn start_zygote(
+        &mut self,
+        number: u64,
+        shape: &Shape,
+        argv: &[String],
+        environment: &[(String, String)],
+    ) -> Result<(), Failure> {
+        self.check_number(number)?;
+        let bad = |reason| Failure::new(STARTING, reason);
+        let checked = shape.check();
+        let checked = checked.and_then(|()| spec::check_program(argv, environment));
+        checked.map_err(bad)?;
+        let mut slot = self.slots.take(&self.workshop.cgroups, shape)?;
+        if let Err(failure) = slot.group.limit(&zygote::limits()) {
+            self.give_back(slot, false);
+            return Err(failure);
+        }
+        match Zygote::start(&self.workshop, shape, slot, argv, environment) {
+            Ok(zygote) => {
+                let watched = self
+                    .watch(&zygote.process().pidfd, number, PROCESS)
+                    .and_then(|()| self.watch(zygote.control(), number, CONTROL));
+                if watched.is_err() {
+                    zygote.kill();
+                }
+                self.zygotes.insert(number, zygote);
+                watched
+            }
+            Err((failure, slot)) => {
+                self.give_back(slot, false);
+                Err(failure)
+            }
+        }
+    }
+
+    fn assign(&mut self, number: u64, assignment: Assignment) -> Result<(), Gone> {
+        // One that is not there has ended, and that was told.
         let Some(sandbox) = self.sandboxes.get_mut(&number) else {
             return Ok(());
         };
-        let pid = sandbox.pid;
-        // Its report leaves the epoll set by being closed.
-        if let Progress::Started(fds) = sandbox.progress() {
-            let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-            return self.reply(
-                &Reply::Started {
-                    sandbox: number,
-                    pid,
-                },
-                &fds,
-            );
+        let assigned = match assignment.check() {
+            Ok(()) => sandbox.assign(assignment),
+            Err(reason) => Err(Failure::new(STARTING, reason)),
+        };
+        match assigned {
+            Ok(true) => self.reply(&Reply::Started { sandbox: number }, &[]),
+            Ok(false) => Ok(()),
+            Err(failure) => {
+                sandbox.fail(failure);
+                Ok(())
+            }
+        }
+    }
+
+    fn socket(&self, number: u64) -> Result<OwnedFd, Failure> {
+        const STEP: &str = "making a socket inside";
+        let found = self.sandboxes.get(&number);
+        let network = found.and_then(|found| found.slot().network.as_ref());
+        let network = network.ok_or_else(|| Failure::new(STEP, ENDED))?;
+        self.slots
+            .inside(network, || Ok(network::tcp(AddressFamily::INET)?))
+    }
+
+    fn reported(&mut self, number: u64) -> Result<(), Gone> {
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+            return Ok(());
+        };
+        match sandbox.progress() {
+            Progress::Parked => self.parked(number),
+            Progress::Armed(greeting) => self.armed(number, greeting),
+            Progress::Started => {
+                // At its end the socket would be ready for ever.
+                let _ = epoll::delete(&self.epoll, sandbox.report());
+                self.reply(&Reply::Started { sandbox: number }, &[])
+            }
+            Progress::Ended => {
+                let _ = epoll::delete(&self.epoll, sandbox.report());
+                Ok(())
+            }
+            Progress::Waiting | Progress::Failed => Ok(()),
+        }
+    }
+
+    fn parked(&mut self, number: u64) -> Result<(), Gone> {
+        let Some(fork) = self.forks.remove(&number) else {
+            return self.armed(number, Vec::new());
+        };
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+            return Ok(());
+        };
+        let asked = match self.zygotes.get_mut(&fork.zygote) {
+            Some(zygote) => zygote.ask(number, sandbox, &fork),
+            None => Err(Failure::new("forking the zygote", ENDED)),
+        };
+        if let Err(failure) = asked {
+            sandbox.fail(failure);
         }
         Ok(())
+    }
+
+    fn said(&mut self, number: u64) -> Result<(), Gone> {
+        if let Some(zygote) = self.zygotes.get_mut(&number) {
+            let pid = zygote.process().number();
+            return match zygote.listen() {
+                Word::Nothing => Ok(()),
+                Word::Greeting(greeting) => self.reply(
+                    &Reply::Armed {
+                        sandbox: number,
+                        pid,
+                        freezer: None,
+                        greeting,
+                    },
+                    &[],
+                ),
+                Word::Fork(sandbox, fork) => {
+                    self.joined(sandbox, fork);
+                    Ok(())
+                }
+                Word::End => {
+                    let _ = epoll::delete(&self.epoll, zygote.control());
+                    Ok(())
+                }
+            };
+        }
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+            return Ok(());
+        };
+        match sandbox.greeted() {
+            Progress::Armed(greeting) => self.armed(number, greeting),
+            Progress::Ended => {
+                if let Some(control) = sandbox.control() {
+                    let _ = epoll::delete(&self.epoll, control);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn joined(&mut self, number: u64, fork: Result<kernel::Child, Failure>) {
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+            // It ended meanwhile, and with it whatever is in its pid namespace.
+            return;
+        };
+        match fork {
+            Ok(process) => {
+                sandbox.join(process);
+                let watched = match self.sandboxes.get(&number).and_then(Sandbox::member) {
+                    Some(member) => self.watch(&member.pidfd, number, PROCESS),
+                    None => Ok(()),
+                };
+                if let (Err(failure), Some(sandbox)) = (watched, self.sandboxes.get_mut(&number)) {
+                    sandbox.fail(failure);
+                }
+            }
+            Err(failure) => {
+                sandbox.fail(failure);
+            }
+        }
+    }
+
+    fn armed(&mut self, number: u64, greeting: Vec<u8>) -> Result<(), Gone> {
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+            return Ok(());
+        };
+        if !sandbox.is_armed() {
+            return Ok(());
+        }
+        let (freezer, fds) = sandbox.take_ends();
+        let pid = sandbox.pid();
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        self.reply(
+            &Reply::Armed {
+                sandbox: number,
+                pid,
+                freezer,
+                greeting,
+            },
+            &fds,
+        )
     }
 
     fn reap(&mut self, number: u64) -> Result<(), Gone> {
+        if self.zygotes.contains_key(&number) {
+            return self.reap_zygote(number);
+        }
         // What it reported before it ended comes first.
-        self.progress(number)?;
+        self.reported(number)?;
+        self.said(number)?;
         let Some(sandbox) = self.sandboxes.get_mut(&number) else {
             return Ok(());
         };
-        if sandbox.reap()
-            && let Some(mut sandbox) = self.sandboxes.remove(&number)
-        {
-            let _ = epoll::delete(&self.epoll, &sandbox.pidfd);
-            if sandbox.remove() {
-                return self.finish(number, sandbox);
-            }
-            self.ending.push((number, sandbox, Instant::now()));
+        let over = sandbox.reap();
+        for ended in sandbox.ended_processes() {
+            let _ = epoll::delete(&self.epoll, ended);
+        }
+        if over && let Some(sandbox) = self.sandboxes.remove(&number) {
+            self.forks.remove(&number);
+            let (ending, slot, intact) = sandbox.finish();
+            self.give_back(slot, intact);
+            let sandbox = number;
+            let reply = match ending {
+                Ending::Exited(exit) => Reply::Exited { sandbox, exit },
+                Ending::Failed(failure) => Reply::Failed { sandbox, failure },
+            };
+            return self.reply(&reply, &[]);
         }
         Ok(())
     }
 
-    fn remove_ended(&mut self) -> Result<(), Gone> {
-        for (number, mut sandbox, since) in std::mem::take(&mut self.ending) {
-            if sandbox.remove() || since.elapsed() > PATIENCE {
-                self.finish(number, sandbox)?;
-            } else {
-                self.ending.push((number, sandbox, since));
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self, number: u64, sandbox: Sandbox) -> Result<(), Gone> {
-        let (ending, users) = sandbox.finish();
-        self.users.give_back(users);
-        let sandbox = number;
-        let reply = match ending {
-            Ending::Exited(exit) => Reply::Exited { sandbox, exit },
-            Ending::Failed(failure) => Reply::Failed { sandbox, failure },
+    fn reap_zygote(&mut self, number: u64) -> Result<(), Gone> {
+        let Some(status) = self.zygotes.get(&number).and_then(Zygote::reap) else {
+            return Ok(());
         };
-        self.reply(&reply, &[])
+        let Some(zygote) = self.zygotes.remove(&number) else {
+            return Ok(());
+        };
+        let (slot, asked) = zygote.finish();
+        self.give_back(slot, false);
+        for sandbox in asked {
+            if let Some(sandbox) = self.sandboxes.get_mut(&sandbox) {
+                sandbox.fail(Failure::new("forking the zygote", ENDED));
+            }
+        }
+        let exit = Exit {
+            code: status.as_ref().and_then(WaitIdStatus::exit_status),
+            signal: status.as_ref().and_then(WaitIdStatus::terminating_signal),
+            out_of_memory: false,
+            usage: Usage::default(),
+        };
+        self.reply(
+            &Reply::Exited {
+                sandbox: number,
+                exit,
+            },
+            &[],
+        )
+    }
+
+    fn give_back(&mut self, slot: crate::slot::Slot, intact: bool) {
+        if let Some(mut group) = self.slots.give_back(slot, intact)
+            && !group.remove()
+        {
+            self.leaving.push((group, Instant::now()));
+        }
     }
 
     fn end_all(mut self) {
-        for sandbox in self.sandboxes.values() {
-            kernel::signal(&sandbox.pidfd, Signal::KILL);
-        }
-        let mut left: Vec<_> = self.sandboxes.into_values().collect();
-        left.extend(self.ending.drain(..).map(|(_, sandbox, _)| sandbox));
+        self.zygotes.values().for_each(Zygote::kill);
+        self.sandboxes.values().for_each(Sandbox::kill);
         let start = Instant::now();
-        while !left.is_empty() && start.elapsed() < PATIENCE {
-            left.retain_mut(|sandbox| !(sandbox.reap() && sandbox.remove()));
-            if !left.is_empty() {
-                kernel::pause(RETRY);
+        let mut left: Vec<Group> = self.leaving.drain(..).map(|(group, _)| group).collect();
+        while start.elapsed() < PATIENCE {
+            let over: Vec<u64> = self
+                .sandboxes
+                .iter_mut()
+                .filter_map(|(number, sandbox)| sandbox.reap().then_some(*number))
+                .collect();
+            for number in over {
+                if let Some(sandbox) = self.sandboxes.remove(&number) {
+                    let (_, slot, _) = sandbox.finish();
+                    left.push(slot.group);
+                }
             }
+            let over: Vec<u64> = self
+                .zygotes
+                .iter()
+                .filter_map(|(number, zygote)| zygote.reap().map(|_| *number))
+                .collect();
+            for number in over {
+                if let Some(zygote) = self.zygotes.remove(&number) {
+                    left.push(zygote.finish().0.group);
+                }
+            }
+            left.retain_mut(|group| !group.remove());
+            if left.is_empty() && self.sandboxes.is_empty() && self.zygotes.is_empty() {
+                break;
+            }
+            kernel::pause(RETRY);
         }
+        self.slots.remove();
         self.workshop.cgroups.remove();
     }
 }
 
+const STARTING: &str = "starting a sandbox";
 const ENDED: &str = "it has ended";

@@ -1,13 +1,15 @@
-//! What a sandbox sees as `/`: the host's own folders or an image, read-only, with its own `/dev`,
-//! `/proc` and `/tmp`, and what is bound on top.
+//! What a sandbox sees as `/`: the host's own folders or an image, read-only, with what is bound on
+//! top. That much is a *template*, which sandboxes of one shape and one range of user ids use one
+//! after the other; `/proc`, `/tmp` and `/dev/shm` are each sandbox's own.
 
 use crate::error::{Failure, Step};
 use crate::mounts::{self, INERT, READ_ONLY, attach, bind, place};
 use crate::skeleton::{Image, Skeleton};
 use crate::userns::UserNamespace;
-use crate::{Bind, Root, SandboxSpec, Volume, devices, etc, proc};
+use crate::{Bind, Root, Shape, Volume, devices, etc, proc};
 use rustix::fs::{Gid, Mode, OFlags, Uid, chown, open};
 use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags};
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -40,7 +42,7 @@ impl Stage {
 }
 
 /// As whom the program runs, as ids of the sandbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ids {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
@@ -48,28 +50,32 @@ pub(crate) struct Ids {
     pub(crate) groups: Vec<u32>,
 }
 
-/// Makes the root and moves this process into it. The process must have a mount namespace of its
-/// own and still be the host's root.
+/// Makes the template and moves this process into it. The process must have a mount namespace of its
+/// own and still be the host's root. With a unique shape, `/tmp` is part of it.
 pub(crate) fn enter(
-    spec: &SandboxSpec,
+    shape: &Shape,
     users: &UserNamespace,
     stage: &Stage,
+    hostname: &str,
 ) -> Result<Ids, Failure> {
     rustix::mount::mount_change(
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )
     .step("making the mounts private")?;
-    let root = match &spec.root {
-        Root::Host { binds } => host(spec, binds, users, stage)?,
-        Root::Image { folder } => image(spec, folder, users, stage)?,
+    let root = match &shape.root {
+        Root::Host { binds } => host(shape, binds, users, stage, hostname)?,
+        Root::Image { folder } => image(shape, folder, users, stage, hostname)?,
     };
-    let ids = etc::ids(&root, &spec.user)?;
-    furnish(&root, spec, users)?;
-    for bound in &spec.binds {
+    let ids = etc::ids(&root, &shape.user)?;
+    devices::mount(&root, users.base)?;
+    if shape.is_unique() {
+        temporary(&root, users)?;
+    }
+    for bound in &shape.binds {
         bind_at(&root, &bound.source, &bound.target, users)?;
     }
-    for volume in &spec.volumes {
+    for volume in &shape.volumes {
         volume_at(&root, volume, users, &ids)?;
     }
     kernel_read_only(&root)?;
@@ -77,12 +83,49 @@ pub(crate) fn enter(
     Ok(ids)
 }
 
+/// Mounts what is this sandbox's own. The process must be in its own copy of the template, and in the
+/// new pid namespace.
+pub(crate) fn furnish(shape: &Shape, users: &UserNamespace) -> Result<(), Failure> {
+    let root = open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step("opening the root")?;
+    proc::mount(&root)?;
+    devices::mount_shared_memory(&root, users.base)?;
+    if shape.is_unique() {
+        return Ok(());
+    }
+    temporary(&root, users)
+}
+
+/// Bytes of `/tmp` until the sandbox's limits are known.
+const TMP: u64 = 64 * 1024 * 1024;
+
+/// Pages of a tmpfs of this size, at least a thousand: more inodes could not hold anything.
+fn inodes(size: u64) -> u64 {
+    (size / 4096).max(1024)
+}
+
+fn temporary(root: &OwnedFd, users: &UserNamespace) -> Result<(), Failure> {
+    const STEP: &str = "mounting /tmp";
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let tmp = mounts::tmpfs(TMP, inodes(TMP), "1777", users.base, attributes).step(STEP)?;
+    attach(tmp, place(root, "tmp").step(STEP)?).step(STEP)
+}
+
+/// Sets how much `/tmp` of this mount namespace may hold.
+pub(crate) fn resize_temporary(limits: &model::Limits) -> Result<(), Failure> {
+    let size = limits.tmp.min(limits.memory);
+    if size == TMP {
+        return Ok(());
+    }
+    mounts::resize("/tmp", size, inodes(size)).step("sizing /tmp")
+}
+
 /// A tmpfs with the host's folders bound into it.
 fn host(
-    spec: &SandboxSpec,
+    shape: &Shape,
     binds: &[Bind],
     users: &UserNamespace,
     stage: &Stage,
+    hostname: &str,
 ) -> Result<OwnedFd, Failure> {
     let skeleton = Skeleton::new(users.base, None).step("making the root")?;
     for folder in ["home", "root", "run", "var"] {
@@ -105,7 +148,7 @@ fn host(
             trees.push((bound, target));
         }
     }
-    prepare(&skeleton, spec)?;
+    prepare(&skeleton, shape, hostname)?;
     let root = open(
         stage.root.as_str(),
         OFlags::PATH | OFlags::CLOEXEC,
@@ -121,10 +164,11 @@ fn host(
 
 /// The image, beneath a skeleton that adds the mount points and files which it lacks.
 fn image(
-    spec: &SandboxSpec,
+    shape: &Shape,
     folder: &Path,
     users: &UserNamespace,
     stage: &Stage,
+    hostname: &str,
 ) -> Result<OwnedFd, Failure> {
     let step = || format!("opening the image {}", folder.display());
     let lower = bind(folder, users.fd.as_fd(), READ_ONLY).step(step())?;
@@ -137,7 +181,7 @@ fn image(
         attached: stage.image.clone(),
     };
     let skeleton = Skeleton::new(users.base, Some(beneath)).step("making the root")?;
-    prepare(&skeleton, spec)?;
+    prepare(&skeleton, shape, hostname)?;
     attach(&skeleton.root, stage_fd(&stage.skeleton)?).step("attaching the root")?;
     // By descriptor, so that the sandbox's /proc/mounts does not tell the host's paths.
     let image = stage_fd(&stage.image)?;
@@ -153,17 +197,23 @@ fn image(
 }
 
 /// Puts every mount point and every generated file in place.
-fn prepare(skeleton: &Skeleton, spec: &SandboxSpec) -> Result<(), Failure> {
+fn prepare(skeleton: &Skeleton, shape: &Shape, hostname: &str) -> Result<(), Failure> {
     for folder in ["dev", "proc", "sys", "tmp"] {
         skeleton.folder(folder).step(format!("making /{folder}"))?;
     }
-    etc::write(skeleton, spec)?;
-    for bound in &spec.binds {
+    etc::write(skeleton, shape, hostname)?;
+    for path in &shape.places {
+        let target = text(path)?;
+        skeleton
+            .folder(target)
+            .step(format!("making room for {target}"))?;
+    }
+    for bound in &shape.binds {
         let target = text(&bound.target)?;
         let step = format!("making room for {target}");
         make_place(skeleton, &bound.source, target).step(step)?;
     }
-    for volume in &spec.volumes {
+    for volume in &shape.volumes {
         let target = text(&volume.target)?;
         let step = format!("making room for {target}");
         make_place(skeleton, &volume.source, target).step(step)?;
@@ -177,25 +227,6 @@ fn make_place(skeleton: &Skeleton, source: &Path, target: &str) -> std::io::Resu
     } else {
         skeleton.file_place(target)
     }
-}
-
-/// `/dev`, `/proc` and `/tmp`.
-fn furnish(root: &OwnedFd, spec: &SandboxSpec, users: &UserNamespace) -> Result<(), Failure> {
-    let limits = &spec.limits;
-    devices::mount(root, users.base, limits.memory)?;
-    proc::mount(root)?;
-    let size = limits.tmp.min(limits.memory);
-    // One inode for each page: more could not hold anything.
-    let tmp = mounts::tmpfs(
-        size,
-        (size / 4096).max(1024),
-        "1777",
-        users.base,
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
-    )
-    .step("mounting /tmp")?;
-    let at = place(root, "tmp").step("mounting /tmp")?;
-    attach(tmp, at).step("mounting /tmp")
 }
 
 fn bind_at(

@@ -1,42 +1,66 @@
-//! One sandbox as the launcher keeps it, from its fork to its last cgroup.
+//! One sandbox as the launcher keeps it, from its fork to its end.
 
 use crate::child::{self, Plan};
 use crate::error::{Failure, Step};
 use crate::root::Stage;
-use crate::userns::UserNamespace;
-use crate::wire::{self, Report};
-use crate::{Exit, SandboxSpec, Usage, cgroup, kernel};
+use crate::slot::{Slot, Template};
+use crate::wire::{self, Go, Made, Report};
+use crate::zygote::Forked;
+use crate::{Assignment, Exit, Shape, Stem, Usage, Work, cgroup, kernel};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 /// How far it is.
 enum Phase {
-    /// The child sets itself up. Its ends of the pipes and listeners wait here.
-    Starting {
-        report: OwnedFd,
-        stdout: OwnedFd,
-        stderr: OwnedFd,
-        listeners: Option<Vec<OwnedFd>>,
-    },
-    /// The program runs, or has run.
+    /// The first process sets itself up.
+    Parking,
+    /// The stem gets ready.
+    Warming,
+    /// It waits for its assignment.
+    Armed,
+    /// It was told what to execute.
+    Starting,
+    /// What it was assigned runs, or has run.
     Running,
-    /// It never became the program.
+    /// It never got there.
     Failed(Failure),
+}
+
+/// The launcher's ends of what connects it, and the server, with a sandbox.
+struct Ends {
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    listeners: Vec<OwnedFd>,
+}
+
+/// A fork of a zygote in the sandbox.
+struct Member {
+    process: kernel::Child,
+    ended: Option<Option<WaitIdStatus>>,
 }
 
 /// See the module.
 pub(crate) struct Sandbox {
-    pub(crate) pidfd: OwnedFd,
-    pub(crate) pid: u32,
+    shape: Rc<Shape>,
+    slot: Slot,
+    /// The first process of its pid namespace. Either it becomes the program, or a fork of a zygote
+    /// does, and this one only holds the namespaces.
+    first: kernel::Child,
+    member: Option<Member>,
     phase: Phase,
-    group: cgroup::Group,
-    users: UserNamespace,
+    /// How the first process tells, and hears.
+    report: OwnedFd,
+    /// How the stem does. The other end is for the stem, until it has it.
+    control: Option<OwnedFd>,
+    /// Until the server has them.
+    ends: Option<Ends>,
     /// Held so that connections find our listeners.
     redirect: Option<OwnedFd>,
-    ended: Option<Exit>,
+    ended: Option<Option<WaitIdStatus>>,
 }
 
 /// What is the same for all sandboxes.
@@ -46,12 +70,18 @@ pub(crate) struct Workshop {
     pub(crate) filter: Vec<libc::sock_filter>,
 }
 
-/// What a report of the child leads to.
+/// What a word from inside leads to.
 pub(crate) enum Progress {
     /// Nothing yet.
     Waiting,
-    /// The program runs. With stdout, stderr and the listeners.
-    Started(Vec<OwnedFd>),
+    /// The first process is contained.
+    Parked,
+    /// Nothing more will come from there.
+    Ended,
+    /// It waits for its assignment; with what the stem said.
+    Armed(Vec<u8>),
+    /// What was assigned runs.
+    Started,
     /// It failed, and was killed; its end is to be awaited.
     Failed,
 }
@@ -62,195 +92,389 @@ pub(crate) enum Ending {
     Failed(Failure),
 }
 
+const PAIR: &str = "making a socket";
+
+fn pair() -> Result<(OwnedFd, OwnedFd), Failure> {
+    socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .step(PAIR)
+}
+
 impl Sandbox {
-    /// Makes the cgroups and forks. The child goes on by itself. Gives `users` back in the error.
-    pub(crate) fn start(
+    /// Forks. The child goes on by itself. Gives the slot back in the error. With a stem that is a
+    /// fork, also what the zygote needs.
+    pub(crate) fn arm(
         workshop: &Workshop,
-        spec: &SandboxSpec,
-        users: UserNamespace,
-    ) -> Result<Self, (Failure, UserNamespace)> {
-        let mut group = match workshop.cgroups.create(&spec.id, &spec.limits) {
-            Ok(group) => group,
-            Err(failure) => return Err((failure, users)),
-        };
-        match fork(workshop, spec, &group, &users) {
-            Ok((child, phase)) => Ok(Self {
-                pid: child.pid.as_raw_nonzero().get().unsigned_abs(),
-                pidfd: child.pidfd,
-                phase,
-                group,
-                users,
-                redirect: None,
-                ended: None,
-            }),
-            Err(failure) => {
-                group.remove();
-                Err((failure, users))
+        shape: Rc<Shape>,
+        slot: Slot,
+        stem: &Stem,
+    ) -> Result<(Self, Option<Forked>), (Failure, Slot)> {
+        match fork(workshop, &shape, &slot, stem) {
+            Ok(mut forked) => {
+                let sandbox = Self {
+                    shape,
+                    slot,
+                    first: forked.child,
+                    member: None,
+                    phase: Phase::Parking,
+                    report: forked.report,
+                    control: forked.control,
+                    ends: Some(forked.ends),
+                    redirect: None,
+                    ended: None,
+                };
+                Ok((sandbox, forked.for_zygote.take()))
             }
+            Err(failure) => Err((failure, slot)),
         }
     }
 
     /// Whether SIGTERM means anything to its program. The kernel keeps signals that are not caught
     /// from the first process of a pid namespace, so one without a handler would never end by it.
-    pub(crate) fn heeds_terminate(&self) -> bool {
+    fn heeds_terminate(&self) -> bool {
         const TERMINATE: u64 = 1 << (libc::SIGTERM - 1);
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
+        if self.member.is_some() {
+            return true;
+        }
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.first.number()));
         let status = status.unwrap_or_default();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
         let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
         caught.is_some_and(|mask| mask & TERMINATE != 0)
     }
 
-    /// What tells of the child's progress, until it is through.
-    pub(crate) fn report(&self) -> Option<&OwnedFd> {
-        match &self.phase {
-            Phase::Starting { report, .. } => Some(report),
-            _ => None,
+    /// Asks the program to end, or kills all of it if the program would not hear that.
+    pub(crate) fn terminate(&self) {
+        if matches!(self.phase, Phase::Running) && self.heeds_terminate() {
+            self.slot.group.thaw();
+            kernel::signal(&self.main().pidfd, Signal::TERM);
+        } else {
+            self.kill();
         }
     }
 
-    /// Takes what the child has reported; never blocks.
-    pub(crate) fn progress(&mut self) -> Progress {
-        let Phase::Starting {
-            report, listeners, ..
-        } = &mut self.phase
-        else {
-            return Progress::Waiting;
+    /// Kills all of it: what is in a pid namespace does not outlive its first process.
+    pub(crate) fn kill(&self) {
+        self.slot.group.thaw();
+        kernel::signal(&self.first.pidfd, Signal::KILL);
+    }
+
+    /// The process that becomes the program.
+    fn main(&self) -> &kernel::Child {
+        self.member
+            .as_ref()
+            .map_or(&self.first, |member| &member.process)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.main().number()
+    }
+
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    pub(crate) fn first(&self) -> &kernel::Child {
+        &self.first
+    }
+
+    pub(crate) fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    pub(crate) fn report(&self) -> &OwnedFd {
+        &self.report
+    }
+
+    pub(crate) fn is_armed(&self) -> bool {
+        matches!(self.phase, Phase::Armed)
+    }
+
+    /// Of the processes that have ended, what told of that.
+    pub(crate) fn ended_processes(&self) -> impl Iterator<Item = &OwnedFd> {
+        let first = self.ended.is_some().then_some(&self.first.pidfd);
+        let member = self.member.as_ref().filter(|member| member.ended.is_some());
+        first
+            .into_iter()
+            .chain(member.map(|member| &member.process.pidfd))
+    }
+
+    pub(crate) fn control(&self) -> Option<&OwnedFd> {
+        self.control.as_ref()
+    }
+
+    /// What the server gets of an armed sandbox: stdout, stderr, the freezer's file, the listeners.
+    pub(crate) fn take_ends(&mut self) -> (Option<cgroup::Version>, Vec<OwnedFd>) {
+        let Some(ends) = self.ends.take() else {
+            return (None, Vec::new());
         };
-        let mut buffer = [0; 8192];
-        loop {
-            match wire::receive(&*report, &mut buffer, RecvFlags::DONTWAIT) {
-                Ok(Some((Report::Prepared { redirected }, mut fds))) => {
-                    if redirected {
-                        self.redirect = fds.pop();
-                    }
-                    *listeners = Some(fds);
-                }
-                Ok(Some((Report::Failed(failure), _))) => return self.fail(failure),
-                // The end: the descriptor was closed, by execve or by death.
-                Ok(None) => break,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Progress::Waiting;
-                }
-                Err(error) => {
-                    return self.fail(Failure::new("reading a report", error.to_string()));
-                }
-            }
+        let mut fds = vec![ends.stdout, ends.stderr];
+        let mut version = None;
+        if let Some((file, found)) = self.slot.group.freezer() {
+            version = Some(found);
+            fds.push(file);
         }
-        match std::mem::replace(&mut self.phase, Phase::Running) {
-            Phase::Starting {
-                stdout,
-                stderr,
-                listeners: Some(listeners),
-                ..
-            } => {
-                let mut fds = vec![stdout, stderr];
-                fds.extend(listeners);
-                Progress::Started(fds)
-            }
-            _ => {
-                let reason = if self.group.out_of_memory() > 0 {
-                    "killed for memory; the limit is too small even to begin"
-                } else {
-                    "killed before the program began"
-                };
-                self.fail(Failure::new("setting up the sandbox", reason))
-            }
+        fds.extend(ends.listeners);
+        (version, fds)
+    }
+
+    /// Takes what the first process has reported; never blocks.
+    pub(crate) fn progress(&mut self) -> Progress {
+        let mut buffer = [0; 8192];
+        match wire::receive(&self.report, &mut buffer, RecvFlags::DONTWAIT) {
+            Ok(Some((Report::Parked(made), fds))) => self.parked(made, fds),
+            Ok(Some((Report::Failed(failure), _))) => self.fail(failure),
+            // The end: the descriptor was closed, by execve or by death.
+            Ok(None) => match self.phase {
+                Phase::Starting => {
+                    self.phase = Phase::Running;
+                    Progress::Started
+                }
+                Phase::Parking | Phase::Armed => self.died("killed before the program began"),
+                Phase::Warming | Phase::Running | Phase::Failed(_) => Progress::Ended,
+            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,
+            Err(error) => self.fail(Failure::new("reading a report", error.to_string())),
         }
     }
 
-    fn fail(&mut self, failure: Failure) -> Progress {
+    fn parked(&mut self, made: Made, mut fds: Vec<OwnedFd>) -> Progress {
+        let template = made.template.then(|| fds.pop()).flatten();
+        let network = made.network.then(|| fds.pop()).flatten();
+        self.redirect = made.redirect.then(|| fds.pop()).flatten();
+        if let Some(namespace) = template {
+            self.slot.template = Some(Template {
+                shape: self.shape.clone(),
+                namespace,
+                ids: made.ids.clone(),
+            });
+        }
+        if network.is_some() {
+            self.slot.network = network;
+        }
+        if let Some(ends) = &mut self.ends {
+            ends.listeners = fds;
+        }
+        self.phase = match self.control {
+            Some(_) => Phase::Warming,
+            None => Phase::Armed,
+        };
+        Progress::Parked
+    }
+
+    /// Takes what the stem has said; never blocks.
+    pub(crate) fn greeted(&mut self) -> Progress {
+        let (Some(control), Phase::Warming) = (&self.control, &self.phase) else {
+            return Progress::Ended;
+        };
+        let mut buffer = [0; 64];
+        match wire::receive_bytes(control, &mut buffer, RecvFlags::DONTWAIT) {
+            Ok(Some((length, _))) => {
+                self.phase = Phase::Armed;
+                Progress::Armed(buffer.get(..length).unwrap_or_default().to_vec())
+            }
+            Ok(None) => self.died("it ended before it was ready to wait"),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,
+            Err(error) => self.fail(Failure::new("reading from the stem", error.to_string())),
+        }
+    }
+
+    fn died(&mut self, how: &str) -> Progress {
+        let reason = if self.slot.group.out_of_memory() {
+            "killed for memory; the limit is too small even to begin"
+        } else {
+            how
+        };
+        self.fail(Failure::new("setting up the sandbox", reason))
+    }
+
+    pub(crate) fn fail(&mut self, failure: Failure) -> Progress {
         self.phase = Phase::Failed(failure);
-        kernel::signal(&self.pidfd, Signal::KILL);
+        self.kill();
         Progress::Failed
     }
 
-    /// Takes the exit status of its first process if that has ended, and with it all its processes:
-    /// the kernel kills the rest of a pid namespace before it lets the first be reaped.
-    pub(crate) fn reap(&mut self) -> bool {
-        if self.ended.is_some() {
-            return true;
+    /// The fork exists; its end is to be awaited.
+    pub(crate) fn join(&mut self, process: kernel::Child) {
+        self.member = Some(Member {
+            process,
+            ended: None,
+        });
+    }
+
+    pub(crate) fn member(&self) -> Option<&kernel::Child> {
+        self.member.as_ref().map(|member| &member.process)
+    }
+
+    fn tell(&self, go: &Go) -> Result<(), Failure> {
+        let bytes = wire::encode(go).step("passing the program on")?;
+        wire::send(&self.report, &bytes, &[]).step("passing the program on")
+    }
+
+    /// Gives it its limits, its code and its work. True if the work has begun by that: else the end of
+    /// the report tells.
+    pub(crate) fn assign(&mut self, assignment: Assignment) -> Result<bool, Failure> {
+        if !matches!(self.phase, Phase::Armed) {
+            return Err(Failure::new("assigning", "the sandbox does not wait"));
         }
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        match waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {
-            Ok(None) => false,
-            Ok(Some(status)) => {
-                self.ended = Some(self.exit(Some(&status)));
-                true
+        self.slot.group.limit(&assignment.limits)?;
+        crate::assign::furnish(self, &self.shape, &assignment)?;
+        match (assignment.work, &self.control) {
+            (
+                Work::Execute {
+                    argv,
+                    environment,
+                    working_dir,
+                },
+                None,
+            ) => {
+                self.phase = Phase::Starting;
+                self.tell(&Go {
+                    argv,
+                    environment,
+                    working_dir,
+                })?;
+                Ok(false)
             }
-            // Nobody else waits for it, so this does not happen; it must not be waited for forever.
-            Err(_) => {
-                self.ended = Some(self.exit(None));
-                true
+            (Work::Tell(message), Some(control)) => {
+                wire::send(control, &message, &[]).step("telling the stem")?;
+                self.phase = Phase::Running;
+                self.control = None;
+                Ok(true)
             }
+            (Work::Execute { .. }, Some(_)) => {
+                Err(Failure::new("assigning", "a stem cannot execute a program"))
+            }
+            (Work::Tell(_), None) => Err(Failure::new("assigning", "there is no stem to tell")),
         }
     }
 
-    fn exit(&self, status: Option<&WaitIdStatus>) -> Exit {
-        Exit {
+    /// Takes the exit statuses of processes that have ended; whether nothing is left. The kernel kills
+    /// the rest of a pid namespace before it lets its first process be reaped.
+    pub(crate) fn reap(&mut self) -> bool {
+        if let Some(member) = &mut self.member
+            && member.ended.is_none()
+        {
+            member.ended = wait(&member.process.pidfd);
+            if member.ended.is_some() {
+                self.kill();
+            }
+        }
+        if self.ended.is_none() {
+            self.ended = wait(&self.first.pidfd);
+        }
+        let member = self.member.as_ref();
+        self.ended.is_some() && member.is_none_or(|member| member.ended.is_some())
+    }
+
+    /// What is to be told of it, once it is reaped, and its slot, with whether that is as it should be.
+    pub(crate) fn finish(self) -> (Ending, Slot, bool) {
+        let group = &self.slot.group;
+        let exit = |status: Option<&WaitIdStatus>| Exit {
             code: status.and_then(WaitIdStatus::exit_status),
             signal: status.and_then(WaitIdStatus::terminating_signal),
-            out_of_memory: self.group.out_of_memory() > 0,
-            usage: self.group.usage(),
-        }
-    }
-
-    /// Removes its cgroups; whether nothing is left.
-    pub(crate) fn remove(&mut self) -> bool {
-        self.group.remove()
-    }
-
-    /// What is to be told of it, once it is reaped, and the namespace for the next one.
-    pub(crate) fn finish(self) -> (Ending, UserNamespace) {
-        let ending = match (self.phase, self.ended) {
-            (Phase::Failed(failure), _) => Ending::Failed(failure),
-            (_, Some(exit)) => Ending::Exited(exit),
-            (_, None) => Ending::Failed(Failure::new("ending", "it was not awaited")),
+            out_of_memory: group.out_of_memory(),
+            usage: group.usage(),
         };
-        (ending, self.users)
+        let ended = match &self.member {
+            Some(member) => &member.ended,
+            None => &self.ended,
+        };
+        let (ending, intact) = match (self.phase, ended) {
+            (Phase::Failed(failure), _) => (Ending::Failed(failure), false),
+            (_, Some(status)) => (Ending::Exited(exit(status.as_ref())), true),
+            (_, None) => {
+                let failure = Failure::new("ending", "it was not awaited");
+                (Ending::Failed(failure), false)
+            }
+        };
+        (ending, self.slot, intact)
     }
 
     pub(crate) fn usage(&self) -> Usage {
-        self.group.usage()
+        self.slot.group.usage()
     }
 }
 
-fn fork(
-    workshop: &Workshop,
-    spec: &SandboxSpec,
-    group: &cgroup::Group,
-    users: &UserNamespace,
-) -> Result<(kernel::Child, Phase), Failure> {
+/// The status of a process that has ended, if the kernel tells it.
+#[expect(clippy::option_option, reason = "ended, and known how")]
+pub(crate) fn wait(pidfd: &OwnedFd) -> Option<Option<WaitIdStatus>> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    match waitid(WaitId::PidFd(pidfd.as_fd()), options) {
+        Ok(None) => None,
+        Ok(status) => Some(status),
+        // Nobody else waits for it, so this does not happen; it must not be waited for forever.
+        Err(_) => Some(None),
+    }
+}
+
+/// What a fork leaves with the launcher.
+struct Fork {
+    child: kernel::Child,
+    report: OwnedFd,
+    control: Option<OwnedFd>,
+    for_zygote: Option<Forked>,
+    ends: Ends,
+}
+
+fn fork(workshop: &Workshop, shape: &Shape, slot: &Slot, stem: &Stem) -> Result<Fork, Failure> {
     const STEP: &str = "making pipes";
     let (stdout, stdout_inside) = pipe_with(PipeFlags::CLOEXEC).step(STEP)?;
     let (stderr, stderr_inside) = pipe_with(PipeFlags::CLOEXEC).step(STEP)?;
-    let (report, report_inside) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .step(STEP)?;
-    let unified = group.unified()?;
+    let (report, report_inside) = pair()?;
+    let (control, control_inside) = match stem {
+        Stem::None => (None, None),
+        Stem::Program { .. } | Stem::Fork { .. } => {
+            let (ours, theirs) = pair()?;
+            (Some(ours), Some(theirs))
+        }
+    };
+    let unified = slot.group.unified()?;
     let unified = unified.as_ref().map(AsFd::as_fd);
     let child = kernel::fork(libc::CLONE_NEWPID, unified).step("forking")?;
+    let is_program = matches!(stem, Stem::Program { .. });
     let Some(child) = child else {
         child::run(&Plan {
-            spec,
-            group,
-            users,
+            shape,
+            slot,
             stage: &workshop.stage,
             filter: &workshop.filter,
             report: &report_inside,
+            control: control_inside.as_ref().filter(|_| is_program),
+            stem,
             stdout: &stdout_inside,
             stderr: &stderr_inside,
         })
     };
-    let phase = Phase::Starting {
-        report,
-        stdout,
-        stderr,
-        listeners: None,
+    let for_zygote = match (stem, control_inside) {
+        (Stem::Fork { zygote }, Some(control)) => Some(Forked {
+            zygote: *zygote,
+            control,
+            stdout: stdout_inside,
+            stderr: stderr_inside,
+        }),
+        _ => None,
     };
-    Ok((child, phase))
+    Ok(Fork {
+        child,
+        report,
+        control,
+        for_zygote,
+        ends: Ends {
+            stdout,
+            stderr,
+            listeners: Vec::new(),
+        },
+    })
+}
+
+/// A process by its number, which must be a child of the launcher that was not awaited.
+pub(crate) fn adopt(number: i32) -> io::Result<kernel::Child> {
+    let pid = Pid::from_raw(number).ok_or(io::ErrorKind::InvalidData)?;
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+    Ok(kernel::Child { pid, pidfd })
 }

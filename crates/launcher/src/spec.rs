@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 
 /// A folder or file of the host shown inside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Bind {
     /// Absolute path on the host; must exist.
     pub source: PathBuf,
@@ -15,7 +15,7 @@ pub struct Bind {
 }
 
 /// What `/` is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Root {
     /// A small read-only tmpfs with these parts of the host, all read-only, and a generated `/etc`.
     Host {
@@ -32,7 +32,7 @@ pub enum Root {
 /// A writable folder of the host. Ids on disk are those inside, whichever range of host ids the
 /// sandbox has. A file system that cannot map ids (the launcher warns of it at start) keeps host ids:
 /// then what one sandbox wrote, another can read and not change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Volume {
     /// Absolute path on the host; the launcher gives its top folder to the sandbox's user.
     pub source: PathBuf,
@@ -43,7 +43,7 @@ pub struct Volume {
 }
 
 /// As whom the program runs, in the sandbox's own user namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum User {
     /// These ids, 0 to 65 535.
     Ids {
@@ -56,25 +56,20 @@ pub enum User {
     Named(String),
 }
 
-/// One sandbox: a pid, mount, net, ipc, uts, cgroup and user namespace, limits, and a program.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SandboxSpec {
-    /// 32 hex digits; names its cgroups.
-    pub id: String,
-    /// Host name inside.
+/// What can be made of a sandbox before it is known what shall run in it: its namespaces, what it sees
+/// as `/`, and its listeners.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Shape {
+    /// Host name inside; one is made up if this is empty.
     pub hostname: String,
     /// What `/` is.
     pub root: Root,
-    /// Read-only binds on top of the root, such as the code at `/var/task`.
+    /// Read-only binds on top of the root.
     pub binds: Vec<Bind>,
+    /// Empty folders inside where the assignment may bind code; at most 64.
+    pub places: Vec<PathBuf>,
     /// Writable folders.
     pub volumes: Vec<Volume>,
-    /// Program and arguments. The program is looked up in the environment's `PATH` inside.
-    pub argv: Vec<String>,
-    /// The whole environment.
-    pub environment: Vec<(String, String)>,
-    /// Working directory inside.
-    pub working_dir: String,
     /// As whom.
     pub user: User,
     /// Lines of `/etc/hosts` besides localhost.
@@ -85,8 +80,56 @@ pub struct SandboxSpec {
     /// from a program that listens on every address (needs BPF `sk_lookup`, Linux 5.9; without it the
     /// ports are taken).
     pub serves: bool,
-    /// Enforced by cgroup and rlimit.
+    /// Files that one process may have open. Part of the shape, since only a process itself can
+    /// lower it.
+    pub files: u32,
+}
+
+/// What waits in an armed sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Stem {
+    /// Nothing but the launcher's own process, which will execute whatever program is assigned.
+    None,
+    /// A program, started ahead. It has a socket (`SOCK_SEQPACKET`) as descriptor 3: it writes one
+    /// byte when it is ready, and reads one packet, the assignment's message.
+    Program {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// Its whole environment.
+        environment: Vec<(String, String)>,
+    },
+    /// A fork of this zygote ([`crate::Zygote::number`]), with the same socket.
+    Fork {
+        /// Which.
+        zygote: u64,
+    },
+}
+
+/// What a sandbox is given when it is known what it is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Folders bound read-only at places of the shape.
+    pub code: Vec<Bind>,
+    /// What runs.
+    pub work: Work,
+    /// Enforced by cgroups; the number of files is the shape's.
     pub limits: Limits,
+}
+
+/// What runs in a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// A program is executed; for sandboxes without a stem.
+    Execute {
+        /// Program and arguments. The program is looked up in the environment's `PATH` inside.
+        argv: Vec<String>,
+        /// The whole environment.
+        environment: Vec<(String, String)>,
+        /// Working directory inside.
+        working_dir: String,
+    },
+    /// The stem is told; at most 128 KiB.
+    Tell(Vec<u8>),
 }
 
 /// Most bytes of arguments, and of names and values of the environment: 64 KiB each.
@@ -96,41 +139,14 @@ const MOUNTS_MAX: usize = 64;
 /// Most listeners.
 const LISTENERS_MAX: usize = 64;
 
-impl SandboxSpec {
+/// Longest message to a stem in bytes.
+const MESSAGE_MAX: usize = 128 * 1024;
+
+impl Shape {
     /// Checks every bound. The launcher does so again: it trusts nobody.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if self.id.len() != 32 || !self.id.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err("the sandbox's id must be 32 hex digits".to_owned());
-        }
-        check_host(&self.hostname)?;
-        self.limits.check().map_err(|error| error.to_string())?;
-        if self.argv.first().is_none_or(String::is_empty) {
-            return Err("no program is named".to_owned());
-        }
-        let size: usize = self.argv.iter().map(|text| text.len() + 1).sum();
-        within("bytes of arguments", size, TEXT_MAX)?;
-        let size = |(name, value): &(String, String)| name.len() + value.len() + 2;
-        let size = self.environment.iter().map(size).sum();
-        within("bytes of environment", size, TEXT_MAX)?;
-        let legal = |name: &str| !name.is_empty() && !name.contains('=');
-        if let Some((name, _)) = self.environment.iter().find(|(name, _)| !legal(name)) {
-            let name = name.escape_debug();
-            return Err(format!("\"{name}\" is no name of an environment variable"));
-        }
-        let environment = self
-            .environment
-            .iter()
-            .flat_map(|(name, value)| [name, value]);
-        if self
-            .argv
-            .iter()
-            .chain(environment)
-            .any(|text| text.contains('\0'))
-        {
-            return Err("an argument or environment variable has a zero byte".to_owned());
-        }
-        if !self.working_dir.starts_with('/') || self.working_dir.contains('\0') {
-            return Err("the working directory must be an absolute path".to_owned());
+        if !self.hostname.is_empty() {
+            check_host(&self.hostname)?;
         }
         within("addresses", self.hosts.len(), 256)?;
         self.hosts
@@ -146,6 +162,16 @@ impl SandboxSpec {
         }
         self.check_user()?;
         self.check_mounts()
+    }
+
+    /// Whether nothing of its file system can be shared with the next sandbox: something is mounted
+    /// beneath `/tmp`, which is each sandbox's own.
+    pub(crate) fn is_unique(&self) -> bool {
+        let targets = self.binds.iter().map(|bind| &bind.target);
+        let targets = targets.chain(self.volumes.iter().map(|volume| &volume.target));
+        targets
+            .chain(&self.places)
+            .any(|target| target.starts_with("/tmp"))
     }
 
     fn check_user(&self) -> Result<(), String> {
@@ -168,6 +194,7 @@ impl SandboxSpec {
         };
         within("parts of the host", root.len(), MOUNTS_MAX)?;
         within("binds", self.binds.len(), MOUNTS_MAX)?;
+        within("places", self.places.len(), MOUNTS_MAX)?;
         within("volumes", self.volumes.len(), MOUNTS_MAX)?;
         for bind in root.iter().chain(&self.binds) {
             check_path(&bind.source)?;
@@ -177,8 +204,68 @@ impl SandboxSpec {
             check_path(&volume.source)?;
             check_target(&volume.target)?;
         }
-        Ok(())
+        self.places.iter().try_for_each(|place| check_target(place))
     }
+}
+
+impl Stem {
+    /// Checks every bound.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self {
+            Self::None | Self::Fork { .. } => Ok(()),
+            Self::Program { argv, environment } => check_program(argv, environment),
+        }
+    }
+}
+
+impl Assignment {
+    /// Checks every bound.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.limits.check().map_err(|error| error.to_string())?;
+        within("folders of code", self.code.len(), MOUNTS_MAX)?;
+        for bind in &self.code {
+            check_path(&bind.source)?;
+            check_target(&bind.target)?;
+        }
+        match &self.work {
+            Work::Tell(message) => within("bytes of message", message.len(), MESSAGE_MAX),
+            Work::Execute {
+                argv,
+                environment,
+                working_dir,
+            } => {
+                if !working_dir.starts_with('/') || working_dir.contains('\0') {
+                    return Err("the working directory must be an absolute path".to_owned());
+                }
+                check_program(argv, environment)
+            }
+        }
+    }
+}
+
+/// Arguments and environment as execve(2) can take them, within our bounds.
+pub(crate) fn check_program(
+    argv: &[String],
+    environment: &[(String, String)],
+) -> Result<(), String> {
+    if argv.first().is_none_or(String::is_empty) {
+        return Err("no program is named".to_owned());
+    }
+    let size: usize = argv.iter().map(|text| text.len() + 1).sum();
+    within("bytes of arguments", size, TEXT_MAX)?;
+    let size = |(name, value): &(String, String)| name.len() + value.len() + 2;
+    let size = environment.iter().map(size).sum();
+    within("bytes of environment", size, TEXT_MAX)?;
+    let legal = |name: &str| !name.is_empty() && !name.contains('=');
+    if let Some((name, _)) = environment.iter().find(|(name, _)| !legal(name)) {
+        let name = name.escape_debug();
+        return Err(format!("\"{name}\" is no name of an environment variable"));
+    }
+    let pairs = environment.iter().flat_map(|(name, value)| [name, value]);
+    if argv.iter().chain(pairs).any(|text| text.contains('\0')) {
+        return Err("an argument or environment variable has a zero byte".to_owned());
+    }
+    Ok(())
 }
 
 fn within(what: &str, value: usize, most: usize) -> Result<(), String> {
@@ -287,16 +374,13 @@ mod tests {
 
     use super::*;
 
-    fn spec() -> SandboxSpec {
-        SandboxSpec {
-            id: "0".repeat(32),
+    fn shape() -> Shape {
+        Shape {
             hostname: "box".to_owned(),
             root: Root::Host { binds: Vec::new() },
             binds: Vec::new(),
+            places: Vec::new(),
             volumes: Vec::new(),
-            argv: vec!["sh".to_owned()],
-            environment: vec![("A".to_owned(), "b=c".to_owned())],
-            working_dir: "/".to_owned(),
             user: User::Ids {
                 uid: 1000,
                 gid: 1000,
@@ -304,28 +388,26 @@ mod tests {
             hosts: vec![("catalog".to_owned(), IpAddr::from([127, 0, 1, 1]))],
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 9001))],
             serves: false,
-            limits: Limits::default(),
+            files: 1024,
         }
     }
 
-    /// A change to a legal spec, and a word of the refusal.
-    type Case = (fn(&mut SandboxSpec), &'static str);
+    fn refused<T>(
+        mut changed: T,
+        change: fn(&mut T),
+        check: fn(&T) -> Result<(), String>,
+        word: &str,
+    ) {
+        assert_eq!(check(&changed), Ok(()));
+        change(&mut changed);
+        let refusal = check(&changed).unwrap_err();
+        assert!(refusal.contains(word), "{refusal:?} lacks {word:?}");
+    }
 
     #[test]
-    fn each_bound_is_named() {
-        assert_eq!(spec().check(), Ok(()));
-        let cases: [Case; 15] = [
-            (|s| s.id = "../../x".to_owned(), "32 hex"),
+    fn each_bound_of_a_shape_is_named() {
+        let cases: [(fn(&mut Shape), &str); 8] = [
             (|s| s.hostname = "a b".to_owned(), "host name"),
-            (|s| s.argv.clear(), "no program"),
-            (|s| s.argv.push("x".repeat(TEXT_MAX)), "arguments"),
-            (|s| s.argv.push("a\0b".to_owned()), "zero byte"),
-            (
-                |s| s.environment.push(("a=b".to_owned(), String::new())),
-                "environment",
-            ),
-            (|s| s.environment[0].1 = "x".repeat(TEXT_MAX), "environment"),
-            (|s| s.working_dir = "tmp".to_owned(), "absolute"),
             (|s| s.hosts[0].0 = "a\n1.2.3.4 b".to_owned(), "host name"),
             (|s| s.listen = vec![s.listen[0]; 65], "listeners"),
             (
@@ -341,16 +423,64 @@ mod tests {
                 },
                 "65535",
             ),
-            (|s| s.limits.memory = 1, "memory"),
             (|s| s.binds = vec![bind("/a/../b", "/c")], "plain absolute"),
             (|s| s.binds = vec![bind("/a", "/proc/self")], "mounted on"),
+            (|s| s.places = vec!["/dev/x".into()], "mounted on"),
         ];
         for (change, word) in cases {
-            let mut changed = spec();
-            change(&mut changed);
-            let refusal = changed.check().unwrap_err();
-            assert!(refusal.contains(word), "{refusal:?} lacks {word:?}");
+            refused(shape(), change, Shape::check, word);
         }
+    }
+
+    #[test]
+    fn each_bound_of_a_program_is_named() {
+        type Program = (Vec<String>, Vec<(String, String)>);
+        let cases: [(fn(&mut Program), &str); 5] = [
+            (|(argv, _)| argv.clear(), "no program"),
+            (|(argv, _)| argv.push("x".repeat(TEXT_MAX)), "arguments"),
+            (|(argv, _)| argv.push("a\0b".to_owned()), "zero byte"),
+            (
+                |(_, pairs)| pairs.push(("a=b".to_owned(), String::new())),
+                "environment",
+            ),
+            (
+                |(_, pairs)| pairs[0].1 = "x".repeat(TEXT_MAX),
+                "environment",
+            ),
+        ];
+        for (change, word) in cases {
+            let program = (
+                vec!["sh".to_owned()],
+                vec![("A".to_owned(), "b=c".to_owned())],
+            );
+            let check = |(argv, pairs): &Program| check_program(argv, pairs);
+            refused(program, change, check, word);
+        }
+    }
+
+    #[test]
+    fn each_bound_of_an_assignment_is_named() {
+        let cases: [(fn(&mut Assignment), &str); 3] = [
+            (|a| a.limits.memory = 1, "memory"),
+            (|a| a.code = vec![bind("/a", "/")], "mounted on"),
+            (|a| a.work = Work::Tell(vec![0; MESSAGE_MAX + 1]), "message"),
+        ];
+        for (change, word) in cases {
+            let assignment = Assignment {
+                code: Vec::new(),
+                work: Work::Tell(Vec::new()),
+                limits: Limits::default(),
+            };
+            refused(assignment, change, Assignment::check, word);
+        }
+    }
+
+    #[test]
+    fn what_lies_beneath_tmp_makes_a_shape_unique() {
+        let mut shape = shape();
+        assert!(!shape.is_unique());
+        shape.places.push("/tmp/code".into());
+        assert!(shape.is_unique());
     }
 
     fn bind(source: &str, target: &str) -> Bind {

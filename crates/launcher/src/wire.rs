@@ -1,8 +1,10 @@
 //! Messages between server, launcher and the child that becomes a sandbox: postcard over
 //! `SOCK_SEQPACKET`, one message a packet, file descriptors by `SCM_RIGHTS`.
 
+use crate::cgroup::Version;
 use crate::error::Failure;
-use crate::{Exit, SandboxSpec, Usage};
+use crate::root::Ids;
+use crate::{Assignment, Exit, Shape, Stem, Usage};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -14,15 +16,29 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Largest message in bytes. A packet must fit the socket's send buffer, 208 KiB by default.
 pub(crate) const MESSAGE_MAX: usize = 192 * 1024;
-/// Most file descriptors with one message: 64 listeners, and two pipes or the redirect.
-pub(crate) const FDS_MAX: usize = 66;
+/// Most file descriptors with one message: 64 listeners, and what belongs to them.
+pub(crate) const FDS_MAX: usize = 72;
 
-/// What the server asks. `sandbox` is the number that the server gave it in `Start`.
+/// What the server asks. `sandbox` is the number that the server gave it in `Arm` or `Zygote`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    Start {
+    /// Make a sandbox, and let it wait.
+    Arm {
         sandbox: u64,
-        spec: Box<SandboxSpec>,
+        shape: Box<Shape>,
+        stem: Stem,
+    },
+    /// Let it run.
+    Assign {
+        sandbox: u64,
+        assignment: Box<Assignment>,
+    },
+    /// Start a zygote: a program in a root of this shape, that will be asked for forks.
+    Zygote {
+        sandbox: u64,
+        shape: Box<Shape>,
+        argv: Vec<String>,
+        environment: Vec<(String, String)>,
     },
     Socket {
         request: u64,
@@ -47,8 +63,16 @@ pub(crate) enum Reply {
     Ready { warnings: Vec<String> },
     /// First and last: this machine cannot make sandboxes.
     Missing { reason: String },
-    /// With stdout, stderr and the listeners in their order.
-    Started { sandbox: u64, pid: u32 },
+    /// It waits. With stdout, stderr, the freezer's file if it is there, and the listeners in their
+    /// order. A zygote comes without any. `greeting`: what a stem or zygote said when it was ready.
+    Armed {
+        sandbox: u64,
+        pid: u32,
+        freezer: Option<Version>,
+        greeting: Vec<u8>,
+    },
+    /// What it was assigned runs.
+    Started { sandbox: u64 },
     /// Nothing of the sandbox is left.
     Failed { sandbox: u64, failure: Failure },
     /// With the socket.
@@ -64,11 +88,31 @@ pub(crate) enum Reply {
 /// What a child says to the launcher before it becomes the program.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// All is made; next comes `execve`. With the listeners and, if they are redirected to, what
-    /// redirects.
-    Prepared { redirected: bool },
+    /// All is made; it waits for a [`Go`]. With the listeners and what `made` names, in its order.
+    Parked(Made),
     /// A step failed; the child ends.
     Failed(Failure),
+}
+
+/// What a child made, for the launcher to keep.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Made {
+    /// What leads connections to the listeners.
+    pub(crate) redirect: bool,
+    /// A network namespace.
+    pub(crate) network: bool,
+    /// The mount namespace of a template.
+    pub(crate) template: bool,
+    /// As whom the program runs.
+    pub(crate) ids: Ids,
+}
+
+/// What the launcher says to a child that waits.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Go {
+    pub(crate) argv: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) working_dir: String,
 }
 
 /// Encodes a message.
@@ -115,6 +159,29 @@ pub(crate) fn receive<T: DeserializeOwned>(
     buffer: &mut [u8],
     flags: RecvFlags,
 ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let Some((length, fds)) = receive_bytes(socket, buffer, flags)? else {
+        return Ok(None);
+    };
+    let bytes = buffer.get(..length).unwrap_or_default();
+    match postcard::from_bytes(bytes) {
+        Ok(decoded) => Ok(Some((decoded, fds))),
+        Err(error) => Err(malformed(&format!("not a message: {error}"))),
+    }
+}
+
+fn malformed(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text.to_owned())
+}
+
+/// Receives one packet as it is: its length; `None` at the end of the stream.
+///
+/// # Errors
+/// The kernel's, and `InvalidData` for a packet that is longer than the buffer.
+pub(crate) fn receive_bytes(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+    flags: RecvFlags,
+) -> io::Result<Option<(usize, Vec<OwnedFd>)>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = flags | RecvFlags::CMSG_CLOEXEC;
@@ -130,15 +197,10 @@ pub(crate) fn receive<T: DeserializeOwned>(
     if message.bytes == 0 {
         return Ok(None);
     }
-    let malformed = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
     if message.flags.contains(ReturnFlags::TRUNC) {
         return Err(malformed("the message is too long"));
     }
-    let bytes = buffer.get(..message.bytes).unwrap_or_default();
-    match postcard::from_bytes(bytes) {
-        Ok(decoded) => Ok(Some((decoded, fds))),
-        Err(error) => Err(malformed(&format!("not a message: {error}"))),
-    }
+    Ok(Some((message.bytes, fds)))
 }
 
 #[cfg(test)]
@@ -158,13 +220,13 @@ mod tests {
     fn a_message_arrives_with_its_descriptors() {
         let (ours, theirs) = pair();
         let fds = vec![ours.as_fd(); FDS_MAX];
-        let bytes = encode(&Reply::Started { sandbox: 7, pid: 8 }).unwrap();
+        let bytes = encode(&Reply::Started { sandbox: 7 }).unwrap();
         send(&ours, &bytes, &fds).unwrap();
         let mut buffer = [0; 64];
         let (reply, fds) = receive(&theirs, &mut buffer, RecvFlags::empty())
             .unwrap()
             .unwrap();
-        assert!(matches!(reply, Reply::Started { sandbox: 7, pid: 8 }));
+        assert!(matches!(reply, Reply::Started { sandbox: 7 }));
         assert_eq!(fds.len(), FDS_MAX);
         for fd in &fds {
             let flags = rustix::io::fcntl_getfd(fd).unwrap();

@@ -15,10 +15,18 @@ pub(crate) enum Controller {
     Cpu,
     /// Processor time used: a controller of its own in version 1, always there in version 2.
     Accounting,
+    /// Standing still while idle: a controller of its own in version 1, always there in version 2.
+    Freezer,
 }
 
 impl Controller {
-    pub(crate) const ALL: [Self; 4] = [Self::Memory, Self::Pids, Self::Cpu, Self::Accounting];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Memory,
+        Self::Pids,
+        Self::Cpu,
+        Self::Accounting,
+        Self::Freezer,
+    ];
 
     /// Its name in version 1; the first three are the same in version 2.
     fn name(self) -> &'static str {
@@ -27,6 +35,7 @@ impl Controller {
             Self::Pids => "pids",
             Self::Cpu => "cpu",
             Self::Accounting => "cpuacct",
+            Self::Freezer => "freezer",
         }
     }
 
@@ -42,6 +51,7 @@ impl Controller {
             Self::Pids => "so the number of processes is not limited",
             Self::Cpu => "so processor time is not limited",
             Self::Accounting => "so processor time is not measured",
+            Self::Freezer => "so idle instances keep running",
         }
     }
 
@@ -52,9 +62,19 @@ impl Controller {
         let quota = u64::from(limits.cpu) * 100;
         match (self, version) {
             (Self::Memory, Version::V1) => {
-                set("memory.limit_in_bytes", memory())?;
                 // Swap would stretch the limit. The file is missing where swap is not accounted.
-                optional(set("memory.memsw.limit_in_bytes", memory()))?;
+                let with_swap = || optional(set("memory.memsw.limit_in_bytes", memory()));
+                match set("memory.limit_in_bytes", memory()) {
+                    // Neither may pass the other: what is raised last is lowered first.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                        with_swap()?;
+                        set("memory.limit_in_bytes", memory())?;
+                    }
+                    first => {
+                        first?;
+                        with_swap()?;
+                    }
+                }
                 optional(set("memory.swappiness", "0".to_owned()))
             }
             (Self::Memory, Version::V2) => {
@@ -65,7 +85,7 @@ impl Controller {
             // EINVAL: an outer group allows even less, so ours needs no bound of its own.
             (Self::Cpu, Version::V1) => tighter(set("cpu.cfs_quota_us", quota.to_string())),
             (Self::Cpu, Version::V2) => set("cpu.max", format!("{quota} 100000")),
-            (Self::Accounting, _) => Ok(()),
+            (Self::Accounting | Self::Freezer, _) => Ok(()),
         }
     }
 }
@@ -183,7 +203,9 @@ impl Hierarchy {
     /// Whether it offers `controller`.
     pub(crate) fn has(&self, controller: Controller) -> bool {
         match (self.version, controller) {
-            (Version::V2, Controller::Accounting) => self.has(Controller::Memory),
+            (Version::V2, Controller::Accounting | Controller::Freezer) => {
+                self.has(Controller::Memory)
+            }
             _ => self.controllers.iter().any(|c| c == controller.name()),
         }
     }
@@ -233,7 +255,7 @@ impl Hierarchy {
 
 /// Version 2: lets the groups beneath `folder` use `controller`.
 pub(super) fn delegate(folder: &Path, controller: Controller) -> Result<(), String> {
-    if controller == Controller::Accounting {
+    if matches!(controller, Controller::Accounting | Controller::Freezer) {
         return Ok(());
     }
     let file = folder.join("cgroup.subtree_control");

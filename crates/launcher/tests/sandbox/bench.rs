@@ -1,13 +1,12 @@
 //! A launcher of its own for each case, and what the cases ask of it.
 
-use launcher::{Bind, Error, Exit, Launcher, Root, Sandbox, SandboxSpec, User};
+use launcher::{Assignment, Bind, Error, Exit, Launcher, Root, Sandbox, Shape, User, Work};
 use std::fs::File;
 use std::future::Future;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -61,41 +60,65 @@ pub(crate) fn block_on<T>(case: impl Future<Output = T>) -> T {
     outcome.expect("it hangs")
 }
 
-/// 32 hex digits that no other process uses.
-pub(crate) fn id() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!("{:016x}{number:016x}", std::process::id())
+/// A sandbox and what runs in it at once.
+pub(crate) struct Spec {
+    pub(crate) shape: Shape,
+    pub(crate) argv: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) working_dir: String,
+    pub(crate) limits: model::Limits,
+}
+
+impl Spec {
+    pub(crate) fn assignment(&self) -> Assignment {
+        Assignment {
+            code: Vec::new(),
+            work: Work::Execute {
+                argv: self.argv.clone(),
+                environment: self.environment.clone(),
+                working_dir: self.working_dir.clone(),
+            },
+            limits: self.limits.clone(),
+        }
+    }
+
+    pub(crate) async fn start(self, launcher: &Launcher) -> launcher::Result<Sandbox> {
+        let assignment = self.assignment();
+        launcher.start(self.shape, assignment).await
+    }
 }
 
 /// `/bin/sh -c script` on the host's folders, as user 1000.
-pub(crate) fn shell(script: &str) -> SandboxSpec {
+pub(crate) fn shell(script: &str) -> Spec {
     program(&["/bin/sh", "-c", script])
 }
 
-pub(crate) fn program(argv: &[&str]) -> SandboxSpec {
+pub(crate) fn program(argv: &[&str]) -> Spec {
     let folders = ["/usr", "/bin", "/lib", "/lib64", "/sbin"];
     let there = folders
         .into_iter()
         .filter(|folder| Path::new(folder).exists());
-    SandboxSpec {
-        id: id(),
-        hostname: "box".to_owned(),
-        root: Root::Host {
-            binds: there.map(|folder| bind(folder, folder)).collect(),
+    Spec {
+        shape: Shape {
+            hostname: "box".to_owned(),
+            root: Root::Host {
+                binds: there.map(|folder| bind(folder, folder)).collect(),
+            },
+            binds: Vec::new(),
+            places: Vec::new(),
+            volumes: Vec::new(),
+            user: User::Ids {
+                uid: 1000,
+                gid: 1000,
+            },
+            hosts: Vec::new(),
+            listen: Vec::new(),
+            serves: false,
+            files: 1024,
         },
-        binds: Vec::new(),
-        volumes: Vec::new(),
         argv: argv.iter().map(|&text| text.to_owned()).collect(),
         environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         working_dir: "/".to_owned(),
-        user: User::Ids {
-            uid: 1000,
-            gid: 1000,
-        },
-        hosts: Vec::new(),
-        listen: Vec::new(),
-        serves: false,
         limits: model::Limits::default(),
     }
 }
@@ -108,15 +131,19 @@ pub(crate) fn bind(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Bi
 }
 
 impl Bench {
+    pub(crate) async fn start(&self, spec: Spec) -> launcher::Result<Sandbox> {
+        spec.start(&self.launcher).await
+    }
+
     /// Starts it, reads all it writes, and awaits its end.
-    pub(crate) async fn run(&self, spec: SandboxSpec) -> Output {
-        let sandbox = self.launcher.start(spec).await.expect("it starts");
+    pub(crate) async fn run(&self, spec: Spec) -> Output {
+        let sandbox = self.start(spec).await.expect("it starts");
         finish(sandbox).await
     }
 
     /// Why it does not start: step and reason.
-    pub(crate) async fn refusal(&self, spec: SandboxSpec) -> (String, String) {
-        match self.launcher.start(spec).await {
+    pub(crate) async fn refusal(&self, spec: Spec) -> (String, String) {
+        match self.start(spec).await {
             Ok(_) => panic!("it starts"),
             Err(Error::Step { step, reason }) => (step, reason),
             Err(other) => panic!("another error: {other}"),
@@ -186,23 +213,48 @@ pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     panic!("{what} does not happen");
 }
 
-/// The cgroup folders of this name, in all hierarchies.
-pub(crate) fn cgroups(name: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut left = vec![PathBuf::from("/sys/fs/cgroup")];
-    while let Some(folder) = left.pop() {
-        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-        for entry in entries {
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
-            }
-            if entry.file_name() == name {
-                found.push(entry.path());
-            }
-            left.push(entry.path());
-        }
-    }
+/// The cgroup folders that a process is in, of those that a launcher made.
+pub(crate) fn cgroups(pid: u32) -> Vec<PathBuf> {
+    let lines = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mounts: Vec<&str> = mounts
+        .lines()
+        .filter(|line| line.contains(" - cgroup"))
+        .filter_map(|line| line.split(' ').nth(4))
+        .collect();
+    let groups = lines.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let groups: Vec<&str> = groups.filter(|group| group.contains("/rouse-")).collect();
+    let mut found: Vec<PathBuf> = mounts
+        .iter()
+        .flat_map(|mount| groups.iter().map(move |group| format!("{mount}{group}")))
+        .map(PathBuf::from)
+        .filter(|folder| folder.is_dir())
+        .collect();
+    found.sort();
+    found.dedup();
     found
+}
+
+/// Whether no process is in any of these.
+pub(crate) fn are_empty(groups: &[PathBuf]) -> bool {
+    groups.iter().all(|group| {
+        let processes = std::fs::read_to_string(group.join("cgroup.procs"));
+        processes.unwrap_or_default().is_empty()
+    })
+}
+
+/// Whether the folders are not there any more.
+pub(crate) fn are_gone(groups: &[PathBuf]) -> bool {
+    groups.iter().all(|group| !group.exists())
+}
+
+/// Processes whose parent is `pid`.
+pub(crate) fn children(pid: u32) -> usize {
+    let file = format!("/proc/{pid}/task/{pid}/children");
+    std::fs::read_to_string(file)
+        .unwrap()
+        .split_whitespace()
+        .count()
 }
 
 /// Open files of a process.

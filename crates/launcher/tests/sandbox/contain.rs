@@ -71,7 +71,8 @@ fn names_are_its_own() {
     with(|bench| async move {
         let mut spec =
             shell("hostname; id -un; cat /etc/hosts /proc/self/cgroup /proc/self/oom_score_adj");
-        spec.hosts
+        spec.shape
+            .hosts
             .push(("catalog".to_owned(), [127, 0, 1, 1].into()));
         let text = bench.run(spec).await.stdout;
         let lines: Vec<_> = text.lines().collect();
@@ -115,7 +116,7 @@ fn nothing_but_tmp_can_be_written() {
         for place in places {
             for uid in [0, 1000] {
                 let mut spec = shell(&format!("echo x > {place}"));
-                spec.user = launcher::User::Ids { uid, gid: 0 };
+                spec.shape.user = launcher::User::Ids { uid, gid: 0 };
                 let output = bench.run(spec).await;
                 assert_ne!(output.exit.code, Some(0), "{place} as {uid}");
                 let refused = ["Read-only file system", "Permission denied"];
@@ -157,7 +158,7 @@ fn proc_is_masked() {
                       test -e /proc/$f && cat /proc/$f; done; ls -A /proc/acpi /proc/scsi 2>/dev/null; \
                       echo b > /proc/sysrq-trigger; head -c1 /proc/meminfo /proc/cpuinfo | wc -l";
         let mut spec = shell(script);
-        spec.user = launcher::User::Ids { uid: 0, gid: 0 };
+        spec.shape.user = launcher::User::Ids { uid: 0, gid: 0 };
         let output = bench.run(spec).await;
         let shown: Vec<_> = output
             .stdout
@@ -175,7 +176,7 @@ fn proc_is_masked() {
 }
 
 /// Runs one system call by its number, and prints the error's.
-fn call(number: i64, arguments: &str) -> launcher::SandboxSpec {
+fn call(number: i64, arguments: &str) -> crate::bench::Spec {
     let script = format!("my $r = syscall({number}{arguments}); print $r == -1 ? $!+0 : 0");
     program(&["/usr/bin/perl", "-e", &script])
 }
@@ -253,7 +254,7 @@ fn devices_work() {
                       echo x > /dev/null; echo x > /dev/full || echo full; ls /dev; \
                       mknod /tmp/null c 1 3 || echo none";
         let mut spec = shell(script);
-        spec.user = launcher::User::Ids { uid: 0, gid: 0 };
+        spec.shape.user = launcher::User::Ids { uid: 0, gid: 0 };
         let text = bench.run(spec).await.stdout;
         let words: Vec<_> = text.split_whitespace().collect();
         let devices = "fd full null random shm stderr stdin stdout tty urandom zero";
@@ -287,8 +288,9 @@ fn binds_are_read_only() {
         let mut spec = shell(
             "cat /var/task/handler /etc/one; stat -c %u /var/task/handler; echo x > /var/task/handler",
         );
-        spec.binds.push(bind(&code, "/var/task"));
-        spec.binds
+        spec.shape.binds.push(bind(&code, "/var/task"));
+        spec.shape
+            .binds
             .push(bind(bench.data.path().join("one"), "/etc/one"));
         spec.working_dir = "/var/task".to_owned();
         let output = bench.run(spec).await;
@@ -301,7 +303,7 @@ fn volumes_keep_what_is_written() {
     with(|bench| async move {
         let with_volume = |script: &str, read_only: bool| {
             let mut spec = shell(script);
-            spec.volumes.push(Volume {
+            spec.shape.volumes.push(Volume {
                 source: bench.data.path().join("volume"),
                 target: "/data".into(),
                 read_only,
@@ -310,7 +312,6 @@ fn volumes_keep_what_is_written() {
         };
         std::fs::create_dir(bench.data.path().join("volume")).unwrap();
         let mut first = bench
-            .launcher
             .start(with_volume("echo one > /data/x; echo; sleep 60", false))
             .await
             .unwrap();
@@ -334,7 +335,7 @@ fn neighbours_share_no_user_id() {
         let mut uids = Vec::new();
         let mut sandboxes = Vec::new();
         for _ in 0..3 {
-            let sandbox = bench.launcher.start(shell("sleep 60")).await.unwrap();
+            let sandbox = bench.start(shell("sleep 60")).await.unwrap();
             let status = std::fs::read_to_string(format!("/proc/{}/status", sandbox.pid)).unwrap();
             let line = status
                 .lines()

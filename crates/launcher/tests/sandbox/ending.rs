@@ -1,7 +1,9 @@
 //! How programs end, and how they do not begin.
 
 use crate::Case;
-use crate::bench::{cgroups, first_line, lives, program, shell, until, with};
+use crate::bench::{
+    are_empty, cgroups, children, finish, first_line, lives, parent, program, shell, until, with,
+};
 
 pub(crate) const CASES: &[Case] = &[
     ("exit_codes_are_told", exit_codes_are_told),
@@ -43,7 +45,7 @@ fn exit_codes_are_told() {
 
 fn kill_is_told() {
     with(|bench| async move {
-        let sandbox = bench.launcher.start(shell("sleep 1000")).await.unwrap();
+        let sandbox = bench.start(shell("sleep 1000")).await.unwrap();
         sandbox.kill();
         sandbox.kill();
         let (one, two) = tokio::join!(sandbox.exited(), sandbox.exited());
@@ -57,17 +59,14 @@ fn kill_is_told() {
 fn terminate_reaches_a_handler() {
     with(|bench| async move {
         let script = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done";
-        let mut sandbox = bench.launcher.start(shell(script)).await.unwrap();
+        let mut sandbox = bench.start(shell(script)).await.unwrap();
         assert_eq!(first_line(&mut sandbox).await, "ready");
         sandbox.terminate();
         assert_eq!(sandbox.exited().await.code, Some(5));
 
         // Without a handler the first process of a pid namespace does not notice; kill still ends it.
-        let mut deaf = bench
-            .launcher
-            .start(shell("echo ready; exec sleep 1000"))
-            .await
-            .unwrap();
+        let deaf = shell("echo ready; exec sleep 1000");
+        let mut deaf = bench.start(deaf).await.unwrap();
         first_line(&mut deaf).await;
         deaf.terminate();
         deaf.kill();
@@ -77,25 +76,27 @@ fn terminate_reaches_a_handler() {
 
 fn children_that_stay_are_killed() {
     with(|bench| async move {
-        let spec = shell("setsid sleep 1000 >/dev/null 2>&1 & sleep 1000 >/dev/null 2>&1 & exit 3");
-        let id = spec.id.clone();
-        let output = bench.run(spec).await;
-        assert_eq!(output.exit.code, Some(3));
-        assert!(cgroups(&id).is_empty());
+        let spec = shell(
+            "setsid sleep 1000 >/dev/null 2>&1 & sleep 1000 >/dev/null 2>&1 & sleep 0.5; exit 3",
+        );
+        let sandbox = bench.start(spec).await.unwrap();
+        let groups = cgroups(sandbox.pid);
+        assert!(!groups.is_empty());
+        assert_eq!(finish(sandbox).await.exit.code, Some(3));
+        assert!(are_empty(&groups));
     });
 }
 
 fn a_dropped_sandbox_is_killed() {
     with(|bench| async move {
-        let spec = shell("sleep 1000");
-        let id = spec.id.clone();
-        let sandbox = bench.launcher.start(spec).await.unwrap();
+        let sandbox = bench.start(shell("sleep 1000")).await.unwrap();
         let pid = sandbox.pid;
         assert!(lives(pid));
-        assert!(!cgroups(&id).is_empty());
+        let groups = cgroups(pid);
+        assert!(!groups.is_empty() && !are_empty(&groups));
         drop(sandbox);
         until("the end of a dropped sandbox", || {
-            !lives(pid) && cgroups(&id).is_empty()
+            !lives(pid) && are_empty(&groups)
         })
         .await;
     });
@@ -103,14 +104,17 @@ fn a_dropped_sandbox_is_killed() {
 
 fn a_cancelled_start_leaves_nothing() {
     with(|bench| async move {
+        let sandbox = bench.start(shell("sleep 1000")).await.unwrap();
+        let launcher = parent(sandbox.pid);
+        sandbox.kill();
+        sandbox.exited().await;
         for microseconds in [0, 50, 200, 1000, 3000, 6000] {
             let spec = shell("sleep 1000");
-            let id = spec.id.clone();
             let wait = std::time::Duration::from_micros(microseconds);
-            drop(tokio::time::timeout(wait, bench.launcher.start(spec)).await);
+            drop(tokio::time::timeout(wait, bench.start(spec)).await);
             // What comes after it in the same queue shows that it was dealt with.
             bench.run(shell("true")).await;
-            until("the end of a cancelled start", || cgroups(&id).is_empty()).await;
+            until("the end of a cancelled start", || children(launcher) == 0).await;
         }
     });
 }
@@ -125,7 +129,9 @@ fn what_cannot_be_executed_is_named() {
         };
         let bound = || {
             let mut spec = program(&["/var/task"]);
-            spec.binds.push(crate::bench::bind(&script, "/var/task"));
+            spec.shape
+                .binds
+                .push(crate::bench::bind(&script, "/var/task"));
             spec
         };
         let (step, reason) = bench.refusal(program(&["/no/such"])).await;
@@ -154,33 +160,32 @@ fn steps_that_fail_are_named() {
     with(|bench| async move {
         let mut spec = shell("true");
         spec.working_dir = "/no/such".to_owned();
-        let id = spec.id.clone();
         let (step, _) = bench.refusal(spec).await;
         assert_eq!(step, "entering the working directory /no/such");
-        assert!(cgroups(&id).is_empty());
 
         let mut spec = shell("true");
-        spec.binds
+        spec.shape
+            .binds
             .push(crate::bench::bind("/no/such/source", "/code"));
         let (step, _) = bench.refusal(spec).await;
         assert!(step.contains("/code"), "{step}");
 
         let mut spec = shell("true");
-        spec.listen = vec![([127, 0, 0, 1], 80).into(); 2];
+        spec.shape.listen = vec![([127, 0, 0, 1], 80).into(); 2];
         let (step, reason) = bench.refusal(spec).await;
         assert_eq!(step, "listening on 127.0.0.1:80 inside");
         assert!(reason.contains("in use"), "{reason}");
 
         let mut spec = shell("true");
         spec.argv.clear();
-        let error = bench.launcher.start(spec).await.err().unwrap();
+        let error = bench.start(spec).await.err().unwrap();
         assert_eq!(error.kind(), model::Kind::Invalid);
     });
 }
 
 fn an_ended_sandbox_answers_so() {
     with(|bench| async move {
-        let sandbox = bench.launcher.start(shell("true")).await.unwrap();
+        let sandbox = bench.start(shell("true")).await.unwrap();
         sandbox.exited().await;
         let error = sandbox.socket().await.err().unwrap();
         assert!(error.to_string().contains("ended"), "{error}");

@@ -1,8 +1,8 @@
 //! A flattened image as the root.
 
 use crate::Case;
-use crate::bench::{Bench, bind, shell, with};
-use launcher::{Root, SandboxSpec, User};
+use crate::bench::{Bench, Spec, bind, shell, with};
+use launcher::{Root, User};
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
@@ -40,7 +40,7 @@ fn install(image: &Path, program: &str) {
 }
 
 /// An image with a shell and `cat`, and nothing else.
-fn image(bench: &Bench, script: &str) -> SandboxSpec {
+fn image(bench: &Bench, script: &str) -> Spec {
     let folder = bench.data.path().join("image");
     if !folder.exists() {
         fs::create_dir(&folder).unwrap();
@@ -48,11 +48,10 @@ fn image(bench: &Bench, script: &str) -> SandboxSpec {
         install(&folder, "/bin/sh");
         install(&folder, "/bin/cat");
     }
-    SandboxSpec {
-        root: Root::Image { folder },
-        user: User::Ids { uid: 0, gid: 0 },
-        ..shell(script)
-    }
+    let mut spec = shell(script);
+    spec.shape.root = Root::Image { folder };
+    spec.shape.user = User::Ids { uid: 0, gid: 0 };
+    spec
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -75,7 +74,7 @@ fn an_image_gets_what_it_lacks() {
         let before = names(&folder);
         let code = bench.data.path().join("code");
         fs::write(&code, "code\n").unwrap();
-        spec.binds.push(bind(&code, "/var/task/code"));
+        spec.shape.binds.push(bind(&code, "/var/task/code"));
         let output = bench.run(spec).await;
         let text = &output.stdout;
         assert!(text.starts_with("127.0.0.1 localhost\n"), "{text}");
@@ -110,7 +109,7 @@ fn an_images_files_belong_to_its_root() {
             "for root\n"
         );
         let mut spec = image(&bench, "cat /secret");
-        spec.user = User::Ids { uid: 7, gid: 7 };
+        spec.shape.user = User::Ids { uid: 7, gid: 7 };
         assert!(bench.run(spec).await.stderr.contains("denied"));
     });
 }
@@ -132,7 +131,7 @@ fn an_images_links_are_followed_inside_it() {
             &bench,
             "cat /config/etc/hostname /run/deep/code /var/run/deep/code /stolen",
         );
-        spec.binds.push(bind(&code, "/var/run/deep/code"));
+        spec.shape.binds.push(bind(&code, "/var/run/deep/code"));
         let output = bench.run(spec).await;
         assert_eq!(output.stdout, "box\ncode\ncode\n", "{}", output.stderr);
         assert!(output.stderr.contains("No such file"), "{}", output.stderr);
@@ -147,7 +146,7 @@ fn an_images_users_are_looked_up() {
         fs::write(folder.join("passwd"), "web:x:101:102::/:/bin/sh\n").unwrap();
         fs::write(folder.join("group"), "logs:x:103:web\n").unwrap();
         let mut spec = image(&bench, "cat /proc/self/status");
-        spec.user = User::Named("web".to_owned());
+        spec.shape.user = User::Named("web".to_owned());
         let text = bench.run(spec).await.stdout;
         assert!(
             text.contains("Uid:\t101\t101") && text.contains("Gid:\t102\t102"),
@@ -155,7 +154,7 @@ fn an_images_users_are_looked_up() {
         );
         assert!(text.contains("Groups:\t103 "), "{text}");
         let mut spec = image(&bench, "true");
-        spec.user = User::Named("nosuch".to_owned());
+        spec.shape.user = User::Named("nosuch".to_owned());
         let (step, reason) = bench.refusal(spec).await;
         assert!(
             step.contains("nosuch") && reason.contains("/etc/passwd"),

@@ -78,7 +78,7 @@ fn processes_are_bounded() {
 fn files_are_bounded() {
     with(|bench| async move {
         let mut spec = shell("ulimit -n; ulimit -Hn; ulimit -c");
-        spec.limits.files = 64;
+        spec.shape.files = 64;
         assert_eq!(bench.run(spec).await.stdout, "64\n64\n0\n");
     });
 }
@@ -88,10 +88,10 @@ fn processor_time() {
         let mut spec =
             shell("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo done; sleep 60");
         spec.limits.cpu = 250;
-        let id = spec.id.clone();
-        let mut sandbox = bench.launcher.start(spec).await.unwrap();
+        let mut sandbox = bench.start(spec).await.unwrap();
+        let pid = sandbox.pid;
         let read = |name: &str| {
-            let file = cgroups(&id)
+            let file = cgroups(pid)
                 .into_iter()
                 .find_map(|folder| std::fs::read_to_string(folder.join(name)).ok());
             file.map(|text| text.trim().to_owned())
@@ -116,11 +116,7 @@ fn counts_by_user() {
     with(|bench| async move {
         let inotify = libc::SYS_inotify_init1;
         let take = format!("$|=1; $n++ while syscall({inotify},0) >= 0; print \"$n\\n\"; sleep 60");
-        let mut greedy = bench
-            .launcher
-            .start(program(&["perl", "-e", &take]))
-            .await
-            .unwrap();
+        let mut greedy = bench.start(program(&["perl", "-e", &take])).await.unwrap();
         assert_ne!(first_line(&mut greedy).await, "0");
         let ask = format!("print syscall({inotify},0) >= 0 ? 'some' : \"none: $!\"");
         let output = bench.run(program(&["perl", "-e", &ask])).await;

@@ -44,11 +44,12 @@ fn listens_everywhere() {
              $s->shutdown(1); print <$s>, ' '; }";
     with(|bench| async move {
         let mut spec = program(&["/usr/bin/perl", "-e", PROGRAM]);
-        spec.serves = true;
-        spec.hosts
+        spec.shape.serves = true;
+        spec.shape
+            .hosts
             .push(("pricing".to_owned(), [127, 0, 1, 2].into()));
-        spec.listen = vec![([127, 0, 0, 1], 4566).into(), ([127, 0, 1, 2], 8080).into()];
-        let mut sandbox = bench.launcher.start(spec).await.unwrap();
+        spec.shape.listen = vec![([127, 0, 0, 1], 4566).into(), ([127, 0, 1, 2], 8080).into()];
+        let mut sandbox = bench.start(spec).await.unwrap();
         let heard = serve(sandbox.listeners.pop().unwrap(), "ours");
         let output = finish(sandbox).await;
         assert_eq!(output.stdout.trim(), "ours mine", "{}", output.stderr);
@@ -80,10 +81,11 @@ fn talk(address: &str) -> String {
 fn listener() {
     with(|bench| async move {
         let mut spec = program(&["/usr/bin/perl", "-e", &talk("catalog:8080")]);
-        spec.hosts
+        spec.shape
+            .hosts
             .push(("catalog".to_owned(), [127, 0, 1, 3].into()));
-        spec.listen = vec![([127, 0, 0, 1], 9001).into(), ([127, 0, 1, 3], 8080).into()];
-        let mut sandbox = bench.launcher.start(spec).await.unwrap();
+        spec.shape.listen = vec![([127, 0, 0, 1], 9001).into(), ([127, 0, 1, 3], 8080).into()];
+        let mut sandbox = bench.start(spec).await.unwrap();
         let addresses: Vec<SocketAddr> = sandbox
             .listeners
             .iter()
@@ -125,7 +127,7 @@ async fn ask(sandbox: &launcher::Sandbox, port: u16) -> String {
 fn socket() {
     with(|bench| async move {
         let spec = program(&["/usr/bin/perl", "-e", &answer(8080)]);
-        let mut sandbox = bench.launcher.start(spec).await.unwrap();
+        let mut sandbox = bench.start(spec).await.unwrap();
         assert_eq!(first_line(&mut sandbox).await, "ready");
         for _ in 0..3 {
             assert_eq!(ask(&sandbox, 8080).await, "pid 1");
@@ -138,7 +140,7 @@ fn socket() {
 fn low_ports() {
     with(|bench| async move {
         let spec = program(&["/usr/bin/perl", "-e", &answer(80)]);
-        let mut sandbox = bench.launcher.start(spec).await.unwrap();
+        let mut sandbox = bench.start(spec).await.unwrap();
         assert_eq!(first_line(&mut sandbox).await, "ready");
         assert_eq!(ask(&sandbox, 80).await, "pid 1");
     });
@@ -160,8 +162,8 @@ fn neighbours() {
         let mut both = Vec::new();
         for _ in 0..2 {
             let mut spec = shell("sleep 60");
-            spec.listen = vec![([127, 0, 0, 1], 9001).into()];
-            both.push(bench.launcher.start(spec).await.unwrap());
+            spec.shape.listen = vec![([127, 0, 0, 1], 9001).into()];
+            both.push(bench.start(spec).await.unwrap());
         }
         assert!(both.iter().all(|sandbox| sandbox.listeners.len() == 1));
     });

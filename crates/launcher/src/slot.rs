@@ -1,0 +1,163 @@
+//! What sandboxes use one after the other: a range of user ids, cgroups, a network namespace, and a
+//! template of mounts. Making and destroying these costs milliseconds and takes locks of the whole
+//! kernel; handing them on, after a look that nothing is left in them, costs microseconds.
+
+use crate::cgroup::{Cgroups, Group};
+use crate::error::{Failure, Step};
+use crate::root::Ids;
+use crate::userns::{UserNamespace, UserNamespaces};
+use crate::{Shape, network};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Slots that wait for their next sandbox, at most.
+const IDLE_MAX: usize = 256;
+/// Slots that are looked at for one that fits.
+const LOOK: usize = 64;
+/// How long the server may take to close its sockets in a network namespace after a sandbox's end. One
+/// that is not quiet after that is given up.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// See the module.
+pub(crate) struct Slot {
+    pub(crate) users: UserNamespace,
+    pub(crate) group: Group,
+    /// Made up.
+    pub(crate) hostname: String,
+    /// None until a sandbox has made it.
+    pub(crate) network: Option<OwnedFd>,
+    /// None until a sandbox has made it.
+    pub(crate) template: Option<Template>,
+}
+
+/// A mount namespace that holds what sandboxes of one shape see. No sandbox is ever in it: each enters
+/// and makes its own copy.
+pub(crate) struct Template {
+    pub(crate) shape: Rc<Shape>,
+    pub(crate) namespace: OwnedFd,
+    pub(crate) ids: Ids,
+}
+
+/// The slots that no sandbox uses now.
+pub(crate) struct Slots {
+    users: UserNamespaces,
+    idle: VecDeque<(Slot, Instant)>,
+    own_network: OwnedFd,
+    made: u64,
+}
+
+impl Slots {
+    pub(crate) fn new(users: UserNamespaces) -> io::Result<Self> {
+        Ok(Self {
+            users,
+            idle: VecDeque::new(),
+            own_network: std::fs::File::open("/proc/self/ns/net")?.into(),
+            made: 0,
+        })
+    }
+
+    /// One for a sandbox of this shape: preferably one that has its template already.
+    pub(crate) fn take(&mut self, cgroups: &Cgroups, shape: &Shape) -> Result<Slot, Failure> {
+        let fits = |slot: &Slot| slot.template.as_ref().is_some_and(|t| *t.shape == *shape);
+        if let Some(slot) = self.take_idle(fits)? {
+            return Ok(slot);
+        }
+        if self.idle.len() >= IDLE_MAX / 2
+            && let Some(mut slot) = self.take_idle(|_| true)?
+        {
+            slot.template = None;
+            return Ok(slot);
+        }
+        self.make(cgroups)
+    }
+
+    /// The idle one that waits longest of those that fit and are quiet.
+    fn take_idle(&mut self, fits: impl Fn(&Slot) -> bool) -> Result<Option<Slot>, Failure> {
+        for index in 0..self.idle.len().min(LOOK) {
+            let Some((slot, since)) = self.idle.get(index) else {
+                break;
+            };
+            if !fits(slot) {
+                continue;
+            }
+            let quiet = match &slot.network {
+                Some(network) => self.inside(network, network::is_quiet)?,
+                None => true,
+            };
+            if !quiet && since.elapsed() < QUIET {
+                continue;
+            }
+            let taken = self.idle.remove(index).map(|(mut slot, _)| {
+                if !quiet {
+                    slot.network = None;
+                }
+                slot
+            });
+            return Ok(taken);
+        }
+        Ok(None)
+    }
+
+    fn make(&mut self, cgroups: &Cgroups) -> Result<Slot, Failure> {
+        let users = self.users.take()?;
+        self.made += 1;
+        match cgroups.create(&format!("slot-{:05}", self.made)) {
+            Ok(group) => Ok(Slot {
+                users,
+                group,
+                hostname: made_up_name(),
+                network: None,
+                template: None,
+            }),
+            Err(failure) => {
+                self.users.give_back(users);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Takes a slot back when nothing runs in it any more. `intact`: its last sandbox was made as it
+    /// should be. If its cgroups cannot be used again, they are given, to be removed.
+    pub(crate) fn give_back(&mut self, mut slot: Slot, intact: bool) -> Option<Group> {
+        if intact && self.idle.len() < IDLE_MAX && slot.group.reset() {
+            self.idle.push_back((slot, Instant::now()));
+            return None;
+        }
+        self.users.give_back(slot.users);
+        Some(slot.group)
+    }
+
+    /// Does something inside of a network namespace.
+    pub(crate) fn inside<T>(
+        &self,
+        network: &OwnedFd,
+        work: impl FnOnce() -> io::Result<T>,
+    ) -> Result<T, Failure> {
+        let enter = |namespace: &OwnedFd| {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+        };
+        enter(network).step("entering a sandbox's network")?;
+        let done = work();
+        enter(&self.own_network).step("returning from a sandbox's network")?;
+        done.step("looking at a sandbox's network")
+    }
+
+    /// Removes the cgroups of idle slots; for the end.
+    pub(crate) fn remove(&mut self) {
+        for (slot, _) in &mut self.idle {
+            slot.group.remove();
+        }
+    }
+}
+
+/// Twelve hex digits.
+fn made_up_name() -> String {
+    let mut bytes = [0_u8; 6];
+    // A name that is not random is still a name.
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
