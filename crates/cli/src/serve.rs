@@ -47,10 +47,23 @@ pub(crate) struct Options {
     /// The region that AWS clients and functions are told
     #[arg(long, default_value = "us-east-1", value_name = "REGION")]
     region: String,
+    /// Sandboxes kept ready for each kind of function in use; 0: each is made when it is needed
+    #[arg(long, default_value_t = 4, value_name = "NUMBER")]
+    armed: usize,
+    /// Interpreters kept ready for each kind of function in use; 0: each is started when it is needed
+    #[arg(long, default_value_t = 2, value_name = "NUMBER")]
+    stems: usize,
+    /// Modules that Python interpreters import ahead; those that are not installed are left out
+    #[arg(long, value_delimiter = ',', default_value = PRELOAD, value_name = "MODULES")]
+    preload: Vec<String>,
     /// Seconds that calls under way may take to end at shutdown
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     grace: u64,
 }
+
+/// The AWS SDK, and what functions often use.
+const PRELOAD: &str = "boto3,numpy,PIL.Image,asyncio,base64,concurrent.futures,csv,datetime,decimal,\
+                       email.message,hashlib,hmac,http.client,random,ssl,tempfile,urllib.request,uuid,zlib";
 
 /// Largest archive or image that is taken in: 10 GiB.
 const MAX_UPLOAD: u64 = 10 << 30;
@@ -148,6 +161,9 @@ async fn serve(
     let runtime_options = runtime::Options {
         folder: data.path().join("runtime"),
         region: options.region.clone(),
+        armed: options.armed,
+        stems: options.stems,
+        preload: options.preload.clone(),
     };
     let runtime =
         runtime::Runtime::sandbox(runtime_options, launcher.clone(), storage.clone(), inbound)

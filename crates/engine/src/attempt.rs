@@ -182,6 +182,7 @@ pub(crate) fn record(outcome: &Outcome, record: Record) -> Run {
         started: record.started,
         timing: outcome.timing,
         cold: outcome.cold,
+        start_kind: outcome.start_kind,
         instance: outcome.instance.clone(),
         ending: outcome.ending.word().to_owned(),
         error: outcome.ending.error(),

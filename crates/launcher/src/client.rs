@@ -76,9 +76,10 @@ impl Shared {
             Reply::Refused { request, failure } => self.answer(request, Err(failure)),
             Reply::Started { sandbox } => self.begin(sandbox, Ok(())),
             Reply::Failed { sandbox, failure } => {
-                self.tables().exits.remove(&sandbox);
+                // Who hears of the end shall know why.
                 self.begin(sandbox, Err(failure.clone()));
                 self.answer(sandbox, Err(failure));
+                self.tables().exits.remove(&sandbox);
             }
             Reply::Exited { sandbox, exit } => {
                 let watched = {
@@ -260,6 +261,7 @@ impl Launcher {
             number,
             launcher: self.clone(),
             freezer: None,
+            frozen: AtomicBool::new(false),
             begun: None,
             exit,
             terminated: AtomicBool::new(false),
@@ -437,10 +439,24 @@ impl Zygote {
         &self.greeting
     }
 
-    /// Resolves when it has ended.
-    pub async fn exited(&self) -> Exit {
-        self.process.exited().await
+    /// Resolves when it has ended; does not keep it.
+    pub fn exit(&self) -> impl Future<Output = Exit> + Send + 'static {
+        exit_of(self.process.exit.clone())
     }
+}
+
+/// Waits for an end. If the launcher is gone, so is the sandbox: killed.
+async fn exit_of(mut exit: watch::Receiver<Option<Exit>>) -> Exit {
+    let known = match exit.wait_for(Option::is_some).await {
+        Ok(exit) => exit.clone(),
+        Err(_) => None,
+    };
+    known.unwrap_or(Exit {
+        code: None,
+        signal: Some(9),
+        out_of_memory: false,
+        usage: Usage::default(),
+    })
 }
 
 /// A sandbox that has its work. Dropped, it is killed.
@@ -456,6 +472,7 @@ pub struct Sandbox {
     number: u64,
     launcher: Launcher,
     freezer: Option<(OwnedFd, Version)>,
+    frozen: AtomicBool,
     begun: Option<oneshot::Receiver<std::result::Result<(), Failure>>>,
     exit: watch::Receiver<Option<Exit>>,
     terminated: AtomicBool,
@@ -463,22 +480,23 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Resolves when its program is executed, or its stem was told; at once from then on.
+    /// Resolves when its program is executed, or its stem was told; asked again, at once.
     ///
     /// # Errors
     /// `Step` names the step that failed; nothing of the sandbox is left then.
-    pub async fn begun(&mut self) -> Result<()> {
-        let Some(begun) = self.begun.as_mut() else {
-            return Ok(());
-        };
-        let outcome = begun.await;
-        self.begun = None;
-        match outcome {
-            Ok(begun) => Ok(begun?),
-            Err(_) => Err(Error::Step {
-                step: "starting the program".to_owned(),
-                reason: "the sandbox ended before it began".to_owned(),
-            }),
+    pub fn begun(&mut self) -> impl Future<Output = Result<()>> + Send + 'static {
+        let begun = self.begun.take();
+        async move {
+            let Some(begun) = begun else {
+                return Ok(());
+            };
+            match begun.await {
+                Ok(begun) => Ok(begun?),
+                Err(_) => Err(Error::Step {
+                    step: "starting the program".to_owned(),
+                    reason: "the sandbox ended before it began".to_owned(),
+                }),
+            }
         }
     }
 
@@ -490,12 +508,16 @@ impl Sandbox {
     /// Stops all of its processes until [`Self::thaw`], if the machine has a freezer. A signal is
     /// heeded only then, but for those that this library sends.
     pub fn freeze(&self) {
-        self.write_freezer("FROZEN", "1");
+        if !self.frozen.swap(true, Ordering::AcqRel) {
+            self.write_freezer("FROZEN", "1");
+        }
     }
 
     /// Lets its processes run on.
     pub fn thaw(&self) {
-        self.write_freezer("THAWED", "0");
+        if self.frozen.swap(false, Ordering::AcqRel) {
+            self.write_freezer("THAWED", "0");
+        }
     }
 
     fn write_freezer(&self, first: &str, second: &str) {
@@ -547,17 +569,7 @@ impl Sandbox {
     /// Resolves when its first process has ended and nothing of it is left; any number of waiters.
     /// If the launcher is gone, so is the sandbox: killed.
     pub async fn exited(&self) -> Exit {
-        let mut exit = self.exit.clone();
-        let known = match exit.wait_for(Option::is_some).await {
-            Ok(exit) => exit.clone(),
-            Err(_) => None,
-        };
-        known.unwrap_or(Exit {
-            code: None,
-            signal: Some(9),
-            out_of_memory: false,
-            usage: Usage::default(),
-        })
+        exit_of(self.exit.clone()).await
     }
 
     /// What it used so far.

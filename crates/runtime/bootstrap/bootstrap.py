@@ -2,6 +2,7 @@
 it answers. Talks to nobody else."""
 
 import importlib
+import io
 import json
 import logging
 import os
@@ -44,6 +45,9 @@ class RuntimeApi:
             "",
         ]
         self.socket.sendall("\r\n".join(lines).encode("latin-1") + body)
+        return self.read()
+
+    def read(self):
         status_line = self.reader.readline().split(None, 2)
         if len(status_line) < 2:
             raise ConnectionError("the Runtime API closed the connection")
@@ -52,6 +56,12 @@ class RuntimeApi:
             name, _, value = line.decode("latin-1").partition(":")
             told[name.lower()] = value.strip()
         return int(status_line[1]), told, self.reader.read(int(told.get("content-length", 0)))
+
+    def rehearse(self):
+        """Reads an answer that never came over the wire."""
+        reader, self.reader = self.reader, io.BytesIO(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        self.read()
+        self.reader = reader
 
     def post_error(self, route, error_type, report):
         printable = "".join(c if " " <= c <= "~" else "?" for c in error_type)
@@ -229,14 +239,61 @@ def answer_one(api, handler, logs):
     api.ask("POST", f"invocation/{request_id}/response", answer)
 
 
+def reseed():
+    """After a fork: what generates random numbers must not go on where its siblings do. Python's own
+    generator is seeded by the fork, and whatever asks the kernel needs nothing."""
+    ssl = sys.modules.get("ssl")
+    if ssl is not None:
+        ssl.RAND_add(os.urandom(32), 32.0)
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+
+
+def rehearse():
+    """Does once what every call does, so that its memory and caches are there."""
+    headers = {"lambda-runtime-aws-request-id": "", "lambda-runtime-deadline-ms": "1"}
+    context = Context(headers)
+    context.get_remaining_time_in_millis()
+    run(lambda event, _: event, b'{"a": [1, 2.5, "b", null, true]}', context)
+    logging.root.isEnabledFor(logging.INFO)
+
+
+def wait(control):
+    """In a fork of the zygote: waits on the socket `control` for the function's variables, then runs
+    as ever. The connection is made ahead: the platform takes it when there is a function."""
+    reseed()
+    api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    rehearse()
+    api.rehearse()
+    with socket.socket(fileno=control) as told:
+        told.send(b"1")
+        message = told.recv(256 * 1024)
+    if not message:
+        sys.exit(0)
+    environment = json.loads(message)["environment"]
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    task_root = environment["LAMBDA_TASK_ROOT"]
+    os.chdir(task_root)
+    # What was known of the empty folder does not hold any more.
+    for path in [path for path in sys.path_importer_cache if path.startswith(task_root)]:
+        del sys.path_importer_cache[path]
+    serve(api)
+
+
 def main():
+    serve(RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"]))
+
+
+def serve(api):
     # Lines show at once, though standard output is a pipe.
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     sys.path[0] = os.environ["LAMBDA_TASK_ROOT"]
     logs = LogHandler()
     logging.root.addHandler(logs)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
     try:
         handler = load_handler(os.environ["_HANDLER"])
     except Exception as error:

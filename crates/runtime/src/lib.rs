@@ -22,5 +22,5 @@ pub use driver::fake::{Fake, FakeStart, FakeStep};
 pub use error::{Error, Result};
 pub use gateway::{Door, Inbound};
 pub use instance::Instance;
-pub use runtime::{Options, Runtime};
+pub use runtime::{Options, Prepared, Runtime};
 pub use spec::{InstanceSpec, Peer};

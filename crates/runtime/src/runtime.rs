@@ -1,5 +1,6 @@
 //! The runtime: starting instances.
 
+use crate::driver::Announced;
 use crate::driver::sandbox::SandboxDriver;
 use crate::{Fake, Inbound, Instance, InstanceSpec, Result};
 use launcher::Launcher;
@@ -14,6 +15,18 @@ pub struct Options {
     pub folder: PathBuf,
     /// The region that instances are told: `us-east-1` by default.
     pub region: String,
+    /// Sandboxes that wait for each shape in use, without a program; 0: none is made ahead.
+    pub armed: usize,
+    /// Interpreters that wait for each kind of function in use; 0: none is started ahead.
+    pub stems: usize,
+    /// Modules that Python instances have imported before they get a function; those that are not
+    /// installed are left out.
+    pub preload: Vec<String>,
+}
+
+/// Keeps sandboxes ready for a function for as long as it exists.
+pub struct Prepared {
+    _announced: Option<Announced>,
 }
 
 /// Starts instances. A cheap handle.
@@ -51,6 +64,25 @@ impl Runtime {
     pub fn fake(fake: Fake) -> Self {
         Self {
             driver: Driver::Fake(fake),
+        }
+    }
+
+    /// From now on keeps sandboxes ready for instances like this one, made off the critical path.
+    ///
+    /// # Errors
+    /// As of [`Self::start`]: when such an instance could not be made at all.
+    pub async fn prepare(&self, spec: &InstanceSpec) -> Result<Prepared> {
+        let _announced = match &self.driver {
+            Driver::Sandbox(sandbox) => Some(sandbox.prepare(spec).await?),
+            Driver::Fake(_) => None,
+        };
+        Ok(Prepared { _announced })
+    }
+
+    /// Says whether the machine is short of memory: then nothing is made ahead.
+    pub fn set_scarce(&self, scarce: bool) {
+        if let Driver::Sandbox(sandbox) = &self.driver {
+            sandbox.set_scarce(scarce);
         }
     }
 

@@ -61,6 +61,7 @@ pub(super) async fn create(
     }
     let image = creation.code.is_image();
     let mut spec = FunctionSpec {
+        fresh: model::Fresh::default(),
         name: name.clone(),
         description: String::new(),
         runtime: RuntimeName::Image,

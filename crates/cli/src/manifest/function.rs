@@ -47,6 +47,7 @@ impl DeclaredFunction {
     pub(crate) fn with_code(&self, code: Code) -> Result<FunctionSpec> {
         let declared = self.clone();
         let spec = FunctionSpec {
+            fresh: model::Fresh::default(),
             name: declared.name,
             description: declared.description,
             runtime: declared.runtime,

@@ -13,6 +13,14 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Removes dead idle instances, stops those past their keep-alive, keeps `min_instances` up. Ends
 /// when the pool is retired.
 pub(super) async fn keep(pool: Arc<Pool>) {
+    // Sandboxes for the first calls are made ahead. What cannot be made is told to whoever calls.
+    let spec = pool
+        .prototype
+        .spec(model::InstanceId(String::new()), pool.node.peers());
+    let _prepared = match spec {
+        Ok(spec) => pool.node.runtime.prepare(&spec).await.ok(),
+        Err(_) => None,
+    };
     loop {
         let wake = {
             let mut table = pool.table();

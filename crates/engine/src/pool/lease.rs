@@ -82,6 +82,7 @@ impl Lease {
         worker.calls += 1;
         let (start, init) = worker.instance.start_timing();
         outcome.cold = self.cold;
+        outcome.start_kind = self.cold.then(|| worker.instance.start_kind());
         (outcome.timing.start, outcome.timing.init) =
             if self.cold { (start, init) } else { (0, 0) };
         outcome
@@ -107,6 +108,7 @@ pub(crate) fn unavailable(reason: String) -> Outcome {
         ending: Ending::Unavailable { reason },
         timing: model::Timing::default(),
         cold: false,
+        start_kind: None,
         instance: None,
         memory_peak: 0,
         log_tail: bytes::Bytes::new(),

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 /// Where they are inside an instance.
 pub(crate) const FOLDER: &str = "/var/runtime";
 
-const FILES: [(&str, &str); 2] = [
+const FILES: [(&str, &str); 3] = [
     ("index.js", include_str!("../../bootstrap/index.js")),
     ("bootstrap.py", include_str!("../../bootstrap/bootstrap.py")),
+    ("zygote.py", include_str!("../../bootstrap/zygote.py")),
 ];
 
 /// Writes the bootstraps below `folder`, readable by everyone since instances run as nobody that the

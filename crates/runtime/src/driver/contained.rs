@@ -1,5 +1,6 @@
 //! One instance in a sandbox: getting ready, answering calls, ending.
 
+use super::sandbox::blame;
 use crate::contract::failed;
 use crate::contract::http::{self, HttpClient};
 use crate::contract::lambda::RuntimeApi;
@@ -52,6 +53,8 @@ pub(crate) struct Contained {
     pub(super) memory: u64,
     /// How long making the sandbox took.
     pub(super) start: Duration,
+    /// From what it was made.
+    pub(super) start_kind: StartKind,
     /// From there to being ready.
     pub(super) init: Duration,
     pub(super) calls: Calls,
@@ -116,9 +119,15 @@ impl Contained {
     /// Waits until it can take a call. If it fails to get there, nothing of it is left.
     pub(super) async fn get_ready(&mut self) -> Result<()> {
         let begun = Instant::now();
+        let executed = self.sandbox.begun();
+        let mut executed = std::pin::pin!(executed);
+        if matches!(self.talk, Talk::Resident) {
+            executed.as_mut().await.map_err(blame)?;
+        }
         let ready = tokio::select! {
             biased;
             ready = settle(&mut self.talk, &self.sandbox) => ready,
+            Err(error) = &mut executed => return Err(blame(error)),
             exit = self.sandbox.exited() => Err(self.init_exit(&exit).await),
             () = tokio::time::sleep(INIT_TIMEOUT) => {
                 let after = u64::try_from(INIT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
@@ -151,7 +160,7 @@ impl Contained {
     }
 
     pub(crate) fn start_kind(&self) -> StartKind {
-        StartKind::Cold
+        self.start_kind
     }
 
     pub(crate) async fn call(&self, invocation: Invocation) -> Outcome {

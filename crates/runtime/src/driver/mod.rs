@@ -2,7 +2,11 @@
 
 mod contained;
 pub(crate) mod fake;
+mod kind;
 mod plan;
 pub(crate) mod sandbox;
+mod shelf;
+mod zygotes;
 
 pub(crate) use contained::Contained;
+pub(crate) use shelf::Announced;

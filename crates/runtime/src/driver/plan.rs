@@ -4,7 +4,7 @@
 use crate::environment::{self, TASK_ROOT};
 use crate::host::{Host, Interpreter};
 use crate::{Door, Error, InstanceSpec, Result, bootstrap};
-use launcher::{Bind, Root, SandboxSpec, User, Volume};
+use launcher::{Assignment, Bind, Root, Shape, User, Volume, Work};
 use model::{Code, Contract, Ending, Owner, RuntimeName, ServiceName};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
@@ -32,7 +32,9 @@ pub(super) struct Sources {
 
 /// What the launcher shall make, and what its listeners are for.
 pub(super) struct Plan {
-    pub(super) sandbox: SandboxSpec,
+    pub(super) shape: Shape,
+    /// Its code and its program.
+    pub(super) assignment: Assignment,
     /// Whether the first listener is the Runtime API's.
     pub(super) api: bool,
     /// What the other listeners are for, in order.
@@ -65,12 +67,14 @@ pub(super) fn plan(spec: &InstanceSpec, sources: &Sources) -> Result<Plan> {
     let environment = environment::build(spec, interpreter, &sources.region);
     let root = root(spec, sources);
     let image = spec.image.as_ref();
-    let binds = match root {
-        Root::Image { .. } => Vec::new(),
-        Root::Host { .. } => vec![
-            bind(&sources.folder, TASK_ROOT),
-            bind(&sources.bootstraps, bootstrap::FOLDER),
-        ],
+    // The code is not part of the shape, so that functions share what is made ahead.
+    let (binds, places, code) = match root {
+        Root::Image { .. } => (Vec::new(), Vec::new(), Vec::new()),
+        Root::Host { .. } => (
+            vec![bind(&sources.bootstraps, bootstrap::FOLDER)],
+            vec![PathBuf::from(TASK_ROOT)],
+            vec![bind(&sources.folder, TASK_ROOT)],
+        ),
     };
     let default_dir = match (&spec.code, image.map(|image| image.working_dir.as_str())) {
         (Code::Zip { .. }, _) => TASK_ROOT,
@@ -79,19 +83,25 @@ pub(super) fn plan(spec: &InstanceSpec, sources: &Sources) -> Result<Plan> {
     };
     let working_dir = spec.working_dir.as_deref().unwrap_or(default_dir);
     Ok(Plan {
-        sandbox: SandboxSpec {
-            id: spec.id.as_str().to_owned(),
-            hostname: spec.id.as_str().chars().take(12).collect(),
+        shape: Shape {
+            hostname: String::new(),
             root,
             binds,
+            places,
             volumes: sources.volumes.clone(),
-            argv,
-            environment,
-            working_dir: working_dir.to_owned(),
             user: user(spec),
             hosts,
             listen,
             serves: !api,
+            files: spec.limits.files,
+        },
+        assignment: Assignment {
+            code,
+            work: Work::Execute {
+                argv,
+                environment,
+                working_dir: working_dir.to_owned(),
+            },
             limits: spec.limits.clone(),
         },
         api,

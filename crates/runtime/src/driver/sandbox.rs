@@ -1,16 +1,20 @@
 //! The driver `sandbox`: instances made by the launcher.
 
 use super::contained::{Calls, Contained, Peak, Talk};
+use super::kind::{self, Kind, Preload, Stem};
 use super::plan::{self, Plan, Sources};
+use super::shelf::{Announced, Bounds, Shelves, Taken};
+use super::zygotes::{Ready, Zygotes};
 use crate::contract::lambda::RuntimeApi;
 use crate::gateway::Gate;
 use crate::host::Host;
 use crate::logs::Capture;
 use crate::{Door, Error, Inbound, InstanceSpec, Options, Result, bootstrap};
-use launcher::{Launcher, Sandbox, Volume};
-use model::{Code, Owner, RuntimeName};
+use launcher::{Launcher, Sandbox, Volume, Work};
+use model::{Code, Digest, Owner, RuntimeName, StartKind};
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use storage::Storage;
 use tokio::net::TcpListener;
@@ -20,7 +24,10 @@ use tokio_util::task::AbortOnDropHandle;
 /// Makes instances. A cheap handle.
 #[derive(Clone)]
 pub(crate) struct SandboxDriver {
-    launcher: Launcher,
+    shelves: Shelves,
+    zygotes: Zygotes,
+    /// Where unpacked code is.
+    code: Arc<Mutex<HashMap<Digest, PathBuf>>>,
     storage: Storage,
     inbound: mpsc::Sender<Inbound>,
     host: Host,
@@ -47,8 +54,14 @@ impl SandboxDriver {
                 }
             }
         });
+        let bounds = Bounds {
+            armed: options.armed,
+            stems: options.stems,
+        };
         Ok(Self {
-            launcher,
+            shelves: Shelves::new(launcher.clone(), bounds),
+            zygotes: Zygotes::new(launcher, options.preload),
+            code: Arc::default(),
             storage,
             inbound,
             host,
@@ -62,25 +75,110 @@ impl SandboxDriver {
         self.host.interpreter(runtime).map(drop)
     }
 
+    /// See [`crate::Runtime::prepare`].
+    pub(crate) async fn prepare(&self, spec: &InstanceSpec) -> Result<Announced> {
+        let sources = self.sources(spec).await?;
+        let plan = plan::plan(spec, &sources)?;
+        let (kind, zygote) = self.kind(spec, &sources, &plan);
+        let plain = Kind {
+            shape: plan.shape,
+            stem: Stem::None,
+        };
+        // Where the stems do not suffice, a program starts afresh.
+        let kinds = match kind.stem {
+            Stem::None => vec![(plain, None)],
+            _ => vec![(kind, zygote), (plain, None)],
+        };
+        Ok(self.shelves.announce(kinds))
+    }
+
+    /// See [`crate::Runtime::set_scarce`].
+    pub(crate) fn set_scarce(&self, scarce: bool) {
+        self.shelves.set_scarce(scarce);
+    }
+
+    /// Which prepared sandbox fits, and the zygote that more can be forked from.
+    fn kind(
+        &self,
+        spec: &InstanceSpec,
+        sources: &Sources,
+        plan: &Plan,
+    ) -> (Kind, Option<Arc<Ready>>) {
+        let shape = plan.shape.clone();
+        let Work::Execute {
+            argv, environment, ..
+        } = &plan.assignment.work
+        else {
+            let stem = Stem::None;
+            return (Kind { shape, stem }, None);
+        };
+        let zygote = |preload| {
+            let interpreter = sources.interpreter.as_ref()?;
+            let zygotes = &self.zygotes;
+            zygotes.get(&shape, preload, &interpreter.program, environment)
+        };
+        let full = match spec.runtime {
+            RuntimeName::Python311 => zygote(Preload::Modules),
+            _ => None,
+        };
+        let modules = full.as_ref().map(|full| &full.modules);
+        let stem = kind::stem(spec, argv, environment, &sources.folder, modules);
+        let zygote = match stem {
+            Stem::Python(Preload::Modules) => full,
+            Stem::Python(Preload::Bootstrap) => zygote(Preload::Bootstrap),
+            Stem::None | Stem::Node { .. } => None,
+        };
+        (Kind { shape, stem }, zygote)
+    }
+
     /// See [`crate::Runtime::start`].
     pub(crate) async fn start(&self, spec: InstanceSpec) -> Result<Contained> {
         let begun = Instant::now();
         let sources = self.sources(&spec).await?;
+        let plan = plan::plan(&spec, &sources)?;
+        let (kind, zygote) = self.kind(&spec, &sources, &plan);
+        let Taken {
+            armed,
+            has_stem,
+            start,
+        } = self.shelves.take(kind, zygote).await?;
         let Plan {
-            sandbox,
+            mut assignment,
             api,
             doors,
-        } = plan::plan(&spec, &sources)?;
-        let sandbox = self.launcher.start(sandbox).await.map_err(blame)?;
-        let start = begun.elapsed();
-        let mut instance = self.assemble(spec, sandbox, api, doors, start)?;
+            ..
+        } = plan;
+        if has_stem && let Work::Execute { environment, .. } = &assignment.work {
+            assignment.work = Work::Tell(message(environment)?);
+        }
+        let sandbox = armed.assign(assignment).map_err(blame)?;
+        let made = (start, begun.elapsed());
+        let mut instance = self.assemble(spec, sandbox, api, doors, made)?;
         instance.get_ready().await?;
         Ok(instance)
     }
 
+    async fn code(&self, digest: &Digest) -> Result<PathBuf> {
+        let known = {
+            let code = self.code.lock().unwrap_or_else(PoisonError::into_inner);
+            code.get(digest).cloned()
+        };
+        // It is swept when no function uses it any more, and may come again.
+        if let Some(folder) = known
+            && folder.exists()
+        {
+            return Ok(folder);
+        }
+        let folder = self.storage.ensure_code(digest).await?;
+        let mut code = self.code.lock().unwrap_or_else(PoisonError::into_inner);
+        code.retain(|_, folder| folder.exists());
+        code.insert(digest.clone(), folder.clone());
+        Ok(folder)
+    }
+
     async fn sources(&self, spec: &InstanceSpec) -> Result<Sources> {
         let folder = match &spec.code {
-            Code::Zip { digest, .. } => self.storage.ensure_code(digest).await?,
+            Code::Zip { digest, .. } => self.code(digest).await?,
             Code::Image { digest, .. } => self.storage.image_root(digest)?,
         };
         let mut volumes = Vec::with_capacity(spec.volumes.len());
@@ -112,7 +210,7 @@ impl SandboxDriver {
         mut sandbox: Sandbox,
         api: bool,
         doors: Vec<Door>,
-        start: Duration,
+        (start_kind, start): (StartKind, Duration),
     ) -> Result<Contained> {
         let (storage, key) = (self.storage.clone(), spec.owner.log_key());
         let capture = Capture::start(
@@ -151,6 +249,7 @@ impl SandboxDriver {
             _gates: gates,
             memory: spec.limits.memory,
             start,
+            start_kind,
             init: Duration::ZERO,
             calls: Calls::default(),
             peak: Peak::default(),
@@ -164,8 +263,18 @@ fn register(listener: std::net::TcpListener) -> Result<TcpListener> {
     TcpListener::from_std(listener).map_err(Error::Register)
 }
 
+/// What a stem is told: the variables of the function that it is for.
+fn message(environment: &[(String, String)]) -> Result<Vec<u8>> {
+    let environment: HashMap<&String, &String> = environment
+        .iter()
+        .map(|(name, value)| (name, value))
+        .collect();
+    let message = serde_json::json!({ "environment": environment });
+    serde_json::to_vec(&message).map_err(|error| Error::Missing(error.to_string()))
+}
+
 /// A program that cannot be executed is the deployer's fault, not the platform's.
-fn blame(error: launcher::Error) -> Error {
+pub(super) fn blame(error: launcher::Error) -> Error {
     match &error {
         launcher::Error::Step { step, .. } if step.starts_with("executing") => {
             plan::invalid_entrypoint(&error.to_string())

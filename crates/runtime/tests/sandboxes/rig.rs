@@ -31,6 +31,9 @@ impl Rig {
         let options = Options {
             folder: data.join("runtime"),
             region: "us-east-1".into(),
+            armed: 2,
+            stems: 1,
+            preload: vec!["json".into(), "decimal".into()],
         };
         let runtime = Runtime::sandbox(options, launcher.clone(), storage.clone(), sender)
             .await

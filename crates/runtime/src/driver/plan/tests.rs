@@ -39,10 +39,21 @@ fn refused(spec: &InstanceSpec, folder: &Path) -> String {
 }
 
 fn argv_of(spec: &InstanceSpec) -> Vec<String> {
-    plan(spec, &sources(Path::new("/code")))
-        .unwrap()
-        .sandbox
-        .argv
+    argv(&plan(spec, &sources(Path::new("/code"))).unwrap()).to_vec()
+}
+
+fn argv(plan: &Plan) -> &[String] {
+    match &plan.assignment.work {
+        Work::Execute { argv, .. } => argv,
+        Work::Tell(_) => panic!("a plan executes"),
+    }
+}
+
+fn working_dir(plan: &Plan) -> &str {
+    match &plan.assignment.work {
+        Work::Execute { working_dir, .. } => working_dir,
+        Work::Tell(_) => panic!("a plan executes"),
+    }
 }
 
 #[test]
@@ -53,11 +64,14 @@ fn a_node_function_gets_its_bootstrap_and_the_two_listeners() {
         "--max-old-space-size=115",
         "/var/runtime/index.js",
     ];
-    assert_eq!(plan.sandbox.argv, expected);
-    assert_eq!(plan.sandbox.listen, [API, PLATFORM]);
+    assert_eq!(argv(&plan), expected);
+    assert_eq!(plan.shape.listen, [API, PLATFORM]);
     assert!(plan.api && plan.doors == [Door::Platform]);
-    assert_eq!(plan.sandbox.working_dir, "/var/task");
-    assert_eq!(plan.sandbox.binds[0], bind(Path::new("/code"), "/var/task"));
+    assert_eq!(working_dir(&plan), "/var/task");
+    assert_eq!(
+        plan.assignment.code[0],
+        bind(Path::new("/code"), "/var/task")
+    );
 }
 
 #[test]
@@ -70,12 +84,7 @@ fn each_port_of_each_peer_has_an_address_of_its_name() {
         });
     }
     let plan = plan(&spec, &sources(Path::new("/code"))).unwrap();
-    let listen: Vec<String> = plan
-        .sandbox
-        .listen
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let listen: Vec<String> = plan.shape.listen.iter().map(ToString::to_string).collect();
     let expected = [
         "127.0.0.1:9001",
         "127.0.0.1:4566",
@@ -85,7 +94,7 @@ fn each_port_of_each_peer_has_an_address_of_its_name() {
     ];
     assert_eq!(listen, expected);
     assert_eq!(plan.doors.len(), 4);
-    assert_eq!(plan.sandbox.hosts[1].0, "search");
+    assert_eq!(plan.shape.hosts[1].0, "search");
     spec.peers[0].ports = (1..=70).collect();
     let error = refused(&spec, Path::new("/code"));
     assert!(error.contains("at most 64 ports"), "{error}");
@@ -110,12 +119,12 @@ fn an_image_runs_as_whom_it_says_where_it_says() {
     config.user = "app:app".into();
     config.working_dir = "/srv".into();
     let made = plan(&spec, &sources(Path::new("/root-of-image"))).unwrap();
-    assert_eq!(made.sandbox.user, User::Named("app:app".into()));
-    assert_eq!(made.sandbox.working_dir, "/srv");
-    assert!(made.sandbox.binds.is_empty());
+    assert_eq!(made.shape.user, User::Named("app:app".into()));
+    assert_eq!(working_dir(&made), "/srv");
+    assert!(made.assignment.code.is_empty());
     spec.working_dir = Some("/other".into());
     let made = plan(&spec, &sources(Path::new("/root-of-image"))).unwrap();
-    assert_eq!(made.sandbox.working_dir, "/other");
+    assert_eq!(working_dir(&made), "/other");
 }
 
 #[test]
@@ -143,7 +152,7 @@ fn provided_needs_an_executable_bootstrap() {
     assert!(error.contains("chmod +x"), "{error}");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     let made = plan(&spec, &sources(folder.path())).unwrap();
-    assert_eq!(made.sandbox.argv, ["/var/task/bootstrap"]);
+    assert_eq!(argv(&made), ["/var/task/bootstrap"]);
 }
 
 #[test]
@@ -157,8 +166,8 @@ fn a_service_has_no_runtime_api() {
     spec.command = Some(vec!["node".into(), "server.js".into()]);
     let plan = plan(&spec, &sources(Path::new("/code"))).unwrap();
     assert!(!plan.api);
-    assert_eq!(plan.sandbox.listen, [PLATFORM]);
-    assert_eq!(plan.sandbox.argv, ["node", "server.js"]);
+    assert_eq!(plan.shape.listen, [PLATFORM]);
+    assert_eq!(argv(&plan), ["node", "server.js"]);
 }
 
 #[test]

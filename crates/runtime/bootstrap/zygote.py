@@ -1,0 +1,220 @@
+"""Imports once what many functions use, and is forked for each instance.
+
+Runs nothing but the interpreter's own modules and those that the host's administrator chose; no user's
+code, ever. The launcher speaks to it on descriptor 3: first the system call filter, then for each fork
+a request in JSON with the descriptors of an armed sandbox. The fork enters that sandbox, gives up
+everything, and waits there for its function (`bootstrap.wait`)."""
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import platform
+import signal
+import socket
+import struct
+import sys
+import threading
+
+import bootstrap
+
+CONTROL = 3
+MESSAGE_MAX = 64 * 1024
+
+# clone(2), setns(2), prctl(2), capset(2) as the kernel's headers have them.
+CLONE_PARENT = 0x00008000
+CLONE_CHILD_CLEARTID = 0x00200000
+CLONE_CHILD_SETTID = 0x01000000
+NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
+NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
+PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_GET_TID_ADDRESS = 1, 24, 40
+PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_CAP_AMBIENT = 38, 22, 47
+PR_CAP_AMBIENT_CLEAR_ALL, SECCOMP_MODE_FILTER = 4, 2
+CAPABILITY_VERSION = 0x20080522
+SYSCALLS = {"x86_64": {"clone": 56, "capset": 126}, "aarch64": {"clone": 220, "capset": 91}}
+
+libc = ctypes.CDLL(None, use_errno=True)
+# Keeps the interpreter's lock, as a fork must.
+locked_libc = ctypes.PyDLL(None)
+
+
+def check(answer, what):
+    if answer < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return answer
+
+
+def prctl(option, *arguments):
+    words = [ctypes.c_ulong(argument) for argument in arguments]
+    words += [ctypes.c_ulong(0)] * (4 - len(words))
+    return libc.prctl(option, *words)
+
+
+def preload(names):
+    """Imports what there is. A module that is broken must not keep functions from starting."""
+    for name in filter(None, names):
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # noqa: BLE001
+            if not isinstance(error, ModuleNotFoundError):
+                print(f"zygote: {name} is left out: {error!r}", file=sys.stderr)
+
+
+def tops():
+    return {name.partition(".")[0] for name in sys.modules}
+
+
+class Fork:
+    """Forks with the launcher as parent, which awaits it as it awaits every sandbox."""
+
+    def __init__(self):
+        self.numbers = SYSCALLS[platform.machine()]
+        # Where the C library keeps the thread's number: in the fork it must be the fork's.
+        address = ctypes.c_void_p()
+        known = libc.prctl(PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0) == 0
+        self.tid = address if known and address.value else None
+
+    def __call__(self):
+        flags = CLONE_PARENT | signal.SIGCHLD
+        if self.tid is not None:
+            flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
+        tid = self.tid or ctypes.c_void_p(0)
+        nothing = ctypes.c_void_p(0)
+        # The last two are swapped on arm64.
+        last = (tid, nothing) if platform.machine() == "x86_64" else (nothing, tid)
+        api = ctypes.pythonapi
+        api.PyOS_BeforeFork()
+        pid = locked_libc.syscall(
+            ctypes.c_long(self.numbers["clone"]), ctypes.c_ulong(flags), nothing, nothing, *last
+        )
+        if pid == 0:
+            api.PyOS_AfterFork_Child()
+        else:
+            api.PyOS_AfterFork_Parent()
+        return pid
+
+
+class Zygote:
+    def __init__(self):
+        self.control = socket.socket(fileno=CONTROL)
+        self.filter = self.control.recv(MESSAGE_MAX)
+        self.fork = Fork()
+
+    def serve(self):
+        while True:
+            message, fds, _, _ = socket.recv_fds(self.control, MESSAGE_MAX, 32)
+            if not message:
+                return
+            self.answer(json.loads(message), fds)
+            for fd in fds:
+                os.close(fd)
+
+    def answer(self, request, fds):
+        try:
+            check(libc.setns(fds[1], NEWPID), "entering the pid namespace")
+            pid = self.fork()
+        except OSError as error:
+            self.control.send(str(error).encode())
+            return
+        if pid == 0:
+            self.become(request, fds)
+        told = str(pid) if pid > 0 else f"clone: {os.strerror(ctypes.get_errno())}"
+        self.control.send(told.encode())
+
+    def become(self, request, fds):
+        """In the fork. Never returns."""
+        code = 1
+        try:
+            self.enter(request, fds)
+            bootstrap.wait(CONTROL)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except BaseException as error:  # noqa: BLE001
+            print(f"zygote: {error!r}", file=sys.stderr, flush=True)
+        finally:
+            leave(code)
+
+    def enter(self, request, fds):
+        control, sandbox, stdout, stderr, *groups = fds
+        for group in groups:
+            os.write(group, b"0")
+        everything = NEWUSER | NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWNET
+        check(libc.setns(sandbox, everything), "entering the sandbox")
+        os.setsid()
+        null = os.open("/dev/null", os.O_RDONLY)
+        for fd, number in ((null, 0), (stdout, 1), (stderr, 2), (control, CONTROL)):
+            os.dup2(fd, number)
+        # The old socket's number is the new one's now.
+        self.control.detach()
+        os.closerange(CONTROL + 1, max(fds) + 2)
+        # The interpreter's own streams remember what the zygote's descriptors were.
+        sys.stdin = sys.__stdin__ = open(0, closefd=False)
+        for name, fd in (("stdout", 1), ("stderr", 2)):
+            stream = open(
+                fd, "w", errors="backslashreplace", buffering=1, closefd=False
+            )
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+        self.drop_privilege(request)
+
+    def drop_privilege(self, request):
+        import resource
+
+        for capability in range(64):
+            if prctl(PR_CAPBSET_DROP, capability) != 0:
+                break
+        for which, bound in request["limits"]:
+            _, hard = resource.getrlimit(which)
+            bound = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+            resource.setrlimit(which, (bound, bound))
+        os.setgroups(request["groups"])
+        os.setresgid(*[request["gid"]] * 3)
+        os.setresuid(*[request["uid"]] * 3)
+        check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL), "clearing capabilities")
+        header = ctypes.create_string_buffer(struct.pack("=Ii", CAPABILITY_VERSION, 0))
+        nothing = ctypes.create_string_buffer(24)
+        number = ctypes.c_long(self.fork.numbers["capset"])
+        check(libc.syscall(number, header, nothing), "dropping capabilities")
+        os.umask(0o022)
+        check(prctl(PR_SET_NO_NEW_PRIVS, 1), "giving up new privileges")
+        # Since the launcher is the parent, it is the launcher's end that counts.
+        check(prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "binding to the launcher")
+        instructions = ctypes.create_string_buffer(self.filter, len(self.filter))
+        program = ctypes.create_string_buffer(
+            struct.pack("@HP", len(self.filter) // 8, ctypes.addressof(instructions))
+        )
+        mode = ctypes.c_ulong(SECCOMP_MODE_FILTER)
+        check(libc.prctl(PR_SET_SECCOMP, mode, program, 0, 0), "installing the filter")
+
+
+def leave(code):
+    """As the interpreter ends: hooks of the function's own, then what is still in its buffers."""
+    import atexit
+
+    try:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def main():
+    own = tops()
+    preload(os.environ.pop("ROUSE_PRELOAD", "").split(","))
+    beyond = sorted(tops() - own - set(sys.builtin_module_names))
+    bootstrap.rehearse()
+    if threading.active_count() != 1:
+        raise SystemExit("zygote: a preloaded module has started a thread, which no fork would have")
+    zygote = Zygote()
+    # What lives now lives for ever: the collector must not touch it, or each fork would copy it.
+    gc.collect()
+    gc.freeze()
+    zygote.control.send(json.dumps(beyond).encode())
+    zygote.serve()
+
+
+if __name__ == "__main__":
+    main()

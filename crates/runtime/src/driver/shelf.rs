@@ -1,0 +1,315 @@
+//! Sandboxes that are made ahead and wait on shelves, one for each kind.
+//!
+//! A start takes one that is ready; the shelf is filled again off the critical path. A shelf whose
+//! sandboxes do not suffice grows, and shrinks again when nothing has missed for a while. The fall is
+//! gentle: a stem, then a fork of the zygote, then a sandbox that only executes, then one from nothing.
+
+mod refill;
+
+use super::kind::{Kind, Stem};
+use super::zygotes::Ready;
+use crate::{Error, Result};
+use launcher::{Armed, Launcher};
+use model::StartKind;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, oneshot};
+
+/// How much is made ahead.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Sandboxes without a stem that wait for each shape in use; 0: none is ever made ahead.
+    pub(super) armed: usize,
+    /// Stems that wait for each kind in use; 0: none is ever made ahead.
+    pub(super) stems: usize,
+}
+
+/// Most sandboxes on one shelf, without a stem, with a fork of a zygote, with a program of its own.
+const MOST: [usize; 3] = [64, 32, 4];
+/// Most sandboxes that wait on all shelves.
+const MOST_IN_ALL: usize = 256;
+/// A shelf that was not used for so long, and that nobody has announced to use, is cleared.
+const UNUSED: Duration = Duration::from_secs(600);
+/// A shelf is made smaller when nothing has missed for so long.
+const CALM: Duration = Duration::from_secs(10);
+
+/// What a start gets.
+pub(super) struct Taken {
+    pub(super) armed: Armed,
+    /// Whether a stem waits in it.
+    pub(super) has_stem: bool,
+    pub(super) start: StartKind,
+}
+
+/// Who waits for a sandbox that is being made.
+type Waiter = oneshot::Sender<Result<Armed>>;
+
+struct Shelf {
+    ready: VecDeque<Armed>,
+    /// How many are being made.
+    arming: usize,
+    waiters: VecDeque<Waiter>,
+    /// How many shall be ready.
+    target: usize,
+    /// Functions that may use it.
+    announced: usize,
+    used: Instant,
+    missed: Instant,
+    /// For stems that are forks: of which zygote.
+    zygote: Option<Arc<Ready>>,
+}
+
+/// See the module. A cheap handle.
+#[derive(Clone)]
+pub(super) struct Shelves {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    launcher: Launcher,
+    bounds: Bounds,
+    shelves: Mutex<HashMap<Arc<Kind>, Shelf>>,
+    /// There may be something to fill.
+    lacking: Notify,
+    /// The machine is short of memory: nothing more is made ahead.
+    scarce: AtomicBool,
+}
+
+/// Announces the use of a kind for as long as it exists.
+pub(crate) struct Announced {
+    inner: Weak<Inner>,
+    kinds: Vec<Arc<Kind>>,
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.upgrade() {
+            let mut shelves = inner.shelves();
+            for kind in &self.kinds {
+                if let Some(shelf) = shelves.get_mut(kind) {
+                    shelf.announced = shelf.announced.saturating_sub(1);
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn shelves(&self) -> MutexGuard<'_, HashMap<Arc<Kind>, Shelf>> {
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn base(&self, kind: &Kind) -> usize {
+        match kind.stem {
+            Stem::None => self.bounds.armed,
+            Stem::Python(_) => self.bounds.stems,
+            Stem::Node { .. } => self.bounds.stems.min(2),
+        }
+    }
+
+    fn most(&self, kind: &Kind) -> usize {
+        if self.base(kind) == 0 {
+            return 0;
+        }
+        let [plain, fork, program] = MOST;
+        match kind.stem {
+            Stem::None => plain,
+            Stem::Python(_) => fork,
+            Stem::Node { .. } => program,
+        }
+        .max(self.base(kind))
+    }
+}
+
+impl Shelf {
+    fn new(target: usize) -> Self {
+        let now = Instant::now();
+        Self {
+            ready: VecDeque::new(),
+            arming: 0,
+            waiters: VecDeque::new(),
+            target,
+            announced: 0,
+            used: now,
+            missed: now,
+            zygote: None,
+        }
+    }
+
+    fn pop(&mut self) -> Option<Armed> {
+        self.used = Instant::now();
+        loop {
+            let armed = self.ready.pop_front()?;
+            if armed.is_alive() {
+                return Some(armed);
+            }
+        }
+    }
+
+    /// Hands over what was made to whoever waits longest, or keeps it.
+    fn put(&mut self, mut armed: Armed) {
+        while let Some(waiter) = self.waiters.pop_front() {
+            match waiter.send(Ok(armed)) {
+                Ok(()) => return,
+                Err(Ok(back)) => armed = back,
+                Err(Err(_)) => return,
+            }
+        }
+        self.ready.push_back(armed);
+    }
+}
+
+impl Shelves {
+    pub(super) fn new(launcher: Launcher, bounds: Bounds) -> Self {
+        let inner = Arc::new(Inner {
+            launcher,
+            bounds,
+            shelves: Mutex::default(),
+            lacking: Notify::new(),
+            scarce: AtomicBool::new(false),
+        });
+        tokio::spawn(refill::fill(Arc::downgrade(&inner)));
+        Self { inner }
+    }
+
+    /// Says whether the machine is short of memory; then nothing is made ahead, and what is ready goes.
+    pub(super) fn set_scarce(&self, scarce: bool) {
+        if self.inner.scarce.swap(scarce, Ordering::Relaxed) != scarce && scarce {
+            for shelf in self.inner.shelves().values_mut() {
+                shelf.ready.clear();
+            }
+        }
+        self.inner.lacking.notify_one();
+    }
+
+    /// From now on sandboxes of these kinds are kept ready.
+    pub(super) fn announce(&self, kinds: Vec<(Kind, Option<Arc<Ready>>)>) -> Announced {
+        let mut shelves = self.inner.shelves();
+        let kinds = kinds
+            .into_iter()
+            .map(|(kind, zygote)| {
+                let base = self.inner.base(&kind);
+                let kind = Arc::new(kind);
+                let shelf = shelves
+                    .entry(kind.clone())
+                    .or_insert_with(|| Shelf::new(base));
+                shelf.announced += 1;
+                shelf.zygote = zygote.or(shelf.zygote.take());
+                kind
+            })
+            .collect();
+        drop(shelves);
+        self.inner.lacking.notify_one();
+        Announced {
+            inner: Arc::downgrade(&self.inner),
+            kinds,
+        }
+    }
+
+    /// A sandbox of this kind, ready or made now.
+    ///
+    /// # Errors
+    /// The launcher's.
+    pub(super) async fn take(&self, kind: Kind, zygote: Option<Arc<Ready>>) -> Result<Taken> {
+        if kind.stem == Stem::None {
+            return self.take_plain(kind).await;
+        }
+        let can_fork = matches!(kind.stem, Stem::Python(_)) && zygote.is_some();
+        let shape = kind.shape.clone();
+        let waiting = {
+            let mut shelves = self.inner.shelves();
+            let base = self.inner.base(&kind);
+            let kind = Arc::new(kind);
+            let shelf = shelves
+                .entry(kind.clone())
+                .or_insert_with(|| Shelf::new(base));
+            shelf.zygote = zygote.or(shelf.zygote.take());
+            if let Some(armed) = shelf.pop() {
+                drop(shelves);
+                self.inner.lacking.notify_one();
+                return Ok(Taken {
+                    armed,
+                    has_stem: true,
+                    start: StartKind::Stem,
+                });
+            }
+            self.inner.missed(&kind, shelf);
+            can_fork.then(|| self.inner.wait(&kind, shelf))
+        };
+        self.inner.lacking.notify_one();
+        // A zygote forks in milliseconds; a program of its own starts as fast in a sandbox that is
+        // ready as in one that is being made.
+        let Some(waiting) = waiting else {
+            let stem = Stem::None;
+            return self.take_plain(Kind { shape, stem }).await;
+        };
+        match waiting.await {
+            Ok(Ok(armed)) => Ok(Taken {
+                armed,
+                has_stem: true,
+                start: StartKind::Fork,
+            }),
+            failed => {
+                if let Ok(Err(error)) = failed {
+                    tracing::warn!(%error, "a zygote could not be forked");
+                }
+                let stem = Stem::None;
+                self.take_plain(Kind { shape, stem }).await
+            }
+        }
+    }
+
+    async fn take_plain(&self, kind: Kind) -> Result<Taken> {
+        let taken = |armed, start| Taken {
+            armed,
+            has_stem: false,
+            start,
+        };
+        let waiting = {
+            let mut shelves = self.inner.shelves();
+            let base = self.inner.base(&kind);
+            let kind = Arc::new(kind);
+            let shelf = shelves
+                .entry(kind.clone())
+                .or_insert_with(|| Shelf::new(base));
+            if let Some(armed) = shelf.pop() {
+                drop(shelves);
+                self.inner.lacking.notify_one();
+                return Ok(taken(armed, StartKind::Armed));
+            }
+            self.inner.missed(&kind, shelf);
+            self.inner.wait(&kind, shelf)
+        };
+        self.inner.lacking.notify_one();
+        match waiting.await {
+            Ok(armed) => Ok(taken(armed?, StartKind::Cold)),
+            Err(_) => Err(Error::Missing("the server is shutting down".to_owned())),
+        }
+    }
+}
+
+impl Inner {
+    /// More shall be ready the next time.
+    fn missed(&self, kind: &Kind, shelf: &mut Shelf) {
+        shelf.missed = Instant::now();
+        shelf.target = (shelf.target * 2).min(self.most(kind));
+    }
+
+    /// Makes one more, and takes whichever is made first.
+    fn wait(
+        self: &Arc<Self>,
+        kind: &Arc<Kind>,
+        shelf: &mut Shelf,
+    ) -> oneshot::Receiver<Result<Armed>> {
+        let (sender, receiver) = oneshot::channel();
+        shelf.waiters.push_back(sender);
+        // Those that are made already will do for whoever came before.
+        if shelf.arming < shelf.waiters.len() {
+            shelf.arming += 1;
+            tokio::spawn(refill::make(self.clone(), kind.clone()));
+        }
+        receiver
+    }
+}

@@ -1,0 +1,131 @@
+//! Filling the shelves, when nobody waits for it.
+
+use super::{CALM, Inner, MOST_IN_ALL, Shelf, UNUSED};
+use crate::driver::kind::{Kind, Stem};
+use crate::{Error, Result};
+use launcher::Armed;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// How long a start has the machine to itself before its successor is made.
+const SETTLE: Duration = Duration::from_millis(3);
+/// Between looks at shelves that may have become too large.
+const LOOK: Duration = Duration::from_secs(2);
+/// After a sandbox could not be made.
+const HOLD: Duration = Duration::from_secs(1);
+
+/// Fills what lacks, one after the other, until there are no shelves any more.
+pub(super) async fn fill(shelves: Weak<Inner>) {
+    loop {
+        let Some(inner) = shelves.upgrade() else {
+            return;
+        };
+        let woken = tokio::time::timeout(LOOK, inner.lacking.notified()).await;
+        if woken.is_err() {
+            shrink(&inner);
+        }
+        tokio::time::sleep(SETTLE).await;
+        while let Some(kind) = next(&inner) {
+            if !make(inner.clone(), kind).await {
+                tokio::time::sleep(HOLD).await;
+                break;
+            }
+        }
+    }
+}
+
+/// A kind of which one more shall be made, which is counted as under way.
+fn next(inner: &Inner) -> Option<Arc<Kind>> {
+    if inner.scarce.load(Ordering::Relaxed) {
+        return None;
+    }
+    let mut shelves = inner.shelves();
+    let all: usize = shelves.values().map(|shelf| shelf.ready.len()).sum();
+    if all >= MOST_IN_ALL {
+        return None;
+    }
+    let lacks = |kind: &Kind, shelf: &Shelf| {
+        let is_fork = matches!(kind.stem, Stem::Python(_));
+        let missing = shelf.ready.len() + shelf.arming < shelf.target + shelf.waiters.len();
+        missing && (!is_fork || shelf.zygote.is_some())
+    };
+    // The emptiest first.
+    let (kind, shelf) = shelves
+        .iter_mut()
+        .filter(|(kind, shelf)| lacks(kind, shelf))
+        .min_by_key(|(_, shelf)| shelf.ready.len())?;
+    shelf.arming += 1;
+    Some(kind.clone())
+}
+
+/// Makes one that is counted as under way. Whether it could be made.
+pub(super) async fn make(inner: Arc<Inner>, kind: Arc<Kind>) -> bool {
+    let made = arm(&inner, &kind).await;
+    let mut shelves = inner.shelves();
+    let Some(shelf) = shelves.get_mut(&kind) else {
+        return true;
+    };
+    shelf.arming = shelf.arming.saturating_sub(1);
+    match made {
+        Ok(armed) => {
+            shelf.put(armed);
+            true
+        }
+        Err(error) => {
+            match shelf.waiters.pop_front() {
+                // Who asked may have gone away.
+                Some(waiter) => drop(waiter.send(Err(error))),
+                None => tracing::warn!(%error, "a sandbox could not be made ahead"),
+            }
+            false
+        }
+    }
+}
+
+async fn arm(inner: &Inner, kind: &Kind) -> Result<Armed> {
+    let stem = match &kind.stem {
+        Stem::None => launcher::Stem::None,
+        Stem::Node { argv, environment } => {
+            let mut environment = environment.clone();
+            environment.push(("ROUSE_STEM".to_owned(), "3".to_owned()));
+            launcher::Stem::Program {
+                argv: argv.clone(),
+                environment,
+            }
+        }
+        Stem::Python(_) => {
+            let zygote = {
+                let shelves = inner.shelves();
+                shelves.get(kind).and_then(|shelf| shelf.zygote.clone())
+            };
+            let zygote =
+                zygote.ok_or_else(|| Error::Missing("the zygote is not ready".to_owned()))?;
+            launcher::Stem::Fork {
+                zygote: zygote.fork(),
+            }
+        }
+    };
+    let armed = inner.launcher.arm(kind.shape.clone(), stem).await;
+    armed.map_err(Error::Launcher)
+}
+
+/// Lets go of what is not needed any more.
+fn shrink(inner: &Inner) {
+    let now = Instant::now();
+    let mut shelves = inner.shelves();
+    shelves.retain(|kind, shelf| {
+        let base = inner.base(kind);
+        shelf.ready.retain(Armed::is_alive);
+        if shelf.target > base && now - shelf.missed > CALM {
+            shelf.target = (shelf.target / 2).max(base);
+            shelf.missed = now;
+        }
+        let unused = shelf.announced == 0 && now - shelf.used > UNUSED;
+        if unused {
+            shelf.target = 0;
+        }
+        shelf.ready.truncate(shelf.target);
+        !unused || shelf.arming > 0 || !shelf.waiters.is_empty()
+    });
+}

@@ -1,0 +1,147 @@
+//! The Python zygotes: started when a function first needs one, replaced after a while, so that not too
+//! many instances share one layout of memory.
+
+use super::kind::{self, Preload};
+use crate::bootstrap;
+use launcher::{Launcher, Shape, Zygote};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Forks of one zygote; then there is a new one.
+const FORKS: u32 = 1000;
+/// After a failed start, before the next is tried.
+const HOLD: Duration = Duration::from_secs(30);
+
+/// What instances are forked from.
+pub(super) struct Ready {
+    zygote: Zygote,
+    /// The top names of the modules that it imported beyond its bootstrap.
+    pub(super) modules: HashSet<String>,
+    forks: AtomicU32,
+}
+
+impl Ready {
+    /// What the launcher knows it by; counts as a fork.
+    pub(super) fn fork(&self) -> u64 {
+        self.forks.fetch_add(1, Ordering::Relaxed);
+        self.zygote.number()
+    }
+}
+
+enum State {
+    Starting,
+    Ready(Arc<Ready>),
+    Failed(Instant),
+}
+
+/// See the module. A cheap handle.
+#[derive(Clone)]
+pub(super) struct Zygotes {
+    launcher: Launcher,
+    /// The modules to import, as Python names them.
+    preload: Arc<[String]>,
+    states: Arc<Mutex<HashMap<(Shape, Preload), State>>>,
+}
+
+impl Zygotes {
+    pub(super) fn new(launcher: Launcher, preload: Vec<String>) -> Self {
+        Self {
+            launcher,
+            preload: preload.into(),
+            states: Arc::default(),
+        }
+    }
+
+    fn states(&self) -> MutexGuard<'_, HashMap<(Shape, Preload), State>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The one for instances of this shape, if it is ready; else it is started, for the next time.
+    pub(super) fn get(
+        &self,
+        shape: &Shape,
+        preload: Preload,
+        program: &Path,
+        environment: &[(String, String)],
+    ) -> Option<Arc<Ready>> {
+        let key = (kind::of_zygote(shape)?, preload);
+        let mut states = self.states();
+        let (found, start) = match states.get(&key) {
+            None => (None, true),
+            Some(State::Starting) => (None, false),
+            Some(State::Failed(when)) => (None, when.elapsed() > HOLD),
+            Some(State::Ready(ready)) => {
+                let old = ready.forks.load(Ordering::Relaxed) >= FORKS;
+                (Some(ready.clone()), old)
+            }
+        };
+        if start {
+            // One that is replaced serves until its successor is ready.
+            if let Some(ready) = &found {
+                ready.forks.store(0, Ordering::Relaxed);
+            } else {
+                states.insert(key.clone(), State::Starting);
+            }
+            drop(states);
+            let argv = vec![
+                program.display().to_string(),
+                format!("{}/zygote.py", bootstrap::FOLDER),
+            ];
+            tokio::spawn(self.clone().start(key, argv, kind::early(environment)));
+        }
+        found
+    }
+
+    async fn start(
+        self,
+        key: (Shape, Preload),
+        argv: Vec<String>,
+        mut environment: Vec<(String, String)>,
+    ) {
+        let mut set = |name: &str, value: String| environment.push((name.to_owned(), value));
+        if key.1 == Preload::Modules {
+            set("ROUSE_PRELOAD", self.preload.join(","));
+        }
+        // Threads do not survive a fork.
+        set("OPENBLAS_NUM_THREADS", "1".to_owned());
+        set("OMP_NUM_THREADS", "1".to_owned());
+        let begun = Instant::now();
+        let started = self.launcher.zygote(key.0.clone(), argv, environment).await;
+        let state = match started {
+            Ok(zygote) => {
+                let modules = serde_json::from_slice(zygote.greeting()).unwrap_or_default();
+                tracing::info!(pid = zygote.pid(), elapsed = ?begun.elapsed(), "a Python zygote is ready");
+                let ready = Arc::new(Ready {
+                    zygote,
+                    modules,
+                    forks: AtomicU32::new(0),
+                });
+                tokio::spawn(self.clone().watch(key.clone(), ready.clone()));
+                State::Ready(ready)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a Python zygote did not start: interpreters start afresh");
+                State::Failed(Instant::now())
+            }
+        };
+        self.states().insert(key, state);
+    }
+
+    /// Forgets one that has ended by itself.
+    async fn watch(self, key: (Shape, Preload), ready: Arc<Ready>) {
+        let weak = Arc::downgrade(&ready);
+        let exit = ready.zygote.exit();
+        drop(ready);
+        let exit = exit.await;
+        let mut states = self.states();
+        if let (Some(State::Ready(current)), Some(ended)) = (states.get(&key), weak.upgrade())
+            && Arc::ptr_eq(current, &ended)
+        {
+            tracing::warn!("a Python zygote ended: {}", exit.describe());
+            states.insert(key, State::Failed(Instant::now()));
+        }
+    }
+}
