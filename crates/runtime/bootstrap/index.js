@@ -315,10 +315,17 @@ async function wait(control) {
   }
   closeSync(control);
   const { environment } = JSON.parse(buffer.toString('utf8', 0, length));
+  // Only what differs: Node reads all time zones again when TZ is set.
   for (const name of Object.keys(env)) {
-    delete env[name];
+    if (!(name in environment)) {
+      delete env[name];
+    }
   }
-  Object.assign(env, environment);
+  for (const [name, value] of Object.entries(environment)) {
+    if (env[name] !== value) {
+      env[name] = value;
+    }
+  }
   process.chdir(env.LAMBDA_TASK_ROOT);
   await main();
 }
