@@ -32,7 +32,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         for _ in 0..RUNS {
             let begin = Instant::now();
-            let waiting = launcher.arm(shape(), Stem::None).await?;
+            let waiting = launcher
+                .arm(shape(), Stem::None, model::Limits::default())
+                .await?;
             armed.push(begin.elapsed());
             tokio::time::sleep(Duration::from_millis(2)).await;
             let begin = Instant::now();

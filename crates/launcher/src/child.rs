@@ -24,6 +24,8 @@ const CONTROL: i32 = 3;
 pub(crate) struct Plan<'a> {
     pub(crate) shape: &'a Shape,
     pub(crate) slot: &'a Slot,
+    /// Bytes that `/tmp` may hold.
+    pub(crate) tmp: u64,
     pub(crate) stage: &'a Stage,
     pub(crate) filter: &'a [libc::sock_filter],
     pub(crate) report: &'a OwnedFd,
@@ -117,7 +119,7 @@ fn prepare(plan: &Plan<'_>) -> Result<(Made, Vec<OwnedFd>), Failure> {
         libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP,
     )
     .step("making namespaces")?;
-    root::furnish(shape, &slot.users)?;
+    root::furnish(shape, &slot.users, plan.tmp)?;
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     let hostname = hostname(shape, slot);
     rustix::system::sethostname(hostname.as_bytes()).step("setting the host name")?;
@@ -199,7 +201,13 @@ fn enter_template(plan: &Plan<'_>) -> Result<(Option<OwnedFd>, Ids), Failure> {
     kernel::unshare(libc::CLONE_NEWNS).step("making a mount namespace")?;
     let made = namespace("mnt").step(STEP)?;
     let hostname = hostname(plan.shape, plan.slot);
-    let ids = root::enter(plan.shape, &plan.slot.users, plan.stage, &hostname)?;
+    let ids = root::enter(
+        plan.shape,
+        &plan.slot.users,
+        plan.stage,
+        &hostname,
+        plan.tmp,
+    )?;
     Ok((Some(made).filter(|_| !plan.shape.is_unique()), ids))
 }
 

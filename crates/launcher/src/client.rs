@@ -5,14 +5,15 @@ use crate::entry::Connection;
 use crate::error::{Error, Failure, Result};
 use crate::wire::{self, MESSAGE_MAX, Reply, Request};
 use crate::{Assignment, Exit, Shape, Stem, Usage, spec};
+use model::Limits;
 use rustix::net::RecvFlags;
 use std::collections::HashMap;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::process::Child;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -27,12 +28,16 @@ type Answer = std::result::Result<(Reply, Vec<OwnedFd>), Failure>;
 /// launcher ends.
 #[derive(Clone)]
 pub struct Launcher {
+    /// The tasks that read and write keep it.
+    socket: Weak<AsyncFd<OwnedFd>>,
     requests: mpsc::UnboundedSender<Vec<u8>>,
     shared: Arc<Shared>,
     turns: Arc<Semaphore>,
 }
 
 struct Shared {
+    /// Messages that wait for room in the socket.
+    queued: AtomicUsize,
     tables: Mutex<Tables>,
     next: AtomicU64,
     gone: watch::Sender<Option<String>>,
@@ -132,13 +137,17 @@ impl Launcher {
         let socket = Arc::new(socket.map_err(|error| failed(error.into()))?);
         let (requests, queue) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
+            queued: AtomicUsize::new(0),
             tables: Mutex::new(Tables::default()),
             next: AtomicU64::new(1),
             gone: watch::Sender::new(None),
         });
-        tokio::spawn(write(Arc::clone(&socket), queue));
-        tokio::spawn(read(socket, Arc::clone(&shared), connection.process));
+        let weak = Arc::downgrade(&socket);
+        tokio::spawn(write(Arc::clone(&socket), queue, Arc::clone(&shared)));
+        let reading = read(socket, Arc::clone(&shared), connection.process);
+        tokio::spawn(reading);
         Ok(Self {
+            socket: weak,
             requests,
             shared,
             turns: Arc::new(Semaphore::new(IN_FLIGHT)),
@@ -149,11 +158,29 @@ impl Launcher {
         self.shared.next.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Sends at once if there is room, which there nearly always is; else after what waits already.
+    ///
+    /// # Errors
+    /// When the launcher is gone.
+    fn send(&self, bytes: Vec<u8>) -> Result<()> {
+        let gone = || Error::Gone(self.shared.reason());
+        let socket = self.socket.upgrade().ok_or_else(gone)?;
+        if self.shared.queued.load(Ordering::Acquire) == 0 {
+            match wire::send(socket.get_ref(), &bytes, &[]) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::AGAIN) => {}
+                Err(_) => return Err(gone()),
+            }
+        }
+        self.shared.queued.fetch_add(1, Ordering::AcqRel);
+        self.requests.send(bytes).map_err(|_| gone())
+    }
+
     /// Sends what needs no answer.
     fn tell(&self, request: &Request) {
         if let Ok(bytes) = wire::encode(request) {
             // If the launcher is gone, so is what was to be told.
-            let _ = self.requests.send(bytes);
+            let _ = self.send(bytes);
         }
     }
 
@@ -180,21 +207,23 @@ impl Launcher {
                 tables.exits.insert(number, exit);
             }
         }
-        self.requests.send(bytes).map_err(|_| gone())?;
+        self.send(bytes)?;
         match receiver.await {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(gone()),
         }
     }
 
-    /// Makes a sandbox that waits for its assignment. Cancelled, nothing of it is left.
+    /// Makes a sandbox that waits for its assignment. `limits`: those that the assignment is likely to
+    /// have, which then costs less. Cancelled, nothing of it is left.
     ///
     /// # Errors
     /// `Step` names the step that failed; nothing of the sandbox is left then.
-    pub async fn arm(&self, shape: Shape, stem: Stem) -> Result<Armed> {
+    pub async fn arm(&self, shape: Shape, stem: Stem, limits: Limits) -> Result<Armed> {
         shape
             .check()
             .and_then(|()| stem.check())
+            .and_then(|()| limits.check().map_err(|error| error.to_string()))
             .map_err(Error::Invalid)?;
         let listeners = shape.listen.len();
         let sandbox = self.number();
@@ -202,6 +231,7 @@ impl Launcher {
             sandbox,
             shape: Box::new(shape),
             stem,
+            limits: Box::new(limits),
         };
         let (mut sandbox, freezer, fds, _) = self.make(sandbox, &request).await?;
         if fds.len() != listeners + 2 + usize::from(freezer.is_some()) {
@@ -295,7 +325,9 @@ impl Launcher {
     /// `Step` names the step that failed; nothing of the sandbox is left then.
     pub async fn start(&self, shape: Shape, assignment: Assignment) -> Result<Sandbox> {
         assignment.check().map_err(Error::Invalid)?;
-        let mut sandbox = self.arm(shape, Stem::None).await?.assign(assignment)?;
+        let limits = assignment.limits.clone();
+        let armed = self.arm(shape, Stem::None, limits).await?;
+        let mut sandbox = armed.assign(assignment)?;
         sandbox.begun().await?;
         Ok(sandbox)
     }
@@ -317,7 +349,11 @@ impl Launcher {
 }
 
 /// Sends what is queued, until every handle is gone; then closes the sending half.
-async fn write(socket: Arc<AsyncFd<OwnedFd>>, mut queue: mpsc::UnboundedReceiver<Vec<u8>>) {
+async fn write(
+    socket: Arc<AsyncFd<OwnedFd>>,
+    mut queue: mpsc::UnboundedReceiver<Vec<u8>>,
+    shared: Arc<Shared>,
+) {
     while let Some(bytes) = queue.recv().await
         && !bytes.is_empty()
     {
@@ -332,6 +368,7 @@ async fn write(socket: Arc<AsyncFd<OwnedFd>>, mut queue: mpsc::UnboundedReceiver
                 Err(_would_block) => {}
             }
         }
+        shared.queued.fetch_sub(1, Ordering::AcqRel);
     }
     let _ = rustix::net::shutdown(socket.get_ref(), rustix::net::Shutdown::Write);
 }
@@ -408,10 +445,7 @@ impl Armed {
             }
         }
         self.sandbox.begun = Some(receiver);
-        let requests = &self.sandbox.launcher.requests;
-        requests
-            .send(bytes)
-            .map_err(|_| Error::Gone(shared.reason()))?;
+        self.sandbox.launcher.send(bytes)?;
         Ok(self.sandbox)
     }
 }

@@ -221,6 +221,9 @@ fn prepare(data: &Path) -> std::result::Result<(Workshop, UserNamespaces, OwnedF
         stage,
         cgroups,
         filter: seccomp::compile(),
+        mounts: std::fs::File::open("/proc/self/ns/mnt")
+            .map_err(told)?
+            .into(),
     };
     Ok((workshop, users, lock))
 }

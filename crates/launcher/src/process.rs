@@ -8,6 +8,7 @@ use crate::slot::Slots;
 use crate::wire::{self, MESSAGE_MAX, Reply, Request};
 use crate::zygote::{self, Forked, Word, Zygote};
 use crate::{Assignment, Exit, Shape, Stem, Usage, kernel, network, spec};
+use model::Limits;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::net::{AddressFamily, RecvFlags};
@@ -127,7 +128,8 @@ impl Process {
                 sandbox,
                 shape,
                 stem,
-            } => match self.arm(sandbox, *shape, &stem) {
+                limits,
+            } => match self.arm(sandbox, *shape, &stem, &limits) {
                 Ok(()) => Ok(()),
                 Err(failure) => self.reply(&Reply::Failed { sandbox, failure }, &[]),
             },
@@ -197,20 +199,24 @@ impl Process {
         epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN).step("watching the sandbox")
     }
 
-    fn arm(&mut self, number: u64, shape: Shape, stem: &Stem) -> Result<(), Failure> {
+    fn arm(
+        &mut self,
+        number: u64,
+        shape: Shape,
+        stem: &Stem,
+        limits: &Limits,
+    ) -> Result<(), Failure> {
         self.check_number(number)?;
         let bad = |reason| Failure::new(STARTING, reason);
         shape.check().and_then(|()| stem.check()).map_err(bad)?;
+        limits.check().map_err(|error| bad(error.to_string()))?;
         let shape = self.share(shape);
         let mut slot = self.slots.take(&self.workshop.cgroups, &shape)?;
-        // What gets ready ahead may be larger than what the last sandbox was allowed.
-        if !matches!(stem, Stem::None)
-            && let Err(failure) = slot.group.limit(&zygote::limits())
-        {
+        if let Err(failure) = slot.group.limit(limits) {
             self.give_back(slot, false);
             return Err(failure);
         }
-        match Sandbox::arm(&self.workshop, shape, slot, stem) {
+        match Sandbox::arm(&self.workshop, shape, slot, stem, limits) {
             Ok((sandbox, fork)) => {
                 let watched = self.watch_sandbox(&sandbox, number);
                 if watched.is_err() {
@@ -280,7 +286,7 @@ impl Process {
             return Ok(());
         };
         let assigned = match assignment.check() {
-            Ok(()) => sandbox.assign(assignment),
+            Ok(()) => sandbox.assign(assignment, &self.workshop.mounts),
             Err(reason) => Err(Failure::new(STARTING, reason)),
         };
         match assigned {

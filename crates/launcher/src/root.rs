@@ -57,6 +57,7 @@ pub(crate) fn enter(
     users: &UserNamespace,
     stage: &Stage,
     hostname: &str,
+    tmp: u64,
 ) -> Result<Ids, Failure> {
     rustix::mount::mount_change(
         "/",
@@ -70,7 +71,7 @@ pub(crate) fn enter(
     let ids = etc::ids(&root, &shape.user)?;
     devices::mount(&root, users.base)?;
     if shape.is_unique() {
-        temporary(&root, users)?;
+        temporary(&root, users, tmp)?;
     }
     for bound in &shape.binds {
         bind_at(&root, &bound.source, &bound.target, users)?;
@@ -85,37 +86,35 @@ pub(crate) fn enter(
 
 /// Mounts what is this sandbox's own. The process must be in its own copy of the template, and in the
 /// new pid namespace.
-pub(crate) fn furnish(shape: &Shape, users: &UserNamespace) -> Result<(), Failure> {
+pub(crate) fn furnish(shape: &Shape, users: &UserNamespace, tmp: u64) -> Result<(), Failure> {
     let root = open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step("opening the root")?;
     proc::mount(&root)?;
     devices::mount_shared_memory(&root, users.base)?;
     if shape.is_unique() {
         return Ok(());
     }
-    temporary(&root, users)
+    temporary(&root, users, tmp)
 }
 
-/// Bytes of `/tmp` until the sandbox's limits are known.
-const TMP: u64 = 64 * 1024 * 1024;
+/// Bytes that `/tmp` may hold: it counts against the memory.
+pub(crate) fn temporary_size(limits: &model::Limits) -> u64 {
+    limits.tmp.min(limits.memory)
+}
 
 /// Pages of a tmpfs of this size, at least a thousand: more inodes could not hold anything.
 fn inodes(size: u64) -> u64 {
     (size / 4096).max(1024)
 }
 
-fn temporary(root: &OwnedFd, users: &UserNamespace) -> Result<(), Failure> {
+fn temporary(root: &OwnedFd, users: &UserNamespace, size: u64) -> Result<(), Failure> {
     const STEP: &str = "mounting /tmp";
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-    let tmp = mounts::tmpfs(TMP, inodes(TMP), "1777", users.base, attributes).step(STEP)?;
+    let tmp = mounts::tmpfs(size, inodes(size), "1777", users.base, attributes).step(STEP)?;
     attach(tmp, place(root, "tmp").step(STEP)?).step(STEP)
 }
 
 /// Sets how much `/tmp` of this mount namespace may hold.
-pub(crate) fn resize_temporary(limits: &model::Limits) -> Result<(), Failure> {
-    let size = limits.tmp.min(limits.memory);
-    if size == TMP {
-        return Ok(());
-    }
+pub(crate) fn resize_temporary(size: u64) -> Result<(), Failure> {
     mounts::resize("/tmp", size, inodes(size)).step("sizing /tmp")
 }
 

@@ -6,7 +6,8 @@ use crate::root::Stage;
 use crate::slot::{Slot, Template};
 use crate::wire::{self, Go, Made, Report};
 use crate::zygote::Forked;
-use crate::{Assignment, Exit, Shape, Stem, Usage, Work, cgroup, kernel};
+use crate::{Assignment, Exit, Shape, Stem, Usage, Work, cgroup, kernel, root};
+use model::Limits;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, waitid};
@@ -47,6 +48,8 @@ struct Member {
 pub(crate) struct Sandbox {
     shape: Rc<Shape>,
     slot: Slot,
+    /// Bytes that its `/tmp` may hold.
+    tmp: u64,
     /// The first process of its pid namespace. Either it becomes the program, or a fork of a zygote
     /// does, and this one only holds the namespaces.
     first: kernel::Child,
@@ -68,6 +71,8 @@ pub(crate) struct Workshop {
     pub(crate) stage: Stage,
     pub(crate) cgroups: cgroup::Cgroups,
     pub(crate) filter: Vec<libc::sock_filter>,
+    /// The launcher's own mount namespace.
+    pub(crate) mounts: OwnedFd,
 }
 
 /// What a word from inside leads to.
@@ -112,10 +117,13 @@ impl Sandbox {
         shape: Rc<Shape>,
         slot: Slot,
         stem: &Stem,
+        limits: &Limits,
     ) -> Result<(Self, Option<Forked>), (Failure, Slot)> {
-        match fork(workshop, &shape, &slot, stem) {
+        let tmp = root::temporary_size(limits);
+        match fork(workshop, &shape, &slot, stem, tmp) {
             Ok(mut forked) => {
                 let sandbox = Self {
+                    tmp,
                     shape,
                     slot,
                     first: forked.child,
@@ -172,6 +180,10 @@ impl Sandbox {
 
     pub(crate) fn pid(&self) -> u32 {
         self.main().number()
+    }
+
+    pub(crate) fn tmp(&self) -> u64 {
+        self.tmp
     }
 
     pub(crate) fn shape(&self) -> &Shape {
@@ -317,12 +329,16 @@ impl Sandbox {
 
     /// Gives it its limits, its code and its work. True if the work has begun by that: else the end of
     /// the report tells.
-    pub(crate) fn assign(&mut self, assignment: Assignment) -> Result<bool, Failure> {
+    pub(crate) fn assign(
+        &mut self,
+        assignment: Assignment,
+        own_mounts: &OwnedFd,
+    ) -> Result<bool, Failure> {
         if !matches!(self.phase, Phase::Armed) {
             return Err(Failure::new("assigning", "the sandbox does not wait"));
         }
         self.slot.group.limit(&assignment.limits)?;
-        crate::assign::furnish(self, &self.shape, &assignment)?;
+        crate::assign::furnish(self, &assignment, own_mounts)?;
         match (assignment.work, &self.control) {
             (
                 Work::Execute {
@@ -421,7 +437,13 @@ struct Fork {
     ends: Ends,
 }
 
-fn fork(workshop: &Workshop, shape: &Shape, slot: &Slot, stem: &Stem) -> Result<Fork, Failure> {
+fn fork(
+    workshop: &Workshop,
+    shape: &Shape,
+    slot: &Slot,
+    stem: &Stem,
+    tmp: u64,
+) -> Result<Fork, Failure> {
     const STEP: &str = "making pipes";
     let (stdout, stdout_inside) = pipe_with(PipeFlags::CLOEXEC).step(STEP)?;
     let (stderr, stderr_inside) = pipe_with(PipeFlags::CLOEXEC).step(STEP)?;
@@ -441,6 +463,7 @@ fn fork(workshop: &Workshop, shape: &Shape, slot: &Slot, stem: &Stem) -> Result<
         child::run(&Plan {
             shape,
             slot,
+            tmp,
             stage: &workshop.stage,
             filter: &workshop.filter,
             report: &report_inside,

@@ -5,6 +5,7 @@ use crate::cgroup::Version;
 use crate::error::Failure;
 use crate::root::Ids;
 use crate::{Assignment, Exit, Shape, Stem, Usage};
+use model::Limits;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -27,6 +28,7 @@ pub(crate) enum Request {
         sandbox: u64,
         shape: Box<Shape>,
         stem: Stem,
+        limits: Box<Limits>,
     },
     /// Let it run.
     Assign {

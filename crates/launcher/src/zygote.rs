@@ -212,7 +212,8 @@ fn prepare(
     )
     .step("making namespaces")?;
     rustix::process::umask(Mode::empty());
-    root::enter(shape, &slot.users, &workshop.stage, &slot.hostname)?;
+    let tmp = root::temporary_size(&limits());
+    root::enter(shape, &slot.users, &workshop.stage, &slot.hostname, tmp)?;
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     rustix::process::setsid().step("starting a session")?;
     kernel::reset_signals();

@@ -60,11 +60,12 @@ struct Found {
 impl Host {
     /// The binds of every instance on this base.
     pub(crate) fn base() -> Vec<Bind> {
-        BASE.iter()
-            .map(Path::new)
-            .filter(|path| path.exists())
-            .map(same)
-            .collect()
+        static THERE: OnceLock<Vec<Bind>> = OnceLock::new();
+        let there = || {
+            let paths = BASE.iter().map(Path::new);
+            paths.filter(|path| path.exists()).map(same).collect()
+        };
+        THERE.get_or_init(there).clone()
     }
 
     /// The interpreter of a managed runtime; `None` for the others. Looked for until it is found,

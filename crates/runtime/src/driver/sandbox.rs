@@ -89,7 +89,7 @@ impl SandboxDriver {
             Stem::None => vec![(plain, None)],
             _ => vec![(kind, zygote), (plain, None)],
         };
-        Ok(self.shelves.announce(kinds))
+        Ok(self.shelves.announce(kinds, &spec.limits))
     }
 
     /// See [`crate::Runtime::set_scarce`].
@@ -141,7 +141,7 @@ impl SandboxDriver {
             armed,
             has_stem,
             start,
-        } = self.shelves.take(kind, zygote).await?;
+        } = self.shelves.take(kind, zygote, &spec.limits).await?;
         let Plan {
             mut assignment,
             api,

@@ -10,7 +10,7 @@ use super::kind::{Kind, Stem};
 use super::zygotes::Ready;
 use crate::{Error, Result};
 use launcher::{Armed, Launcher};
-use model::StartKind;
+use model::{Limits, StartKind};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -57,6 +57,8 @@ struct Shelf {
     announced: usize,
     used: Instant,
     missed: Instant,
+    /// Those of the last function that took one, or announced itself: likely the next one's.
+    limits: Limits,
     /// For stems that are forks: of which zygote.
     zygote: Option<Arc<Ready>>,
 }
@@ -134,6 +136,7 @@ impl Shelf {
             announced: 0,
             used: now,
             missed: now,
+            limits: Limits::default(),
             zygote: None,
         }
     }
@@ -185,7 +188,11 @@ impl Shelves {
     }
 
     /// From now on sandboxes of these kinds are kept ready.
-    pub(super) fn announce(&self, kinds: Vec<(Kind, Option<Arc<Ready>>)>) -> Announced {
+    pub(super) fn announce(
+        &self,
+        kinds: Vec<(Kind, Option<Arc<Ready>>)>,
+        limits: &Limits,
+    ) -> Announced {
         let mut shelves = self.inner.shelves();
         let kinds = kinds
             .into_iter()
@@ -196,6 +203,7 @@ impl Shelves {
                     .entry(kind.clone())
                     .or_insert_with(|| Shelf::new(base));
                 shelf.announced += 1;
+                shelf.limits.clone_from(limits);
                 shelf.zygote = zygote.or(shelf.zygote.take());
                 kind
             })
@@ -212,9 +220,14 @@ impl Shelves {
     ///
     /// # Errors
     /// The launcher's.
-    pub(super) async fn take(&self, kind: Kind, zygote: Option<Arc<Ready>>) -> Result<Taken> {
+    pub(super) async fn take(
+        &self,
+        kind: Kind,
+        zygote: Option<Arc<Ready>>,
+        limits: &Limits,
+    ) -> Result<Taken> {
         if kind.stem == Stem::None {
-            return self.take_plain(kind).await;
+            return self.take_plain(kind, limits).await;
         }
         let can_fork = matches!(kind.stem, Stem::Python(_)) && zygote.is_some();
         let shape = kind.shape.clone();
@@ -226,6 +239,7 @@ impl Shelves {
                 .entry(kind.clone())
                 .or_insert_with(|| Shelf::new(base));
             shelf.zygote = zygote.or(shelf.zygote.take());
+            shelf.limits.clone_from(limits);
             if let Some(armed) = shelf.pop() {
                 drop(shelves);
                 self.inner.lacking.notify_one();
@@ -243,7 +257,7 @@ impl Shelves {
         // ready as in one that is being made.
         let Some(waiting) = waiting else {
             let stem = Stem::None;
-            return self.take_plain(Kind { shape, stem }).await;
+            return self.take_plain(Kind { shape, stem }, limits).await;
         };
         match waiting.await {
             Ok(Ok(armed)) => Ok(Taken {
@@ -256,12 +270,12 @@ impl Shelves {
                     tracing::warn!(%error, "a zygote could not be forked");
                 }
                 let stem = Stem::None;
-                self.take_plain(Kind { shape, stem }).await
+                self.take_plain(Kind { shape, stem }, limits).await
             }
         }
     }
 
-    async fn take_plain(&self, kind: Kind) -> Result<Taken> {
+    async fn take_plain(&self, kind: Kind, limits: &Limits) -> Result<Taken> {
         let taken = |armed, start| Taken {
             armed,
             has_stem: false,
@@ -274,6 +288,7 @@ impl Shelves {
             let shelf = shelves
                 .entry(kind.clone())
                 .or_insert_with(|| Shelf::new(base));
+            shelf.limits.clone_from(limits);
             if let Some(armed) = shelf.pop() {
                 drop(shelves);
                 self.inner.lacking.notify_one();

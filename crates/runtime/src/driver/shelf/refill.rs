@@ -106,7 +106,12 @@ async fn arm(inner: &Inner, kind: &Kind) -> Result<Armed> {
             }
         }
     };
-    let armed = inner.launcher.arm(kind.shape.clone(), stem).await;
+    let limits = {
+        let shelves = inner.shelves();
+        let shelf = shelves.get(kind);
+        shelf.map(|shelf| shelf.limits.clone()).unwrap_or_default()
+    };
+    let armed = inner.launcher.arm(kind.shape.clone(), stem, limits).await;
     armed.map_err(Error::Launcher)
 }
 
