@@ -3,7 +3,7 @@
 use crate::entry::Connection;
 use crate::error::{Error, Failure, Result};
 use crate::wire::{self, MESSAGE_MAX, Reply, Request};
-use crate::{Exit, SandboxSpec, Usage};
+use crate::{Exit, Freezer, SandboxSpec, Usage};
 use rustix::net::RecvFlags;
 use std::collections::HashMap;
 use std::io;
@@ -183,6 +183,7 @@ impl Launcher {
             listeners: Vec::new(),
             stdout: None,
             stderr: None,
+            freezer: None,
             number,
             launcher: self.clone(),
             exit,
@@ -290,6 +291,7 @@ pub struct Sandbox {
     pub stdout: Option<OwnedFd>,
     /// Its standard error; take it.
     pub stderr: Option<OwnedFd>,
+    freezer: Option<Freezer>,
     number: u64,
     launcher: Launcher,
     exit: watch::Receiver<Option<Exit>>,
@@ -323,6 +325,7 @@ impl Sandbox {
         if !self.terminated.swap(true, Ordering::Relaxed) {
             let sandbox = self.number;
             self.launcher.tell(&Request::Terminate { sandbox });
+            self.thaw();
         }
     }
 
@@ -331,6 +334,23 @@ impl Sandbox {
         if !self.killed.swap(true, Ordering::Relaxed) {
             let sandbox = self.number;
             self.launcher.tell(&Request::Kill { sandbox });
+            // A frozen process of control groups version 1 does not die before it is thawed.
+            self.thaw();
+        }
+    }
+
+    /// Stops all of it without its noticing, until it is thawed. It is thawed when it is asked to
+    /// end, or killed. No effect where its control group has no freezer.
+    pub fn freeze(&self) {
+        if let Some(freezer) = &self.freezer {
+            freezer.set(true);
+        }
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        if let Some(freezer) = &self.freezer {
+            freezer.set(false);
         }
     }
 

@@ -66,6 +66,17 @@ pub enum Contract {
     Http,
 }
 
+/// Whether an instance may answer more than one call in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fresh {
+    /// It is kept for the next call.
+    #[default]
+    Reuse,
+    /// Each call gets an instance that nobody used before, and that is destroyed afterwards.
+    Always,
+}
+
 /// Where a function's code is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -98,6 +109,33 @@ pub struct Scaling {
     pub keep_alive: u64,
     /// Most calls that may wait for an instance; past it a call is throttled. 1 000 at most.
     pub queue: u32,
+    /// Calls that one instance answers at once: 1 to 1 000; 1 by default. Above 1 only with the
+    /// `http` contract.
+    pub per_instance: u32,
+    /// So many of the machine's places for instances are kept for this function, and it has no more:
+    /// it takes the place of `max_instances`. 0 to 1 000; with 0 every call is throttled. `None` (the
+    /// default): it shares what is not reserved (AWS Lambda's reserved concurrency).
+    pub reserved: Option<u32>,
+    /// Milliseconds after which an idle instance is frozen, so that nothing of it runs until its next
+    /// call: 200 by default; 0 right after the call; `None` never.
+    pub freeze_after: Option<u64>,
+}
+
+impl Scaling {
+    /// Most instances at a time: what is reserved, else `max_instances`.
+    pub fn most(&self) -> usize {
+        self.reserved.unwrap_or(self.max_instances) as usize
+    }
+
+    /// Instances that stay started: `min_instances`, as far as there may be so many.
+    pub fn least(&self) -> usize {
+        (self.min_instances as usize).min(self.most())
+    }
+
+    /// Calls that all instances together answer at once.
+    pub fn calls(&self) -> usize {
+        self.most() * self.per_instance as usize
+    }
 }
 
 impl Default for Scaling {
@@ -107,6 +145,9 @@ impl Default for Scaling {
             max_instances: 100,
             keep_alive: 30_000,
             queue: 100,
+            per_instance: 1,
+            reserved: None,
+            freeze_after: Some(200),
         }
     }
 }
@@ -148,6 +189,9 @@ pub struct FunctionSpec {
     /// How many instances.
     #[serde(default)]
     pub scaling: Scaling,
+    /// Whether instances are used again.
+    #[serde(default)]
+    pub fresh: Fresh,
     /// Retries of durable events.
     #[serde(default)]
     pub retry: RetryPolicy,
@@ -187,14 +231,37 @@ impl FunctionSpec {
             _ => {}
         }
         check_scaling(&self.scaling)?;
+        self.check_sharing()?;
         if !(1..=100).contains(&self.retry.max_attempts) {
             return Err(Invalid::new("retry.max_attempts", "must be 1 to 100"));
         }
         Ok(())
     }
+
+    /// An instance can answer several calls at once only where they can be told apart, and where it
+    /// is used again.
+    fn check_sharing(&self) -> Result<(), Invalid> {
+        let refuse = |reason| Err(Invalid::new("scaling.per_instance", reason));
+        match (self.scaling.per_instance, self.contract, self.fresh) {
+            (1, ..) => Ok(()),
+            (_, Contract::Lambda, _) => refuse(
+                "is above 1, which needs contract http: the Runtime API hands out one call at a time",
+            ),
+            (_, Contract::Http, Fresh::Always) => {
+                refuse("is above 1, and fresh: always gives each call an instance of its own")
+            }
+            (_, Contract::Http, Fresh::Reuse) => Ok(()),
+        }
+    }
 }
 
 fn check_scaling(scaling: &Scaling) -> Result<(), Invalid> {
+    if !(1..=1000).contains(&scaling.per_instance) {
+        return Err(Invalid::new("scaling.per_instance", "must be 1 to 1000"));
+    }
+    if scaling.reserved.is_some_and(|reserved| reserved > 1000) {
+        return Err(Invalid::new("scaling.reserved", "must be 0 to 1000"));
+    }
     if !(1..=1000).contains(&scaling.max_instances) {
         return Err(Invalid::new("scaling.max_instances", "must be 1 to 1000"));
     }
@@ -274,4 +341,72 @@ pub struct Function {
     pub created: Timestamp,
     /// When it was last changed.
     pub modified: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn spec(contract: &str, fresh: &str, scaling: serde_json::Value) -> FunctionSpec {
+        serde_json::from_value(serde_json::json!({
+            "name": "f", "runtime": "provided", "contract": contract, "fresh": fresh,
+            "code": {"zip": {"digest": format!("sha256:{}", "a".repeat(64)), "size": 1}},
+            "scaling": scaling,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_http_instances_that_are_used_again_share() {
+        let ten = || serde_json::json!({"per_instance": 10});
+        assert!(spec("http", "reuse", ten()).check().is_ok());
+        for (contract, fresh) in [
+            ("lambda", "reuse"),
+            ("http", "always"),
+            ("lambda", "always"),
+        ] {
+            let error = spec(contract, fresh, ten()).check().unwrap_err();
+            assert_eq!(error.field, "scaling.per_instance", "{contract} {fresh}");
+        }
+        for (field, value) in [
+            ("per_instance", 0),
+            ("per_instance", 1001),
+            ("reserved", 1001),
+        ] {
+            let error = spec("http", "reuse", serde_json::json!({field: value}));
+            let error = error.check().unwrap_err();
+            assert_eq!(error.field, format!("scaling.{field}"));
+        }
+    }
+
+    #[test]
+    fn a_reservation_takes_the_place_of_the_most() {
+        let scaling = Scaling {
+            min_instances: 5,
+            max_instances: 10,
+            per_instance: 4,
+            ..Scaling::default()
+        };
+        assert_eq!(
+            (scaling.most(), scaling.least(), scaling.calls()),
+            (10, 5, 40)
+        );
+        for (reserved, expected) in [(0, (0, 0, 0)), (2, (2, 2, 8)), (20, (20, 5, 80))] {
+            let scaling = Scaling {
+                reserved: Some(reserved),
+                ..scaling.clone()
+            };
+            assert_eq!((scaling.most(), scaling.least(), scaling.calls()), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_kept_before_these_settings_reads_as_their_defaults() {
+        let old = spec("http", "reuse", serde_json::json!({"max_instances": 3}));
+        assert_eq!(old.scaling.per_instance, 1);
+        assert_eq!(old.scaling.reserved, None);
+        assert_eq!(old.scaling.freeze_after, Some(200));
+        assert_eq!(old.fresh, Fresh::Reuse);
+    }
 }

@@ -189,12 +189,38 @@ impl Ending {
 pub struct Timing {
     /// Waiting for an instance, its start included.
     pub queued: u64,
-    /// Making the sandbox; 0 when warm.
+    /// Making the sandbox, before the call if it was made ahead; 0 when warm.
     pub start: u64,
     /// From the sandbox's start to the function being ready; 0 when warm.
     pub init: u64,
     /// From handing over the request to having the whole answer.
     pub run: u64,
+}
+
+/// How an instance came to be, the fastest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartKind {
+    /// It waited in its sandbox, runtime and modules loaded, and was given its code.
+    Stem,
+    /// It was forked from a zygote that had loaded them.
+    Fork,
+    /// Its program was executed in a sandbox that was ready.
+    Armed,
+    /// Everything was made for it.
+    Cold,
+}
+
+impl StartKind {
+    /// As it is written in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stem => "stem",
+            Self::Fork => "fork",
+            Self::Armed => "armed",
+            Self::Cold => "cold",
+        }
+    }
 }
 
 /// A call that ended, and everything worth knowing of it.
@@ -204,8 +230,10 @@ pub struct Outcome {
     pub ending: Ending,
     /// Where its time went.
     pub timing: Timing,
-    /// Whether an instance was started for it.
+    /// Whether its instance was new: started for it or, with `fresh: always`, never used before.
     pub cold: bool,
+    /// How that instance came to be; `None` when warm, or when there was none.
+    pub start_kind: Option<StartKind>,
     /// Which instance ran it; `None` if there was none.
     pub instance: Option<InstanceId>,
     /// The most memory its instance has used, in bytes; 0 if not known.
@@ -229,8 +257,11 @@ pub struct Run {
     pub started: Timestamp,
     /// Where its time went.
     pub timing: Timing,
-    /// Whether an instance was started for it.
+    /// [`Outcome::cold`].
     pub cold: bool,
+    /// [`Outcome::start_kind`]; records from before it was kept have none.
+    #[serde(default)]
+    pub start_kind: Option<StartKind>,
     /// Which instance ran it.
     pub instance: Option<InstanceId>,
     /// [`Ending::word`].
@@ -239,4 +270,26 @@ pub struct Run {
     pub error: Option<String>,
     /// The most memory its instance has used, in bytes.
     pub memory_peak: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_start_kind_is_written_as_it_is_shown() {
+        use StartKind::{Armed, Cold, Fork, Stem};
+        for kind in [Stem, Fork, Armed, Cold] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
+
+    #[test]
+    fn a_record_from_before_start_kinds_is_read() {
+        let old = r#"{"request_id":"r","target":"function:f","event":null,"attempt":1,"started":0,
+            "timing":{"queued":0,"start":0,"init":0,"run":0},"cold":true,"instance":null,
+            "ending":"succeeded","error":null,"memory_peak":0}"#;
+        assert_eq!(serde_json::from_str::<Run>(old).unwrap().start_kind, None);
+    }
 }

@@ -15,6 +15,7 @@ mod invocation;
 mod limits;
 mod log;
 mod name;
+mod pressure;
 mod retry;
 mod service;
 mod timestamp;
@@ -25,17 +26,18 @@ pub use deployment::{Change, ChangeKind, Deployment, DeploymentReport};
 pub use digest::Digest;
 pub use error::{Invalid, Kind};
 pub use event::{Event, EventFilter, EventId, EventState, NewEvent, Target};
-pub use function::{Code, Contract, Function, FunctionSpec, RuntimeName, Scaling};
+pub use function::{Code, Contract, Fresh, Function, FunctionSpec, RuntimeName, Scaling};
 pub use image::{ImageConfig, ImageRecord};
 pub use instance::{InstanceId, InstanceState, InstanceStatus, Owner};
 pub use invocation::{
-    Ending, HttpRequest, HttpResponse, Invocation, Outcome, RequestId, Run, Timing,
+    Ending, HttpRequest, HttpResponse, Invocation, Outcome, RequestId, Run, StartKind, Timing,
 };
 pub use limits::{
     Limits, MAX_ASYNC_PAYLOAD, MAX_ENVIRONMENT, MAX_LOG_LINE, MAX_PAYLOAD, MAX_QUEUE,
 };
 pub use log::{LogLine, Stream};
 pub use name::{BucketName, FunctionName, ServiceName};
+pub use pressure::Pressure;
 pub use retry::RetryPolicy;
 pub use service::{HealthCheck, ReplicaStatus, Service, ServiceSpec, ServiceStatus, VolumeMount};
 pub use timestamp::Timestamp;

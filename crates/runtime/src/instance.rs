@@ -2,7 +2,7 @@
 
 use crate::driver::Contained;
 use crate::driver::fake::FakeInstance;
-use model::{InstanceId, Invocation, Outcome};
+use model::{InstanceId, Invocation, Outcome, StartKind};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -54,12 +54,24 @@ impl Instance {
         }
     }
 
+    /// How it came to be.
+    pub fn start_kind(&self) -> StartKind {
+        match &self.driven {
+            Driven::Sandbox(instance) => instance.start_kind(),
+            Driven::Fake(instance) => instance.start_kind,
+        }
+    }
+
     /// Hands one call to the instance and waits for its end, at most `invocation.timeout`; then it is
-    /// killed. After any end but `Succeeded`, `Failed` and `ResponseTooLarge` the instance is gone:
-    /// ask [`Instance::is_alive`]. Children that outlive the call are left until the instance ends.
-    /// `cold` and `queued` of the outcome are for the caller to fill in.
-    pub async fn call(&mut self, invocation: Invocation) -> Outcome {
-        match &mut self.driven {
+    /// killed, or, while it answers other calls, takes no further one. After any end but `Succeeded`,
+    /// `Failed` and `ResponseTooLarge` it is of no more use: ask [`Instance::is_alive`]. Children
+    /// that outlive the call are left until the instance is frozen or ends.
+    ///
+    /// With the `http` contract any number of calls may be under way, each over a connection of its
+    /// own; with the `lambda` contract one. `cold`, `start_kind` and `queued` of the outcome are for
+    /// the caller to fill in.
+    pub async fn call(&self, invocation: Invocation) -> Outcome {
+        match &self.driven {
             Driven::Sandbox(instance) => instance.call(invocation).await,
             Driven::Fake(instance) => instance.call(invocation).await,
         }
@@ -70,6 +82,23 @@ impl Instance {
         match &self.driven {
             Driven::Sandbox(instance) => instance.is_alive(),
             Driven::Fake(instance) => instance.is_alive(),
+        }
+    }
+
+    /// Stops every process of it without their noticing, until [`Instance::thaw`]. There must be no
+    /// call under way. No effect if it is frozen already, has ended, or its machine has no freezer.
+    pub fn freeze(&self) {
+        match &self.driven {
+            Driven::Sandbox(instance) => instance.freeze(),
+            Driven::Fake(instance) => instance.freeze(),
+        }
+    }
+
+    /// Lets it go on; no effect if it is not frozen. [`Instance::stop`] and dropping it do so too.
+    pub fn thaw(&self) {
+        match &self.driven {
+            Driven::Sandbox(instance) => instance.thaw(),
+            Driven::Fake(instance) => instance.thaw(),
         }
     }
 

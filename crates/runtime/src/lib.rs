@@ -18,7 +18,7 @@ mod runtime;
 mod spec;
 
 pub use contract::http::cloudevent::headers as cloudevent_headers;
-pub use driver::fake::{Fake, FakeStart};
+pub use driver::fake::{Fake, FakeStart, FakeStep};
 pub use error::{Error, Result};
 pub use gateway::{Door, Inbound};
 pub use instance::Instance;

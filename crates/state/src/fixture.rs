@@ -83,6 +83,7 @@ pub(crate) fn run(target: &Target, event: Option<EventId>, started: i64) -> Run 
             run: 4,
         },
         cold: true,
+        start_kind: Some(model::StartKind::Armed),
         instance: None,
         ending: "failed".to_owned(),
         error: Some("Error: no".to_owned()),

@@ -7,7 +7,9 @@ use crate::logs::Capture;
 use crate::{Error, Result, report};
 use futures::FutureExt;
 use launcher::{Exit, Sandbox};
-use model::{Ending, InstanceId, Invocation, Outcome, RequestId, Timing};
+use model::{Ending, InstanceId, Invocation, Outcome, StartKind, Timing};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
@@ -52,15 +54,50 @@ pub(crate) struct Contained {
     pub(super) start: Duration,
     /// From there to being ready.
     pub(super) init: Duration,
-    pub(super) calls: u64,
+    pub(super) calls: Calls,
     pub(super) peak: Peak,
+}
+
+/// The calls of an instance.
+#[derive(Default)]
+pub(super) struct Calls {
+    /// That ended.
+    ended: AtomicU64,
+    /// That have not ended.
+    under_way: AtomicUsize,
+    /// One of several at once was late: it takes no further one, since nobody knows what it does.
+    spent: AtomicBool,
+}
+
+/// A call under way, until it is dropped.
+struct UnderWay<'a>(&'a Calls);
+
+impl Calls {
+    fn begin(&self) -> UnderWay<'_> {
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        UnderWay(self)
+    }
+
+    /// Whether there is one but for the one that asks.
+    fn has_others(&self) -> bool {
+        self.under_way.load(Ordering::Acquire) > 1
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// The most memory that was used, and when that was asked for.
 #[derive(Default)]
-pub(super) struct Peak {
+pub(super) struct Peak(Mutex<Seen>);
+
+#[derive(Default)]
+struct Seen {
     bytes: u64,
-    read: Option<Instant>,
+    asked: Option<Instant>,
 }
 
 impl Contained {
@@ -113,81 +150,79 @@ impl Contained {
         }
     }
 
-    pub(crate) async fn call(&mut self, invocation: Invocation) -> Outcome {
+    pub(crate) fn start_kind(&self) -> StartKind {
+        StartKind::Cold
+    }
+
+    pub(crate) async fn call(&self, invocation: Invocation) -> Outcome {
         let id = invocation.request_id.clone();
-        self.capture.begin(&id, report::start(&id));
+        let _under_way = self.calls.begin();
+        let log = self.capture.begin(&id, report::start(&id));
         let begun = Instant::now();
         let ending = self.run(invocation).await;
         let duration = begun.elapsed();
         let memory_peak = self.memory_peak().await;
-        self.calls += 1;
-        let log_tail = self.finish(&id, &ending, duration, memory_peak);
+        let usage = report::Usage {
+            duration,
+            memory: self.memory,
+            memory_peak,
+            init: (self.calls.ended.fetch_add(1, Ordering::Relaxed) == 0).then_some(self.init),
+        };
         Outcome {
+            log_tail: log.end(report::end(&id, &ending, &usage)),
             ending,
             timing: Timing {
                 run: microseconds(duration),
                 ..Timing::default()
             },
             cold: false,
+            start_kind: None,
             instance: Some(self.id.clone()),
             memory_peak,
-            log_tail,
         }
     }
 
-    fn finish(
-        &self,
-        id: &RequestId,
-        ending: &Ending,
-        duration: Duration,
-        memory_peak: u64,
-    ) -> bytes::Bytes {
-        let usage = report::Usage {
-            duration,
-            memory: self.memory,
-            memory_peak,
-            init: (self.calls == 1).then_some(self.init),
-        };
-        self.capture.end(report::end(id, ending, &usage))
-    }
-
     /// Until it answers, ends, or is late and killed.
-    async fn run(&mut self, invocation: Invocation) -> Ending {
+    async fn run(&self, invocation: Invocation) -> Ending {
         let after = invocation.timeout;
         let bound = Duration::from_millis(after);
         let ended = tokio::select! {
             biased;
-            ending = ask(&mut self.talk, &self.sandbox, self.memory, invocation) => Some(ending),
+            ending = ask(&self.talk, &self.sandbox, self.memory, invocation) => Some(ending),
             () = tokio::time::sleep(bound) => None,
         };
         if let Some(ending) = ended {
             return ending;
         }
-        self.sandbox.kill();
-        self.sandbox.exited().await;
+        self.calls.spent.store(true, Ordering::Release);
+        // Its connection is closed by now; the calls beside it may end.
+        if !self.calls.has_others() {
+            self.sandbox.kill();
+            self.sandbox.exited().await;
+        }
         Ending::TimedOut { after }
     }
 
     /// The most memory that it has used, in bytes; up to a tenth of a second old.
-    async fn memory_peak(&mut self) -> u64 {
-        let old = self
-            .peak
-            .read
-            .is_none_or(|read| read.elapsed() >= USAGE_AGE);
+    async fn memory_peak(&self) -> u64 {
         let usage = match self.sandbox.exited().now_or_never() {
             Some(exit) => Some(exit.usage),
-            None if old => self.sandbox.usage().await.ok(),
+            None if self.peak.is_old() => self.sandbox.usage().await.ok(),
             None => None,
         };
-        if let Some(usage) = usage {
-            self.peak.bytes = self.peak.bytes.max(usage.memory_peak);
-            self.peak.read = Some(Instant::now());
-        }
-        self.peak.bytes
+        self.peak.raise(usage.map_or(0, |usage| usage.memory_peak))
+    }
+
+    pub(crate) fn freeze(&self) {
+        self.sandbox.freeze();
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.sandbox.thaw();
     }
 
     pub(crate) fn is_alive(&self) -> bool {
-        self.sandbox.exited().now_or_never().is_none()
+        !self.calls.spent.load(Ordering::Acquire) && self.sandbox.exited().now_or_never().is_none()
     }
 
     pub(crate) async fn exited(&self) -> String {
@@ -221,6 +256,26 @@ impl Contained {
     }
 }
 
+impl Peak {
+    /// Whether it is time to ask again; who is told so asks.
+    fn is_old(&self) -> bool {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = |asked: Instant| asked.elapsed() < USAGE_AGE;
+        let old = !seen.asked.is_some_and(fresh);
+        if old {
+            seen.asked = Some(Instant::now());
+        }
+        old
+    }
+
+    /// The most of what is known and `bytes`.
+    fn raise(&self, bytes: u64) -> u64 {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.bytes = seen.bytes.max(bytes);
+        seen.bytes
+    }
+}
+
 /// Waits until the instance can take a call.
 async fn settle(talk: &mut Talk, sandbox: &Sandbox) -> std::result::Result<(), Ending> {
     match talk {
@@ -235,7 +290,7 @@ async fn settle(talk: &mut Talk, sandbox: &Sandbox) -> std::result::Result<(), E
 }
 
 /// Hands over a call and waits for its answer, or for the end of the instance.
-async fn ask(talk: &mut Talk, sandbox: &Sandbox, memory: u64, invocation: Invocation) -> Ending {
+async fn ask(talk: &Talk, sandbox: &Sandbox, memory: u64, invocation: Invocation) -> Ending {
     match talk {
         Talk::Lambda(api) => {
             let mut answer = api.offer(invocation);

@@ -3,7 +3,7 @@
 
 use crate::{Error, InstanceSpec, Result};
 use bytes::Bytes;
-use model::{Ending, InstanceId, Invocation, Outcome, RequestId, Timing};
+use model::{Ending, InstanceId, Invocation, Outcome, RequestId, StartKind, Timing};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,11 +32,24 @@ pub struct Fake {
     record: Arc<Mutex<Record>>,
 }
 
+/// What an instance was asked to do between its start and its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FakeStep {
+    /// It was handed a call.
+    Called,
+    /// It was frozen, and was not before.
+    Frozen,
+    /// It was thawed, and was frozen before.
+    Thawed,
+}
+
 #[derive(Default)]
 struct Record {
     started: Vec<FakeHandle>,
     calls: Vec<(InstanceId, RequestId)>,
+    steps: Vec<(InstanceId, FakeStep)>,
     backend: Option<SocketAddr>,
+    start_kind: Option<StartKind>,
 }
 
 struct FakeHandle {
@@ -60,6 +73,18 @@ impl Fake {
     /// From now on [`crate::Instance::connect`] leads here, whatever the port.
     pub fn set_backend(&self, address: SocketAddr) {
         self.record().backend = Some(address);
+    }
+
+    /// From now on instances say that they came to be this way; `Cold` before.
+    pub fn set_start_kind(&self, kind: StartKind) {
+        self.record().start_kind = Some(kind);
+    }
+
+    /// What an instance was asked to do, in order.
+    pub fn steps(&self, id: &InstanceId) -> Vec<FakeStep> {
+        let record = self.record();
+        let own = record.steps.iter().filter(|(of, _)| of == id);
+        own.map(|(_, step)| *step).collect()
     }
 
     /// What was started and got ready, in order, ended or not.
@@ -107,6 +132,7 @@ impl Fake {
         let mut record = self.record();
         let pid = u32::try_from(record.started.len()).unwrap_or(u32::MAX - 1) + 1;
         let id = spec.id.clone();
+        let start_kind = record.start_kind.unwrap_or(StartKind::Cold);
         record.started.push(FakeHandle {
             spec,
             end: end.clone(),
@@ -117,6 +143,8 @@ impl Fake {
             id,
             pid,
             start: u64::try_from(plan.takes.as_micros()).unwrap_or(u64::MAX),
+            start_kind,
+            frozen: watch::Sender::new(false),
             end,
             ended,
         })
@@ -145,19 +173,25 @@ pub(crate) struct FakeInstance {
     pub(crate) pid: u32,
     /// Microseconds that the start took.
     pub(crate) start: u64,
+    pub(crate) start_kind: StartKind,
+    frozen: watch::Sender<bool>,
     end: watch::Sender<Option<String>>,
     ended: watch::Receiver<Option<String>>,
 }
 
 impl FakeInstance {
-    pub(crate) async fn call(&mut self, invocation: Invocation) -> Outcome {
+    pub(crate) async fn call(&self, invocation: Invocation) -> Outcome {
         let begun = tokio::time::Instant::now();
-        self.fake
-            .record()
-            .calls
-            .push((self.id.clone(), invocation.request_id.clone()));
+        let call = (self.id.clone(), invocation.request_id.clone());
+        self.fake.record().calls.push(call);
+        self.step(FakeStep::Called);
         let (takes, planned, lives) = (self.fake.on_call)(&invocation);
         let bound = Duration::from_millis(invocation.timeout);
+        // What is frozen does not answer.
+        let takes = match *self.frozen.borrow() {
+            true => Duration::MAX,
+            false => takes,
+        };
         let ending = tokio::select! {
             biased;
             how = self.exited() => Ending::Crashed { how },
@@ -180,9 +214,26 @@ impl FakeInstance {
                 ..Timing::default()
             },
             cold: false,
+            start_kind: None,
             instance: Some(self.id.clone()),
             memory_peak: 0,
             log_tail: Bytes::new(),
+        }
+    }
+
+    fn step(&self, step: FakeStep) {
+        self.fake.record().steps.push((self.id.clone(), step));
+    }
+
+    pub(crate) fn freeze(&self) {
+        if !self.frozen.send_replace(true) {
+            self.step(FakeStep::Frozen);
+        }
+    }
+
+    pub(crate) fn thaw(&self) {
+        if self.frozen.send_replace(false) {
+            self.step(FakeStep::Thawed);
         }
     }
 
@@ -207,12 +258,14 @@ impl FakeInstance {
     }
 
     pub(crate) fn stop(&self) {
+        self.thaw();
         finish(&self.end, "signal 15 (SIGTERM)");
     }
 }
 
 impl Drop for FakeInstance {
     fn drop(&mut self) {
+        self.thaw();
         finish(&self.end, "signal 9 (SIGKILL)");
     }
 }

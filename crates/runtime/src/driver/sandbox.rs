@@ -1,6 +1,6 @@
 //! The driver `sandbox`: instances made by the launcher.
 
-use super::contained::{Contained, Peak, Talk};
+use super::contained::{Calls, Contained, Peak, Talk};
 use super::plan::{self, Plan, Sources};
 use crate::contract::lambda::RuntimeApi;
 use crate::gateway::Gate;
@@ -152,7 +152,7 @@ impl SandboxDriver {
             memory: spec.limits.memory,
             start,
             init: Duration::ZERO,
-            calls: 0,
+            calls: Calls::default(),
             peak: Peak::default(),
         })
     }

@@ -1,5 +1,9 @@
 //! Logs: what an instance writes to its two pipes, as lines with the call that they belong to.
+//!
+//! A line belongs to the call that is under way when it is written. With none or several, it belongs
+//! to the instance: nothing in the line tells which of several calls it comes from.
 
+mod call;
 mod lines;
 mod tail;
 
@@ -17,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 /// Most bytes of log that are kept of one call, or of ten seconds outside calls: 4 MiB. The rest is
 /// read, so that the function is not held up, and only counted.
 const MAX_KEPT: usize = 4 * 1024 * 1024;
-/// The span that the bound is for outside calls.
+/// The span that the bound is for outside calls, and while several are under way.
 const SPAN: Duration = Duration::from_secs(10);
 /// What is read at once.
 const CHUNK: usize = 16 * 1024;
@@ -48,11 +52,32 @@ struct Shared {
 struct State {
     stdout: Lines,
     stderr: Lines,
+    /// Of what belongs to the instance.
     tail: Tail,
-    request: Option<RequestId>,
+    /// The calls under way.
+    open: Vec<Open>,
+    /// Counts calls, to tell them apart.
+    begun: u64,
     kept: usize,
     dropped: u64,
     since: Instant,
+}
+
+/// A call under way.
+struct Open {
+    number: u64,
+    request: RequestId,
+    tail: Tail,
+}
+
+impl State {
+    /// The call that what is written now belongs to.
+    fn only(&mut self) -> Option<&mut Open> {
+        match self.open.as_mut_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
 }
 
 impl Capture {
@@ -73,7 +98,8 @@ impl Capture {
                 stdout: Lines::default(),
                 stderr: Lines::default(),
                 tail: Tail::default(),
-                request: None,
+                open: Vec::new(),
+                begun: 0,
                 kept: 0,
                 dropped: 0,
                 since: Instant::now(),
@@ -96,34 +122,20 @@ impl Capture {
         })
     }
 
-    /// A call begins: the lines from here on are its own.
-    pub(crate) fn begin(&self, request: &RequestId, line: String) {
-        self.drain();
-        let mut state = self.shared.lock();
-        let mut out = Vec::new();
-        self.shared.flush(&mut state, &mut out);
-        state.request = Some(request.clone());
-        state.tail.clear();
-        self.shared.platform(&mut state, &mut out, line);
-        drop(state);
-        (self.shared.sink)(out);
-    }
-
-    /// A call ended: takes in what it wrote, adds the platform's `lines`, and gives the last 4 KiB.
+    /// Outside calls, or at the instance's end: takes in what it wrote, adds the platform's `lines`,
+    /// and gives the last 4 KiB of what belongs to no call.
     pub(crate) fn end(&self, lines: Vec<String>) -> Bytes {
         self.drain();
         let mut state = self.shared.lock();
         let mut out = Vec::new();
         self.shared.flush(&mut state, &mut out);
         for line in lines {
-            self.shared.platform(&mut state, &mut out, line);
+            self.shared
+                .keep(&mut state, &mut out, Stream::Platform, line);
         }
         let tail = state.tail.read();
-        state.request = None;
         drop(state);
-        if !out.is_empty() {
-            (self.shared.sink)(out);
-        }
+        self.shared.hand_over(out);
         tail
     }
 
@@ -178,9 +190,7 @@ async fn read(shared: Arc<Shared>, pipe: Arc<Pipe>) {
     }
     let mut out = Vec::new();
     shared.flush(&mut shared.lock(), &mut out);
-    if !out.is_empty() {
-        (shared.sink)(out);
-    }
+    shared.hand_over(out);
 }
 
 impl Shared {
@@ -205,14 +215,12 @@ impl Shared {
         let mut out = Vec::new();
         self.take_in(&mut state, pipe.stream, &buffer[..read], &mut out);
         drop(state);
-        if !out.is_empty() {
-            (self.sink)(out);
-        }
+        self.hand_over(out);
         Ok(read)
     }
 
     fn take_in(&self, state: &mut State, stream: Stream, bytes: &[u8], out: &mut Vec<LogLine>) {
-        if state.request.is_none() && state.since.elapsed() >= SPAN {
+        if state.open.len() != 1 && state.since.elapsed() >= SPAN {
             self.renew(state, out);
         }
         let room = MAX_KEPT - state.kept;
@@ -251,23 +259,39 @@ impl Shared {
             let line = format!(
                 "{dropped} bytes of log were dropped: more than {MAX_KEPT} bytes of one call, or of ten seconds"
             );
-            self.platform(state, out, line);
+            self.keep(state, out, Stream::Platform, line);
         }
     }
 
-    fn platform(&self, state: &mut State, out: &mut Vec<LogLine>, text: String) {
-        self.keep(state, out, Stream::Platform, text);
+    /// Keeps a line of whoever writes now.
+    fn keep(&self, state: &mut State, out: &mut Vec<LogLine>, stream: Stream, text: String) {
+        let request = match state.only() {
+            Some(call) => {
+                call.tail.push(&text);
+                Some(call.request.clone())
+            }
+            None => {
+                state.tail.push(&text);
+                None
+            }
+        };
+        out.push(self.line(request, stream, text));
     }
 
-    fn keep(&self, state: &mut State, out: &mut Vec<LogLine>, stream: Stream, text: String) {
-        state.tail.push(&text);
-        out.push(LogLine {
+    fn line(&self, request: Option<RequestId>, stream: Stream, text: String) -> LogLine {
+        LogLine {
             time: Timestamp::now(),
             instance: self.instance.clone(),
-            request: state.request.clone(),
+            request,
             stream,
             text,
-        });
+        }
+    }
+
+    fn hand_over(&self, out: Vec<LogLine>) {
+        if !out.is_empty() {
+            (self.sink)(out);
+        }
     }
 }
 

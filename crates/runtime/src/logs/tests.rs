@@ -38,9 +38,9 @@ async fn lines_belong_to_the_call_in_which_they_were_written() {
     let mut rig = rig();
     let id = RequestId::generate();
     rig.stdout.write_all(b"starting\n").unwrap();
-    rig.capture.begin(&id, "START".into());
+    let call = rig.capture.begin(&id, "START".into());
     rig.stdout.write_all(b"one\ntwo without an end").unwrap();
-    let tail = rig.capture.end(vec!["END".into()]);
+    let tail = call.end(vec!["END".into()]);
     assert_eq!(&tail[..], b"START\none\ntwo without an end\nEND\n");
     rig.stdout.write_all(b"after\n").unwrap();
     rig.capture.end(Vec::new());
@@ -60,7 +60,7 @@ async fn a_flood_is_read_to_its_end_counted_and_bounded() {
         lines,
     } = rig;
     let id = RequestId::generate();
-    capture.begin(&id, "START".into());
+    let call = capture.begin(&id, "START".into());
     let line = [b'x'; 999];
     let written = tokio::task::spawn_blocking(move || {
         for _ in 0..8_000 {
@@ -71,7 +71,7 @@ async fn a_flood_is_read_to_its_end_counted_and_bounded() {
     });
     // Returns only if the pipe is read all the time.
     let stdout = written.await.unwrap();
-    let tail = capture.end(vec!["END".into()]);
+    let tail = call.end(vec!["END".into()]);
     drop(stdout);
     let lines = lines.lock().unwrap();
     let bytes: usize = lines.iter().map(|line| line.text.len() + 1).sum();
@@ -79,6 +79,39 @@ async fn a_flood_is_read_to_its_end_counted_and_bounded() {
     let expected = format!("{} bytes of log were dropped", 8_000_000 - MAX_KEPT);
     assert!(lines.iter().any(|line| line.text.starts_with(&expected)));
     assert!(tail.ends_with(b"END\n") && tail.len() <= 4096);
+}
+
+#[tokio::test]
+async fn lines_of_several_calls_at_once_belong_to_none_of_them() {
+    let mut rig = rig();
+    let (one, two) = (RequestId::generate(), RequestId::generate());
+    let first = rig.capture.begin(&one, "START 1".into());
+    rig.stdout.write_all(b"of one\n").unwrap();
+    let second = rig.capture.begin(&two, "START 2".into());
+    rig.stdout.write_all(b"of either\n").unwrap();
+    let tail = first.end(vec!["END 1".into()]);
+    assert_eq!(&tail[..], b"START 1\nof one\nEND 1\n");
+    rig.stdout.write_all(b"of two\n").unwrap();
+    let tail = second.end(vec!["END 2".into()]);
+    assert_eq!(&tail[..], b"START 2\nof two\nEND 2\n");
+    assert_eq!(rig.texts(Some(&one)), ["START 1", "of one", "END 1"]);
+    assert_eq!(rig.texts(Some(&two)), ["START 2", "of two", "END 2"]);
+    assert_eq!(rig.texts(None), ["of either"]);
+}
+
+#[tokio::test]
+async fn a_call_that_was_dropped_leaves_the_lines_to_the_other() {
+    let mut rig = rig();
+    let (one, two) = (RequestId::generate(), RequestId::generate());
+    let dropped = rig.capture.begin(&one, "START 1".into());
+    let stays = rig.capture.begin(&two, "START 2".into());
+    drop(dropped);
+    rig.stdout.write_all(b"of two\n").unwrap();
+    stays.end(Vec::new());
+    assert_eq!(rig.texts(Some(&two)), ["START 2", "of two"]);
+    rig.stdout.write_all(b"after\n").unwrap();
+    rig.capture.end(Vec::new());
+    assert_eq!(rig.texts(None), ["after"]);
 }
 
 #[tokio::test]

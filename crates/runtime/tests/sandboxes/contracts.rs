@@ -30,7 +30,7 @@ async fn a_node_function_answers_twice_and_its_log_is_whole(rig: &Rig) {
             };",
         )
         .await;
-    let mut instance = rig.start(spec).await;
+    let instance = rig.start(spec).await;
     let (start, init) = instance.start_timing();
     assert!(start > 0 && init > 0 && instance.pid() > 1);
     let first = invocation(r#"{"n":1}"#);
@@ -52,7 +52,7 @@ async fn a_node_function_answers_twice_and_its_log_is_whole(rig: &Rig) {
     let careful = lines.iter().find(|line| line.text == "careful").unwrap();
     assert_eq!(careful.stream, Stream::Stderr);
     assert_eq!(&careful.instance, instance.id());
-    let second = call(&mut instance, r#"{"n":2}"#).await;
+    let second = call(&instance, r#"{"n":2}"#).await;
     assert_eq!(answer(&second)["n"], 3);
     assert!(!tail(&second).contains("Init Duration"));
     assert!(instance.is_alive());
@@ -78,8 +78,8 @@ async fn a_python_function_answers_and_is_shut_in(rig: &Rig) {
              \x20       'region': os.environ['AWS_REGION'], 'cwd': os.getcwd()}\n",
         )
         .await;
-    let mut instance = rig.start(spec).await;
-    let outcome = call(&mut instance, "{}").await;
+    let instance = rig.start(spec).await;
+    let outcome = call(&instance, "{}").await;
     let expected = json!({
         "uid": 1000, "root": [], "home": [], "shadow": [], "task": ["app.py"],
         "write": [true, false, false, false], "region": "us-east-1", "cwd": "/var/task",
@@ -104,9 +104,9 @@ async fn an_executable_bootstrap_is_a_function(rig: &Rig) {
     let spec = rig
         .function(RuntimeName::Provided, "unused.handler", &files)
         .await;
-    let mut instance = rig.start(spec).await;
+    let instance = rig.start(spec).await;
     for n in 0..3 {
-        let outcome = call(&mut instance, &n.to_string()).await;
+        let outcome = call(&instance, &n.to_string()).await;
         assert_eq!(answer(&outcome), json!([n]));
     }
     instance.stop(Duration::from_secs(10)).await;
@@ -137,8 +137,8 @@ async fn an_http_function_takes_calls_events_and_requests(rig: &Rig) {
     spec.contract = Contract::Http;
     spec.handler = None;
     spec.command = Some(vec!["node".into(), "server.js".into()]);
-    let mut instance = rig.start(spec.clone()).await;
-    let plain = answer(&call(&mut instance, "{}").await);
+    let instance = rig.start(spec.clone()).await;
+    let plain = answer(&call(&instance, "{}").await);
     assert_eq!(plain["method"], "POST");
     assert_eq!(plain["host"], "127.0.0.1:8080");
     let mut woken = invocation(r#"{"Records":[]}"#);
@@ -164,15 +164,15 @@ async fn an_http_function_takes_calls_events_and_requests(rig: &Rig) {
         }
         other => panic!("{other:?}"),
     }
-    let failing = call(&mut instance, "break").await.ending;
+    let failing = call(&instance, "break").await.ending;
     assert_eq!(failing.error_type(), Some("Http.503"));
-    let failing = call(&mut instance, "hang up").await.ending;
+    let failing = call(&instance, "hang up").await.ending;
     assert_eq!(failing.error_type(), Some("Http.NoResponse"));
-    let failing = call(&mut instance, "too much").await.ending;
+    let failing = call(&instance, "too much").await.ending;
     assert_eq!(failing.word(), "response_too_large");
     assert!(instance.is_alive());
-    assert_eq!(answer(&call(&mut instance, "{}").await)["body"], "{}");
-    let left = call(&mut instance, "leave").await.ending;
+    assert_eq!(answer(&call(&instance, "{}").await)["body"], "{}");
+    let left = call(&instance, "leave").await.ending;
     let how = "exit status 4".to_owned();
     assert_eq!(left, Ending::Crashed { how });
     assert!(!instance.is_alive());
@@ -220,7 +220,7 @@ async fn connections_out_come_up_with_whose_they_are(rig: &Rig) {
         ports: vec![3000],
     });
     let (owner, id) = (spec.owner.clone(), spec.id.clone());
-    let mut instance = rig.start(spec).await;
+    let instance = rig.start(spec).await;
     let answering = async {
         let mut inbound = rig.inbound.lock().await;
         let mut doors = Vec::new();
@@ -236,7 +236,7 @@ async fn connections_out_come_up_with_whose_they_are(rig: &Rig) {
         }
         doors
     };
-    let (doors, outcome) = tokio::join!(answering, call(&mut instance, "{}"));
+    let (doors, outcome) = tokio::join!(answering, call(&instance, "{}"));
     assert_eq!(answer(&outcome), json!(["platform", "catalog"]));
     assert_eq!(doors, [Door::Platform, Door::Service { name, port: 3000 }]);
 }

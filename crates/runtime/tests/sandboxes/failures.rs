@@ -40,12 +40,12 @@ async fn one_that_throws_fails_and_lives_on(rig: &Rig) {
     let spec = rig
         .node("exports.handler = async (e) => { if (e.bad) throw new TypeError('no photo'); return 1; };")
         .await;
-    let mut instance = rig.start(spec).await;
-    let outcome = call(&mut instance, r#"{"bad":true}"#).await;
+    let instance = rig.start(spec).await;
+    let outcome = call(&instance, r#"{"bad":true}"#).await;
     assert_eq!(outcome.ending.error().unwrap(), "TypeError: no photo");
     assert!(tail(&outcome).contains("Status: error\tError Type: TypeError"));
     assert!(instance.is_alive());
-    assert_eq!(answer(&call(&mut instance, "{}").await), 1);
+    assert_eq!(answer(&call(&instance, "{}").await), 1);
 }
 
 async fn one_that_exits_has_crashed(rig: &Rig) {
@@ -53,8 +53,8 @@ async fn one_that_exits_has_crashed(rig: &Rig) {
     let spec = rig
         .node("exports.handler = async () => { console.log('bye'); process.exit(7); };")
         .await;
-    let mut instance = rig.start(spec).await;
-    let outcome = call(&mut instance, "{}").await;
+    let instance = rig.start(spec).await;
+    let outcome = call(&instance, "{}").await;
     let how = "exit status 7".to_owned();
     assert_eq!(outcome.ending, Ending::Crashed { how });
     assert!(tail(&outcome).contains("bye\n"));
@@ -72,8 +72,8 @@ async fn one_that_is_killed_by_a_signal_has_crashed(rig: &Rig) {
              def handler(event, context): return ctypes.string_at(0)\n",
         )
         .await;
-    let mut instance = rig.start(spec).await;
-    let outcome = call(&mut instance, "{}").await;
+    let instance = rig.start(spec).await;
+    let outcome = call(&instance, "{}").await;
     let how = "signal 11 (SIGSEGV)".to_owned();
     assert_eq!(outcome.ending, Ending::Crashed { how });
 }
@@ -88,8 +88,8 @@ async fn one_that_answers_and_exits_has_answered(rig: &Rig) {
         os._exit(3)\n";
     let files = [("bootstrap", bootstrap, true)];
     let spec = rig.function(RuntimeName::Provided, "a.b", &files).await;
-    let mut instance = rig.start(spec).await;
-    assert_eq!(answer(&call(&mut instance, "{}").await), 1);
+    let instance = rig.start(spec).await;
+    assert_eq!(answer(&call(&instance, "{}").await), 1);
     assert_eq!(instance.exited().await, "exit status 3");
     assert!(!instance.is_alive());
 }
@@ -100,7 +100,7 @@ async fn one_that_hangs_is_killed_at_its_timeout(rig: &Rig) {
         "exports.handler = () => { console.log('looping'); for (;;); };",
         "exports.handler = () => { console.log('looping'); return new Promise((r) => setTimeout(r, 1e9)); };",
     ] {
-        let mut instance = rig.start(rig.node(text).await).await;
+        let instance = rig.start(rig.node(text).await).await;
         let mut late = invocation("{}");
         late.timeout = 700;
         let outcome = instance.call(late).await;
@@ -125,7 +125,7 @@ async fn one_that_floods_its_log_answers_and_its_log_is_bounded(rig: &Rig) {
             };",
         )
         .await;
-    let mut instance = rig.start(spec).await;
+    let instance = rig.start(spec).await;
     let flood = invocation("{}");
     let id = flood.request_id.clone();
     let outcome = instance.call(flood).await;
@@ -137,7 +137,7 @@ async fn one_that_floods_its_log_answers_and_its_log_is_bounded(rig: &Rig) {
     let bytes: usize = lines.iter().map(|line| line.text.len()).sum();
     assert!(bytes <= 5 * 1024 * 1024, "{bytes}");
     // The next call has an account of its own.
-    assert_eq!(answer(&call(&mut instance, "{}").await), "done");
+    assert_eq!(answer(&call(&instance, "{}").await), "done");
     is_well(neighbour).await;
 }
 
@@ -146,18 +146,18 @@ async fn one_that_answers_too_much_is_told_so(rig: &Rig) {
     let spec = rig
         .node("exports.handler = async (e) => 'x'.repeat(e.length - 2);")
         .await;
-    let mut instance = rig.start(spec).await;
-    let just = call(&mut instance, &format!(r#"{{"length":{MAX_PAYLOAD}}}"#)).await;
+    let instance = rig.start(spec).await;
+    let just = call(&instance, &format!(r#"{{"length":{MAX_PAYLOAD}}}"#)).await;
     assert_eq!(answer(&just).as_str().unwrap().len(), MAX_PAYLOAD - 2);
     let more = call(
-        &mut instance,
+        &instance,
         &format!(r#"{{"length":{}}}"#, MAX_PAYLOAD + 1),
     )
     .await;
     let limit = MAX_PAYLOAD as u64;
     assert_eq!(more.ending, Ending::ResponseTooLarge { limit });
     assert!(instance.is_alive());
-    let after = call(&mut instance, r#"{"length":4}"#).await;
+    let after = call(&instance, r#"{"length":4}"#).await;
     assert_eq!(answer(&after), "xx");
     is_well(neighbour).await;
 }
@@ -166,8 +166,8 @@ async fn one_that_answers_no_json_fails(rig: &Rig) {
     let node = "exports.handler = async () => { const a = {}; a.a = a; return a; };";
     let python = "def handler(event, context): return object()\n";
     for spec in [rig.node(node).await, rig.python(python).await] {
-        let mut instance = rig.start(spec).await;
-        let outcome = call(&mut instance, "{}").await;
+        let instance = rig.start(spec).await;
+        let outcome = call(&instance, "{}").await;
         assert_eq!(outcome.ending.error_type(), Some("Runtime.MarshalError"));
         assert!(instance.is_alive());
     }
@@ -182,11 +182,11 @@ async fn children_that_stay_do_not_hold_the_answer_and_end_with_the_instance(rig
              \x20   return child.pid\n",
         )
         .await;
-    let mut instance = rig.start(spec).await;
+    let instance = rig.start(spec).await;
     // A length that no other process of this machine sleeps for.
     let seconds = (1_000_000 + std::process::id()).to_string();
     for _ in 0..2 {
-        let child = answer(&call(&mut instance, &seconds).await);
+        let child = answer(&call(&instance, &seconds).await);
         assert!(child.as_u64().unwrap() > 1);
     }
     // The kernel shows a command a moment after its program has begun.
@@ -213,8 +213,8 @@ async fn one_that_fills_its_memory_is_killed_and_named(rig: &Rig) {
         .python("def handler(event, context): return len(bytearray(1 << 30))\n")
         .await;
     let limit = spec.limits.memory;
-    let mut instance = rig.start(spec).await;
-    let outcome = call(&mut instance, "{}").await;
+    let instance = rig.start(spec).await;
+    let outcome = call(&instance, "{}").await;
     assert_eq!(outcome.ending, Ending::OutOfMemory { limit });
     assert!(outcome.memory_peak > limit / 2, "{}", outcome.memory_peak);
     assert!(tail(&outcome).contains("Runtime.OutOfMemory"));
@@ -231,11 +231,11 @@ async fn a_child_that_fills_the_memory_fails_the_call_only(rig: &Rig) {
              \x20   subprocess.run([sys.executable, '-c', 'bytearray(1 << 30)'], check=True)\n",
         )
         .await;
-    let mut instance = rig.start(spec).await;
-    let outcome = call(&mut instance, "{}").await;
+    let instance = rig.start(spec).await;
+    let outcome = call(&instance, "{}").await;
     assert_eq!(outcome.ending.error_type(), Some("CalledProcessError"));
     assert!(instance.is_alive());
-    assert_eq!(answer(&call(&mut instance, "1").await), "well");
+    assert_eq!(answer(&call(&instance, "1").await), "well");
 }
 
 async fn one_that_fills_its_disk_fails_and_lives_on(rig: &Rig) {
@@ -251,9 +251,9 @@ async fn one_that_fills_its_disk_fails_and_lives_on(rig: &Rig) {
         )
         .await;
     spec.limits.tmp = 16 * MIB;
-    let mut instance = rig.start(spec).await;
+    let instance = rig.start(spec).await;
     for _ in 0..2 {
-        let error = call(&mut instance, "{}").await.ending.error().unwrap();
+        let error = call(&instance, "{}").await.ending.error().unwrap();
         assert_eq!(error, "OSError: [Errno 28] No space left on device");
     }
     assert!(instance.is_alive());
@@ -271,8 +271,8 @@ async fn one_that_forks_without_end_is_held(rig: &Rig) {
         )
         .await;
     spec.limits.pids = 32;
-    let mut instance = rig.start(spec).await;
-    let ending = call(&mut instance, "{}").await.ending;
+    let instance = rig.start(spec).await;
+    let ending = call(&instance, "{}").await.ending;
     assert_eq!(ending.error_type(), Some("BlockingIOError"));
     instance.stop(Duration::from_secs(10)).await;
     is_well(neighbour).await;
@@ -337,9 +337,9 @@ async fn one_that_asks_again_without_an_answer_fails(rig: &Rig) {
         \x20   r.urlopen('http://127.0.0.1:9001/2018-06-01/runtime/invocation/next').read()\n";
     let files = [("bootstrap", bootstrap, true)];
     let spec = rig.function(RuntimeName::Provided, "a.b", &files).await;
-    let mut instance = rig.start(spec).await;
+    let instance = rig.start(spec).await;
     for _ in 0..2 {
-        let ending = call(&mut instance, "{}").await.ending;
+        let ending = call(&instance, "{}").await.ending;
         assert_eq!(ending.error_type(), Some("Runtime.NoResponse"));
     }
 }

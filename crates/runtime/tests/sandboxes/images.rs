@@ -37,9 +37,9 @@ done
 
 async fn an_image_with_a_runtime_of_its_own_is_a_function(rig: &Rig) {
     let image = import(rig, "shop/bash:1", "/runtime.sh").await;
-    let mut instance = rig.start(function(rig, &image).await).await;
+    let instance = rig.start(function(rig, &image).await).await;
     for n in 0..2 {
-        let outcome = call(&mut instance, &n.to_string()).await;
+        let outcome = call(&instance, &n.to_string()).await;
         assert_eq!(answer(&outcome), json!(["image", "/srv", 1234, n]));
         assert!(tail(&outcome).contains("END RequestId: "));
     }

@@ -141,7 +141,7 @@ pub(crate) fn invocation(payload: &str) -> Invocation {
     }
 }
 
-pub(crate) async fn call(instance: &mut Instance, payload: &str) -> Outcome {
+pub(crate) async fn call(instance: &Instance, payload: &str) -> Outcome {
     instance.call(invocation(payload)).await
 }
 

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use launcher::Sandbox;
 use model::{Ending, HttpResponse, Invocation, MAX_PAYLOAD};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
@@ -56,10 +57,11 @@ pub(crate) async fn ready(sandbox: &Sandbox, port: u16) -> TcpStream {
     }
 }
 
-/// Posts calls to one instance over one kept connection.
+/// Posts calls to one instance, each over a connection of its own, which is kept for a later one.
 pub(crate) struct HttpClient {
     port: u16,
-    kept: Option<Kept>,
+    /// The last used is last. No more than calls were ever under way at once.
+    kept: Mutex<Vec<Kept>>,
 }
 
 struct Kept {
@@ -92,8 +94,34 @@ impl HttpClient {
     pub(crate) async fn new(port: u16, first: TcpStream) -> Self {
         Self {
             port,
-            kept: Kept::over(first).await.ok(),
+            kept: Mutex::new(Vec::from_iter(Kept::over(first).await.ok())),
         }
+    }
+
+    /// The connection that was used last, if it can be used again. The others are older: once one is
+    /// too old, so are all before it.
+    fn take(&self) -> Option<Kept> {
+        let mut kept = self.kept();
+        while let Some(last) = kept.pop() {
+            if last.since.elapsed() >= MAX_IDLE {
+                kept.clear();
+            } else if !last.sender.is_closed() {
+                return Some(last);
+            }
+        }
+        None
+    }
+
+    fn keep(&self, mut used: Kept) {
+        used.since = Instant::now();
+        let mut kept = self.kept();
+        let old = kept.partition_point(|one| one.since.elapsed() >= MAX_IDLE);
+        kept.drain(..old);
+        kept.push(used);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The port that it posts to.
@@ -108,7 +136,7 @@ impl HttpClient {
     /// When no connection can be made, or it breaks before the end of the answer. The function may
     /// have ended.
     pub(crate) async fn call(
-        &mut self,
+        &self,
         sandbox: &Sandbox,
         invocation: &Invocation,
     ) -> Result<Ending, String> {
@@ -116,7 +144,7 @@ impl HttpClient {
             Ok(request) => request,
             Err(error) => return Ok(failed("Http.InvalidRequest", &error.to_string())),
         };
-        let (mut kept, response) = self.send(sandbox, request).await?;
+        let (kept, response) = self.send(sandbox, request).await?;
         let (head, body) = response.into_parts();
         let body = read(body)
             .await
@@ -125,18 +153,17 @@ impl HttpClient {
             let limit = MAX_PAYLOAD as u64;
             return Ok(Ending::ResponseTooLarge { limit });
         };
-        kept.since = Instant::now();
-        self.kept = Some(kept);
+        self.keep(kept);
         Ok(ending(invocation, Response::from_parts(head, body)))
     }
 
-    /// Sends over the kept connection, or a new one if that was closed before it took the request.
+    /// Sends over a kept connection, or a new one if that was closed before it took the request.
     async fn send(
-        &mut self,
+        &self,
         sandbox: &Sandbox,
         mut request: Request<Full<Bytes>>,
     ) -> Result<(Kept, Response<Incoming>), String> {
-        if let Some(mut kept) = self.kept.take().filter(Kept::is_fresh) {
+        if let Some(mut kept) = self.take() {
             match kept.sender.try_send_request(request).await {
                 Ok(response) => return Ok((kept, response)),
                 Err(mut error) => match error.take_message() {
@@ -162,12 +189,6 @@ impl HttpClient {
 
 fn hung_up(error: &hyper::Error) -> String {
     format!("the function closed the connection without an answer: {error}")
-}
-
-impl Kept {
-    fn is_fresh(&self) -> bool {
-        !self.sender.is_closed() && self.since.elapsed() < MAX_IDLE
-    }
 }
 
 /// The request for a call: what came in by HTTP as it came, an event as a CloudEvent, anything else

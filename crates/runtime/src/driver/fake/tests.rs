@@ -38,7 +38,7 @@ fn fake() -> Fake {
 async fn starts_and_calls_take_the_time_that_the_script_says() {
     let fake = fake();
     let runtime = Runtime::fake(fake.clone());
-    let mut instance = runtime.start(spec()).await.unwrap();
+    let instance = runtime.start(spec()).await.unwrap();
     assert_eq!(instance.start_timing().0, 20_000);
     let call = invocation(1_000);
     let id = call.request_id.clone();
@@ -55,7 +55,7 @@ async fn starts_and_calls_take_the_time_that_the_script_says() {
 #[tokio::test(start_paused = true)]
 async fn a_call_past_its_timeout_ends_the_instance() {
     let runtime = Runtime::fake(fake());
-    let mut instance = runtime.start(spec()).await.unwrap();
+    let instance = runtime.start(spec()).await.unwrap();
     let outcome = instance.call(invocation(10)).await;
     assert_eq!(outcome.ending, Ending::TimedOut { after: 10 });
     assert!(!instance.is_alive());
@@ -65,7 +65,7 @@ async fn a_call_past_its_timeout_ends_the_instance() {
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_ends_by_itself_has_crashed() {
     let fake = fake();
-    let mut instance = Runtime::fake(fake.clone()).start(spec()).await.unwrap();
+    let instance = Runtime::fake(fake.clone()).start(spec()).await.unwrap();
     let id = instance.id().clone();
     let (outcome, ()) = tokio::join!(instance.call(invocation(1_000)), async {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -73,6 +73,24 @@ async fn an_instance_that_ends_by_itself_has_crashed() {
     });
     let how = "exit status 1".to_owned();
     assert_eq!(outcome.ending, Ending::Crashed { how });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frozen_instance_does_not_answer_until_it_is_thawed() {
+    let fake = fake();
+    let instance = Runtime::fake(fake.clone()).start(spec()).await.unwrap();
+    instance.freeze();
+    instance.freeze();
+    instance.thaw();
+    assert!(instance.call(invocation(1_000)).await.ending.succeeded());
+    instance.freeze();
+    let late = instance.call(invocation(1_000)).await;
+    assert_eq!(late.ending, Ending::TimedOut { after: 1_000 });
+    let id = instance.id().clone();
+    drop(instance);
+    use FakeStep::{Called, Frozen, Thawed};
+    let steps = [Frozen, Thawed, Called, Frozen, Called, Thawed];
+    assert_eq!(fake.steps(&id), steps);
 }
 
 #[tokio::test(start_paused = true)]
