@@ -132,6 +132,7 @@ impl Corridor {
         {
             return Ok((Function::clone(before), ChangeKind::Unchanged));
         }
+        self.check_reserved(&spec, before.as_deref())?;
         let now = Timestamp::now();
         let function = Function {
             revision: before.as_ref().map_or(1, |before| before.revision + 1),
@@ -169,6 +170,35 @@ impl Corridor {
         // The new revision may have room where the old one had none.
         self.dispatcher.slot_freed();
         Ok((function, change))
+    }
+
+    /// A tenth of the machine's instances, one at least, stays for functions without a reservation. A
+    /// function that asks for no more than it had is not held to what the machine was set to since.
+    fn check_reserved(&self, spec: &FunctionSpec, before: Option<&Function>) -> Result<()> {
+        let Some(asked) = spec.scaling.reserved else {
+            return Ok(());
+        };
+        let had = before.and_then(|before| before.spec.scaling.reserved);
+        if had.is_some_and(|had| asked <= had) {
+            return Ok(());
+        }
+        let others = self.functions.all();
+        let others = others.iter().map(|pool| &pool.function().spec);
+        let others = others.filter(|other| other.name != spec.name);
+        let others = others.filter_map(|other| other.scaling.reserved);
+        let reserved = others.chain([asked]).map(|count| count as usize).sum();
+        let most = self.node.places.most();
+        let left = (most / 10).max(1);
+        if asked > 0 && reserved > most.saturating_sub(left) {
+            return Err(Error::Reserved {
+                name: spec.name.to_string(),
+                asked,
+                reserved,
+                most,
+                left,
+            });
+        }
+        Ok(())
     }
 
     /// The function as it is, if this put may be done to it.

@@ -9,16 +9,29 @@ use tokio::time::Instant;
 pub(crate) struct View {
     /// Starts under way or queued.
     pub(crate) starting: usize,
-    /// Instances that answer a call.
+    /// Instances that answer calls.
     pub(crate) busy: usize,
-    /// Since when each idle instance waits, the longest first.
-    pub(crate) idle: Vec<Instant>,
+    /// The idle instances, the longest idle first.
+    pub(crate) idle: Vec<Rest>,
     /// What the function declared.
     pub(crate) scaling: Scaling,
+    /// Each instance answers one call in its life.
+    pub(crate) fresh: bool,
     /// The revision was replaced or removed: nothing is started, nothing idle is kept.
     pub(crate) retired: bool,
     /// After failed starts: before this, none is made that no call waits for.
     pub(crate) hold_until: Option<Instant>,
+    /// The machine runs short of memory: no start is made that no call waits for.
+    pub(crate) short: bool,
+}
+
+/// How an instance waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rest {
+    /// Since when.
+    pub(crate) since: Instant,
+    /// Nothing of it runs.
+    pub(crate) frozen: bool,
 }
 
 /// What is asked of one function now.
@@ -35,6 +48,8 @@ pub(crate) enum Action {
     Start(usize),
     /// Stop so many idle instances, those that waited longest.
     StopOldest(usize),
+    /// Freeze so many idle instances, those that waited longest; some are frozen already.
+    FreezeOldest(usize),
 }
 
 impl View {
@@ -43,33 +58,62 @@ impl View {
         self.busy + self.idle.len()
     }
 
-    fn least(&self) -> usize {
-        self.scaling.min_instances as usize
+    /// Instances that may be added.
+    fn room(&self) -> usize {
+        self.scaling.most().saturating_sub(self.live())
     }
 
-    fn most(&self) -> usize {
-        self.scaling.max_instances as usize
+    /// Instances that count for `min_instances`: one that is used once is of no use to the next call.
+    fn ready(&self) -> usize {
+        if self.fresh {
+            self.idle.len()
+        } else {
+            self.live()
+        }
     }
 
+    /// Idle instances beyond `min_instances`.
+    pub(crate) fn spare(&self) -> usize {
+        let spare = self.ready().saturating_sub(self.scaling.least());
+        spare.min(self.idle.len())
+    }
+
+    /// How long an idle instance is kept: one that is used once has nothing to be kept for.
     fn keep_alive(&self) -> Duration {
-        Duration::from_millis(self.scaling.keep_alive)
+        match self.fresh {
+            true => Duration::ZERO,
+            false => Duration::from_millis(self.scaling.keep_alive),
+        }
+    }
+
+    fn freeze_after(&self) -> Option<Duration> {
+        self.scaling.freeze_after.map(Duration::from_millis)
+    }
+
+    /// Instances that the waiting calls fill.
+    fn needed_by(&self, demand: Demand) -> usize {
+        demand.waiting.div_ceil(self.scaling.per_instance as usize)
     }
 
     /// Starts that somebody waits for, or that `min_instances` asks for. A queued start beyond it is
     /// given up when its turn comes.
     pub(crate) fn starts_needed(&self, demand: Demand) -> usize {
-        if self.retired {
-            return 0;
-        }
-        demand
-            .waiting
-            .max(self.least().saturating_sub(self.live()))
-            .min(self.most().saturating_sub(self.live()))
+        let needed = self.needed_by(demand);
+        let lacking = self.scaling.least().saturating_sub(self.ready());
+        let wanted = match (self.retired, self.short, self.fresh) {
+            (true, ..) => 0,
+            (_, true, _) => needed,
+            // What a waiting call takes cannot be kept for the next.
+            (_, _, true) => needed + lacking,
+            (_, _, false) => needed.max(lacking),
+        };
+        wanted.min(self.room())
     }
 }
 
-/// One start for each waiting call and up to `min_instances`, never above `max_instances`; idle
-/// instances past their keep-alive go, but not below `min_instances`.
+/// One start for what each instance's worth of waiting calls needs and up to `min_instances`, never
+/// above what the function may have; idle instances are frozen after a while, and past their
+/// keep-alive they go, but not below `min_instances`.
 pub(crate) fn plan(view: &View, demand: Demand, now: Instant) -> Vec<Action> {
     if view.retired {
         return match view.idle.len() {
@@ -80,7 +124,7 @@ pub(crate) fn plan(view: &View, demand: Demand, now: Instant) -> Vec<Action> {
     let mut actions = Vec::new();
     let held = view.hold_until.is_some_and(|until| now < until);
     let needed = if held {
-        demand.waiting.min(view.most().saturating_sub(view.live()))
+        view.needed_by(demand).min(view.room())
     } else {
         view.starts_needed(demand)
     };
@@ -88,29 +132,49 @@ pub(crate) fn plan(view: &View, demand: Demand, now: Instant) -> Vec<Action> {
     if starts > 0 {
         actions.push(Action::Start(starts));
     }
-    let stale = |since: &&Instant| now.duration_since(**since) >= view.keep_alive();
-    let spare = view.live().saturating_sub(view.least());
-    let stops = view.idle.iter().take_while(stale).count().min(spare);
-    if stops > 0 && demand.waiting == 0 {
+    let waited = |rest: &Rest, time| now.duration_since(rest.since) >= time;
+    let stale = view.idle.iter();
+    let stale = stale.take_while(|rest| waited(rest, view.keep_alive()));
+    let mut stops = stale.count().min(view.spare());
+    if demand.waiting > 0 {
+        stops = 0;
+    }
+    if stops > 0 {
         actions.push(Action::StopOldest(stops));
+    }
+    if let Some(after) = view.freeze_after() {
+        let quiet = view.idle[stops..].iter();
+        let quiet = quiet.take_while(|rest| waited(rest, after)).count();
+        if view.idle[stops..][..quiet].iter().any(|rest| !rest.frozen) {
+            actions.push(Action::FreezeOldest(quiet));
+        }
     }
     actions
 }
 
 /// When the plan could change though nothing happens.
 pub(crate) fn next_change(view: &View) -> Option<Instant> {
-    let spare = view.live() > view.least();
     let expiry = view
         .idle
         .first()
-        .filter(|_| spare)
-        .map(|since| *since + view.keep_alive());
-    let lacking = view.live() + view.starting < view.least();
+        .filter(|_| view.spare() > 0)
+        .map(|rest| rest.since + view.keep_alive());
+    let freeze = view.freeze_after().and_then(|after| {
+        let awake = view.idle.iter().find(|rest| !rest.frozen);
+        awake.map(|rest| rest.since + after)
+    });
+    let lacking = view.ready() + view.starting < view.scaling.least();
+    let lacking = lacking && view.starting < view.room() && !view.short;
     let hold = view.hold_until.filter(|_| lacking);
-    match (expiry, hold) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
+    [expiry, freeze, hold].into_iter().flatten().min()
+}
+
+/// When the plan could first change because of an instance that becomes idle at `now`.
+pub(crate) fn first_change(scaling: &Scaling, now: Instant) -> Instant {
+    let first = scaling
+        .keep_alive
+        .min(scaling.freeze_after.unwrap_or(u64::MAX));
+    now + Duration::from_millis(first)
 }
 
 /// How long starts that nobody waits for are held back after so many failures in a row: half a

@@ -32,7 +32,7 @@ async fn neighbour(rig: &Rig) -> Instance {
 }
 
 async fn is_well(mut neighbour: Instance) {
-    assert_eq!(answer(&call(&mut neighbour, "{}").await), "well");
+    assert_eq!(answer(&call(&neighbour, "{}").await), "well");
     neighbour.stop(Duration::from_secs(10)).await;
 }
 
