@@ -32,6 +32,16 @@ struct Threshold {
 }
 
 impl Sample {
+    /// So many MiB available of so many, and nothing stalled.
+    #[cfg(test)]
+    pub(crate) fn of(available: u64, total: u64) -> Self {
+        Self {
+            available: available * MIB,
+            total: total * MIB,
+            stalled: None,
+        }
+    }
+
     /// A share of all memory, but no more than is plenty on a large machine.
     fn share(self, of: u64, most: u64) -> u64 {
         (self.total / of).min(most)

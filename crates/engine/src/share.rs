@@ -69,7 +69,9 @@ mod tests {
                 }
                 moves
             };
-            turns.into_iter().for_each(|turn| drop(step(turn)));
+            for turn in turns {
+                step(turn);
+            }
             let mut moves = 0;
             while every.iter().any(|pair| step(*pair)) {
                 moves += 1;
