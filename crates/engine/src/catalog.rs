@@ -172,6 +172,27 @@ impl Corridor {
         Ok((function, change))
     }
 
+    /// Instances that are reserved for functions, but for one.
+    fn reserved(&self, but: Option<&FunctionName>) -> usize {
+        let pools = self.functions.all();
+        let specs = pools.iter().map(|pool| &pool.function().spec);
+        let specs = specs.filter(|spec| but != Some(&spec.name));
+        let reserved = specs.filter_map(|spec| spec.scaling.reserved);
+        reserved.map(|count| count as usize).sum()
+    }
+
+    /// Says so if the machine was set to fewer instances than are reserved.
+    pub(crate) fn warn_of_reservations(&self) {
+        let (reserved, most) = (self.reserved(None), self.node.places.most());
+        if reserved >= most {
+            tracing::warn!(
+                reserved,
+                most,
+                "functions without a reservation get no instances: raise --max-instances or reserve less"
+            );
+        }
+    }
+
     /// A tenth of the machine's instances, one at least, stays for functions without a reservation. A
     /// function that asks for no more than it had is not held to what the machine was set to since.
     fn check_reserved(&self, spec: &FunctionSpec, before: Option<&Function>) -> Result<()> {
@@ -182,11 +203,7 @@ impl Corridor {
         if had.is_some_and(|had| asked <= had) {
             return Ok(());
         }
-        let others = self.functions.all();
-        let others = others.iter().map(|pool| &pool.function().spec);
-        let others = others.filter(|other| other.name != spec.name);
-        let others = others.filter_map(|other| other.scaling.reserved);
-        let reserved = others.chain([asked]).map(|count| count as usize).sum();
+        let reserved = self.reserved(Some(&spec.name)) + asked as usize;
         let most = self.node.places.most();
         let left = (most / 10).max(1);
         if asked > 0 && reserved > most.saturating_sub(left) {

@@ -139,6 +139,7 @@ impl Engine {
             let pool = Pool::open(Arc::new(function), prototype, corridor.node.clone());
             corridor.functions.put(pool);
         }
+        corridor.warn_of_reservations();
         Ok(())
     }
 
