@@ -59,6 +59,26 @@ pub(crate) struct Options {
     /// Seconds that calls under way may take to end at shutdown
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     grace: u64,
+    /// Most instances of functions at a time; past it the one idle for the longest time makes room
+    #[arg(long, default_value_t = 1000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=4000))]
+    max_instances: u32,
+    /// Most starts of instances in a second, once the burst is used up
+    #[arg(long, default_value_t = 2000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    start_rate: u32,
+    /// Starts that may be made at once before the rate counts
+    #[arg(long, default_value_t = 500, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    start_burst: u32,
+}
+
+impl Options {
+    fn engine(&self) -> engine::Options {
+        engine::Options {
+            max_instances: self.max_instances as usize,
+            start_rate: self.start_rate,
+            start_burst: self.start_burst,
+            ..engine::Options::default()
+        }
+    }
 }
 
 /// The AWS SDK, and what functions often use.
@@ -169,7 +189,7 @@ async fn serve(
         runtime::Runtime::sandbox(runtime_options, launcher.clone(), storage.clone(), inbound)
             .await
             .map_err(|error| failed("preparing the runtime")(&error))?;
-    let engine = Engine::start(engine::Options::default(), state.clone(), storage, runtime)
+    let engine = Engine::start(options.engine(), state.clone(), storage, runtime)
         .await
         .map_err(|error| failed("starting the engine")(&error))?;
     let server_options = ServerOptions {

@@ -5,10 +5,9 @@ use crate::pool::{Grant, Lease, Refused, unavailable};
 use crate::{Error, Result};
 use bytes::Bytes;
 use model::{
-    Event, EventId, FunctionName, HttpRequest, InstanceId, Invocation, Outcome, RequestId, Run,
-    Target, Timestamp,
+    Event, EventId, FunctionName, HttpRequest, Invocation, Outcome, RequestId, Run, Target,
+    Timestamp,
 };
-use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -92,6 +91,11 @@ impl Corridor {
                     return Ok((Err(outcome), timeout));
                 }
                 Ok(Grant::Moved) => {}
+                Err(Refused::Off) => {
+                    return Err(Error::Off {
+                        name: name.to_string(),
+                    });
+                }
                 Err(Refused::Full(waiting)) => {
                     return Err(Error::Throttled {
                         name: name.to_string(),
@@ -110,10 +114,9 @@ impl Corridor {
 
     async fn call(&self, mut lease: Lease, name: &FunctionName, timeout: u64, job: Job) -> Outcome {
         let event = job.event.as_deref().map(|event| event.accepted.id);
-        let _working = match (lease.id(), event) {
-            (Some(instance), Some(event)) => Some(Working::begin(self, instance, event)),
-            _ => None,
-        };
+        // A plain call alone in its instance is nobody's cause.
+        let told = lease.id().filter(|_| event.is_some() || lease.is_shared());
+        let _working = told.map(|instance| self.working.begin(instance, event));
         let invocation = Invocation {
             request_id: job.request_id,
             payload: job.payload,
@@ -132,34 +135,6 @@ impl Corridor {
                 ..unavailable("the server was shut down during the call".to_owned())
             },
         }
-    }
-}
-
-/// Says, as long as it lives, that an instance works on an event.
-struct Working<'a> {
-    corridor: &'a Corridor,
-    instance: InstanceId,
-}
-
-impl<'a> Working<'a> {
-    fn begin(corridor: &'a Corridor, instance: InstanceId, event: EventId) -> Self {
-        let mut working = corridor
-            .working
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        working.insert(instance.clone(), event);
-        Self { corridor, instance }
-    }
-}
-
-impl Drop for Working<'_> {
-    fn drop(&mut self) {
-        let mut working = self
-            .corridor
-            .working
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        working.remove(&self.instance);
     }
 }
 

@@ -132,6 +132,7 @@ impl Corridor {
         {
             return Ok((Function::clone(before), ChangeKind::Unchanged));
         }
+        self.check_reserved(&spec, before.as_deref())?;
         let now = Timestamp::now();
         let function = Function {
             revision: before.as_ref().map_or(1, |before| before.revision + 1),
@@ -169,6 +170,52 @@ impl Corridor {
         // The new revision may have room where the old one had none.
         self.dispatcher.slot_freed();
         Ok((function, change))
+    }
+
+    /// Instances that are reserved for functions, but for one.
+    fn reserved(&self, but: Option<&FunctionName>) -> usize {
+        let pools = self.functions.all();
+        let specs = pools.iter().map(|pool| &pool.function().spec);
+        let specs = specs.filter(|spec| but != Some(&spec.name));
+        let reserved = specs.filter_map(|spec| spec.scaling.reserved);
+        reserved.map(|count| count as usize).sum()
+    }
+
+    /// Says so if the machine was set to fewer instances than are reserved.
+    pub(crate) fn warn_of_reservations(&self) {
+        let (reserved, most) = (self.reserved(None), self.node.places.most());
+        if reserved >= most {
+            tracing::warn!(
+                reserved,
+                most,
+                "functions without a reservation get no instances: raise --max-instances or reserve less"
+            );
+        }
+    }
+
+    /// A tenth of the machine's instances, one at least, stays for functions without a reservation. A
+    /// function that asks for no more than it had is not held to what the machine was set to since.
+    fn check_reserved(&self, spec: &FunctionSpec, before: Option<&Function>) -> Result<()> {
+        let Some(asked) = spec.scaling.reserved else {
+            return Ok(());
+        };
+        let had = before.and_then(|before| before.spec.scaling.reserved);
+        if had.is_some_and(|had| asked <= had) {
+            return Ok(());
+        }
+        let reserved = self.reserved(Some(&spec.name)) + asked as usize;
+        let most = self.node.places.most();
+        let left = (most / 10).max(1);
+        if asked > 0 && reserved > most.saturating_sub(left) {
+            return Err(Error::Reserved {
+                name: spec.name.to_string(),
+                asked,
+                reserved,
+                most,
+                left,
+            });
+        }
+        Ok(())
     }
 
     /// The function as it is, if this put may be done to it.

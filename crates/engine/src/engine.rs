@@ -6,14 +6,15 @@ use crate::node::Node;
 use crate::pool::Pool;
 use crate::prototype::Prototype;
 use crate::service::Services;
-use crate::{Result, purge};
-use model::{EventId, InstanceId, InstanceStatus};
+use crate::working::Working;
+use crate::{Result, pressure, purge};
+use model::{EventId, InstanceId, InstanceStatus, Pressure};
 use runtime::Runtime;
 use state::State;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use storage::Storage;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +31,13 @@ const MOST_GRACE: Duration = crate::service::GRACE;
 pub struct Options {
     /// Most starts under way at once on this machine: twice the processors by default.
     pub max_starts: usize,
+    /// Starts in a second on this machine, once `start_burst` is used up: 2 000 by default.
+    pub start_rate: u32,
+    /// Starts that may be made at once before `start_rate` counts: 500 by default.
+    pub start_burst: u32,
+    /// Most instances of functions at a time on this machine: 1 000 by default. Past it, the idle
+    /// instance that was used least recently makes room.
+    pub max_instances: usize,
     /// Most attempts of events under way at once: 256 by default.
     pub max_attempts: usize,
     /// How long ended events and runs are kept: 7 days by default.
@@ -41,6 +49,9 @@ impl Default for Options {
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
             max_starts: processors * 2,
+            start_rate: 2_000,
+            start_burst: 500,
+            max_instances: 1_000,
             max_attempts: 256,
             retention: Duration::from_secs(7 * 24 * 3600),
         }
@@ -59,7 +70,7 @@ pub(crate) struct Corridor {
     /// before complete.
     pub(crate) changing: tokio::sync::Mutex<()>,
     /// Which instance works on which event.
-    pub(crate) working: Mutex<HashMap<InstanceId, EventId>>,
+    pub(crate) working: Working,
     /// Calls and attempts of events under way.
     pub(crate) attempts: TaskTracker,
     /// Cancelled when no new work is taken any more.
@@ -85,12 +96,12 @@ impl Engine {
         runtime: Runtime,
     ) -> Result<Self> {
         let corridor = Arc::new(Corridor {
-            node: Arc::new(Node::new(runtime, options.max_starts)),
+            node: Arc::new(Node::new(runtime, &options)),
             functions: Functions::default(),
             services: Services::default(),
             dispatcher: Dispatcher::new(options.max_attempts),
             changing: tokio::sync::Mutex::new(()),
-            working: Mutex::default(),
+            working: Working::default(),
             attempts: TaskTracker::new(),
             draining: CancellationToken::new(),
             state,
@@ -105,6 +116,8 @@ impl Engine {
             Ok(removed) => tracing::info!(removed, "removed unused code"),
             Err(error) => tracing::warn!(%error, "unused code could not be removed"),
         }
+        let node = engine.corridor.node.clone();
+        tokio::spawn(pressure::watch(node, pressure::read));
         tokio::spawn(dispatch::run(engine.corridor.clone()));
         tokio::spawn(purge::run(engine.corridor.clone(), options.retention));
         Ok(engine)
@@ -126,6 +139,7 @@ impl Engine {
             let pool = Pool::open(Arc::new(function), prototype, corridor.node.clone());
             corridor.functions.put(pool);
         }
+        corridor.warn_of_reservations();
         Ok(())
     }
 
@@ -173,11 +187,15 @@ impl Engine {
         all
     }
 
-    /// The event that an instance works on now, if it does: the cause of what it does meanwhile.
+    /// The event that an instance works on now, if it does: the cause of what it does meanwhile. Of
+    /// several calls at once nobody can tell which one does it.
     pub fn current_event(&self, instance: &InstanceId) -> Option<EventId> {
-        let working = self.corridor.working.lock();
-        let working = working.unwrap_or_else(PoisonError::into_inner);
-        working.get(instance).copied()
+        self.corridor.working.event(instance)
+    }
+
+    /// How short of memory the machine is, from now on.
+    pub fn pressure(&self) -> watch::Receiver<Pressure> {
+        self.corridor.node.pressure.subscribe()
     }
 
     /// Finds who has this access key id among functions and services.

@@ -30,9 +30,33 @@ pub enum Error {
         /// How many wait.
         waiting: usize,
     },
+    /// Nothing is reserved for the function.
+    #[error(
+        "{name} has a reserved concurrency of 0, so it takes no calls; reserve more, or nothing (DeleteFunctionConcurrency, or `reserved` in its manifest)"
+    )]
+    Off {
+        /// Which function.
+        name: String,
+    },
+    /// More would be reserved than the machine can spare.
+    #[error(
+        "reserving {asked} for {name} makes {reserved} of the machine's {most} instances, and {left} must stay for functions without a reservation; reserve less, or raise `rouse serve --max-instances`"
+    )]
+    Reserved {
+        /// Which function.
+        name: String,
+        /// How many are asked for.
+        asked: u32,
+        /// Of all functions, this one included.
+        reserved: usize,
+        /// How many there are.
+        most: usize,
+        /// How many must not be reserved.
+        left: usize,
+    },
     /// No instance was free in time.
     #[error(
-        "no instance of {name} was free within {seconds} s; try again later, or raise its max_instances"
+        "no instance of {name} was free within {seconds} s; try again later, or raise its max_instances, or the machine's (`rouse serve --max-instances`)"
     )]
     Waited {
         /// Which function.
@@ -88,11 +112,11 @@ impl Error {
     /// The transport-free kind.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Invalid(_) | Self::Refused(_) => Kind::Invalid,
+            Self::Invalid(_) | Self::Refused(_) | Self::Reserved { .. } => Kind::Invalid,
             Self::Storage(error) => error.kind(),
             Self::State(error) => error.kind(),
             Self::Runtime(error) => error.kind(),
-            Self::Throttled { .. } | Self::Waited { .. } => Kind::Throttled,
+            Self::Throttled { .. } | Self::Off { .. } | Self::Waited { .. } => Kind::Throttled,
             Self::Absent(_) => Kind::NotFound,
             Self::InUse(_) => Kind::Conflict,
             Self::Prepare { source, .. } | Self::Apply { source, .. } => source.kind(),

@@ -49,6 +49,7 @@ impl Functions {
         let before = pools.remove(name);
         drop(pools);
         if let Some(before) = before {
+            before.unreserve();
             self.retire(&before);
         }
     }

@@ -5,6 +5,7 @@
 //! or to the caller. `scaler::plan` and `retry::next` are pure; others carry out what they say.
 
 mod attempt;
+mod bucket;
 mod catalog;
 mod credentials;
 mod delivery;
@@ -18,13 +19,17 @@ mod functions;
 mod images;
 mod invoke;
 mod node;
+mod places;
 mod pool;
+mod pressure;
 mod prototype;
 mod purge;
+mod reclaim;
 mod retry;
 mod scaler;
 mod service;
 mod share;
+mod working;
 
 pub use catalog::Put;
 pub use engine::{Engine, Options};

@@ -1,8 +1,15 @@
-//! What every instance on this machine shares: the runtime, the bound on starts, the names of services.
+//! What every instance on this machine shares: the runtime, the bounds on instances and starts, how
+//! short of memory it is, the names of services.
 
+use crate::bucket::Bucket;
+use crate::places::{Asked, Place, Places};
+use crate::pool::Pool;
+use crate::{Options, reclaim};
+use model::{FunctionName, Pressure};
 use runtime::{Peer, Runtime};
-use std::sync::{PoisonError, RwLock};
-use tokio::sync::Semaphore;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,25 +25,101 @@ pub(crate) struct Node {
     /// How many of `starts` one function may ask for at a time: half, so that a function whose
     /// initialisation hangs leaves room for its neighbours.
     pub(crate) starts_each: usize,
+    /// Bounds how many starts there are in a second.
+    pace: Mutex<Bucket>,
+    /// Places for instances of functions.
+    pub(crate) places: Places,
+    /// How short of memory the machine is.
+    pub(crate) pressure: watch::Sender<Pressure>,
     /// Starts and stops under way.
     pub(crate) tasks: TaskTracker,
     /// Cancelled when what is under way shall end now.
     pub(crate) kill: CancellationToken,
+    /// Every pool that has instances or may get some.
+    pools: Mutex<Vec<Weak<Pool>>>,
     peers: RwLock<Vec<Peer>>,
 }
 
 impl Node {
-    pub(crate) fn new(runtime: Runtime, max_starts: usize) -> Self {
-        let max_starts = max_starts.max(1);
+    pub(crate) fn new(runtime: Runtime, options: &Options) -> Self {
+        let max_starts = options.max_starts.max(1);
+        let pace = Bucket::new(options.start_rate, options.start_burst, Instant::now());
         Self {
             runtime,
             starts: Semaphore::new(max_starts),
             service_starts: Semaphore::new(max_starts),
             starts_each: (max_starts / 2).max(1),
+            pace: Mutex::new(pace),
+            places: Places::new(options.max_instances),
+            pressure: watch::Sender::new(Pressure::Calm),
             tasks: TaskTracker::new(),
             kill: CancellationToken::new(),
+            pools: Mutex::default(),
             peers: RwLock::new(Vec::new()),
         }
+    }
+
+    /// Waits until one more start is within the rate.
+    pub(crate) async fn pace(&self) -> Token<'_> {
+        let wait = self.bucket().take(Instant::now());
+        // Made before the wait: whoever goes away meanwhile leaves it to the next.
+        let token = Token {
+            node: self,
+            spent: false,
+        };
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        token
+    }
+
+    fn bucket(&self) -> MutexGuard<'_, Bucket> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for an instance of a function. While there is none, idle instances of others are
+    /// stopped to make room, those that were used least recently.
+    pub(crate) async fn place(&self, name: &FunctionName) -> Place {
+        loop {
+            let granted = match self.places.ask(name) {
+                Asked::Now(place) => return place,
+                Asked::Later(granted) => granted,
+            };
+            self.make_room(name);
+            if let Ok(place) = granted.await {
+                return place;
+            }
+        }
+    }
+
+    fn make_room(&self, name: &FunctionName) {
+        let mut pools = self.pools();
+        pools.retain(|pool| {
+            let other = &pool.function().spec.name;
+            other != name && self.places.is_shared(other)
+        });
+        for (pool, count) in reclaim::stop_idle(&pools, self.places.missing(), false) {
+            self.places.leave(&pool.function().spec.name, count);
+        }
+    }
+
+    /// Whether the machine runs short of memory.
+    pub(crate) fn is_short(&self) -> bool {
+        *self.pressure.borrow() > Pressure::Calm
+    }
+
+    pub(crate) fn register(&self, pool: &Arc<Pool>) {
+        let pools = self.pools.lock();
+        let mut pools = pools.unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(pool));
+    }
+
+    /// The pools that are there.
+    pub(crate) fn pools(&self) -> Vec<Arc<Pool>> {
+        let pools = self.pools.lock();
+        let pools = pools.unwrap_or_else(PoisonError::into_inner);
+        pools.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// The services that an instance started now can reach by name.
@@ -53,5 +136,26 @@ impl Node {
         let changed = *kept != peers;
         *kept = peers;
         changed
+    }
+}
+
+/// The right to one start. Dropped unspent, the next one has it.
+pub(crate) struct Token<'a> {
+    node: &'a Node,
+    spent: bool,
+}
+
+impl Token<'_> {
+    /// The start is made.
+    pub(crate) fn spend(mut self) {
+        self.spent = true;
+    }
+}
+
+impl Drop for Token<'_> {
+    fn drop(&mut self) {
+        if !self.spent {
+            self.node.bucket().put_back();
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! The instances of one function's revision, and the calls that wait for one.
 //!
 //! Late binding: a waiting call takes whatever is ready first, a freed instance or a new one. Each
-//! waiting call causes one start, up to `max_instances`; so nobody waits without something under way
-//! that will serve him. An instance serves one call at a time and is handed out newest first, so
-//! that the oldest ones age out.
+//! waiting call causes one start (each `per_instance` of them, where an instance answers several), as
+//! far as there may be more; so nobody waits without something under way that will serve him. The
+//! fullest instance that has room is handed out first, then the one that was idle for the shortest
+//! time, so that the others age out. Idle ones are frozen, and thawed when they are handed out.
 
 mod keeper;
 mod lease;
+mod reclaim;
 mod start;
 mod table;
 
@@ -17,7 +19,8 @@ use crate::prototype::Prototype;
 use crate::scaler::{self, Action};
 use bytes::Bytes;
 use lease::Worker;
-use model::{Contract, Ending, Function, InstanceStatus};
+use model::{Contract, Ending, Fresh, Function, InstanceStatus};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use table::Table;
@@ -53,6 +56,8 @@ pub(crate) struct StartFailure {
 /// Why a call got nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
+    /// Nothing is reserved for the function: it takes no calls.
+    Off,
     /// So many wait already.
     Full(usize),
     /// It waited as long as it would.
@@ -84,6 +89,8 @@ impl Pool {
         prototype: Prototype,
         node: Arc<Node>,
     ) -> Arc<Self> {
+        let spec = &function.spec;
+        node.places.reserve(&spec.name, spec.scaling.reserved);
         let pool = Arc::new(Self {
             turn: Semaphore::new(node.starts_each),
             function,
@@ -92,6 +99,7 @@ impl Pool {
             table: Mutex::new(Table::default()),
             changed: Notify::new(),
         });
+        pool.node.register(&pool);
         tokio::spawn(keeper::keep(pool.clone()));
         pool
     }
@@ -106,8 +114,17 @@ impl Pool {
         self.prototype.is_broken()
     }
 
-    /// An instance, waited for at most `patience`. In all, `max_instances` calls run or start and
-    /// `queue` more wait.
+    /// Calls that one instance answers at once.
+    fn per_instance(&self) -> usize {
+        self.function.spec.scaling.per_instance as usize
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.function.spec.fresh == Fresh::Always
+    }
+
+    /// An instance, waited for at most `patience`. In all, as many calls run or start as the function
+    /// may have instances (times `per_instance`), and `queue` more wait.
     pub(crate) async fn acquire(self: &Arc<Self>, patience: Duration) -> Result<Grant, Refused> {
         let mut receiver = match self.ask()? {
             Asked::Now(grant) => return Ok(grant),
@@ -131,17 +148,17 @@ impl Pool {
         if table.retired {
             return Ok(Asked::Now(Grant::Moved));
         }
-        while let Some(idle) = table.idle.pop() {
-            if idle.worker.is_alive() {
-                table.begin(&idle.worker);
-                let lease = Lease::new(idle.worker, self.clone(), false);
-                return Ok(Asked::Now(Grant::Ready(lease)));
-            }
-            self.discard(&mut table, idle.worker);
-        }
         let scaling = &self.function.spec.scaling;
-        let bound = scaling.max_instances as usize + scaling.queue as usize;
-        if table.busy.len() + table.waiters.len() >= bound {
+        if scaling.most() == 0 {
+            return Err(Refused::Off);
+        }
+        if let Some(worker) = self.take(&mut table) {
+            table.begin(&worker, self.per_instance());
+            let lease = Lease::new(worker, self.clone(), self.is_fresh());
+            return Ok(Asked::Now(Grant::Ready(lease)));
+        }
+        let bound = scaling.calls() + scaling.queue as usize;
+        if table.active + table.waiters.len() >= bound {
             return Err(Refused::Full(table.waiters.len()));
         }
         let (sender, receiver) = oneshot::channel();
@@ -150,18 +167,39 @@ impl Pool {
         Ok(Asked::Later(receiver))
     }
 
-    /// How many events may be under way for this function at most: one for each instance, and a few
-    /// ahead, so that an instance finds its next one while the last one is being settled.
+    /// An instance that is ready for a call, if there is one.
+    fn take(self: &Arc<Self>, table: &mut Table) -> Option<Arc<Worker>> {
+        if let Some(worker) = table.fullest_with_room().filter(|worker| worker.is_alive()) {
+            return Some(worker);
+        }
+        while let Some(idle) = table.idle.pop() {
+            if idle.worker.is_alive() {
+                if idle.frozen {
+                    idle.worker.instance.thaw();
+                }
+                return Some(idle.worker);
+            }
+            self.discard(table, idle.worker);
+        }
+        None
+    }
+
+    /// How many events may be under way for this function at most: as many as its instances answer
+    /// at once, and a few ahead, so that an instance finds its next one while the last one is being
+    /// settled. None while nothing is reserved for it.
     pub(crate) fn places(&self) -> usize {
         let scaling = &self.function.spec.scaling;
-        scaling.max_instances as usize + (scaling.queue as usize).min(AHEAD)
+        match scaling.calls() {
+            0 => 0,
+            calls => calls + (scaling.queue as usize).min(AHEAD),
+        }
     }
 
     /// How many of those places calls have left.
     pub(crate) fn room(&self) -> usize {
         let table = self.table();
         self.places()
-            .saturating_sub(table.busy.len() + table.waiters.len())
+            .saturating_sub(table.active + table.waiters.len())
     }
 
     /// Ends this revision: idle instances stop, busy ones when their call ends, and whoever waits
@@ -182,6 +220,7 @@ impl Pool {
     pub(crate) fn recycle(self: &Arc<Self>) {
         let mut table = self.table();
         table.generation += 1;
+        table.spend_busy();
         while let Some(idle) = table.idle.pop() {
             self.discard(&mut table, idle.worker);
         }
@@ -199,61 +238,90 @@ impl Pool {
 
     /// Asks the scaler and carries out what it says.
     fn replan(self: &Arc<Self>, table: &mut Table) {
-        let scaling = &self.function.spec.scaling;
-        let actions = scaler::plan(&table.view(scaling), table.demand(), Instant::now());
+        let view = table.view(&self.function, self.node.is_short());
+        let actions = scaler::plan(&view, table.demand(), Instant::now());
         for action in actions {
             match action {
                 Action::Start(count) => (0..count).for_each(|_| start::begin(self, table)),
-                Action::StopOldest(count) => {
-                    let count = count.min(table.idle.len());
-                    let oldest: Vec<_> = table.idle.drain(..count).collect();
-                    for idle in oldest {
-                        self.discard(table, idle.worker);
-                    }
-                }
+                Action::StopOldest(count) => self.discard_oldest(table, count),
+                Action::FreezeOldest(count) => table.freeze_oldest(count),
             }
         }
     }
 
-    /// Takes an instance back after a call.
-    fn give_back(self: &Arc<Self>, worker: Worker, fit: bool) {
+    /// Takes an instance back after a call; `fit`: it may be given another one.
+    fn give_back(self: &Arc<Self>, worker: Arc<Worker>, fit: bool) {
         let mut table = self.table();
-        table.busy.remove(worker.id());
-        if fit && worker.is_alive() && !table.retired && worker.generation == table.generation {
-            self.place(&mut table, worker, false);
+        let used = worker.calls.load(Ordering::Relaxed) > 0;
+        let kept = !table.retired && worker.generation == table.generation;
+        let fit = fit && kept && worker.is_alive() && !(self.is_fresh() && used);
+        let (left, fit) = table.end(&worker, fit, self.per_instance());
+        if left > 0 {
+            if fit {
+                self.serve(&mut table, &worker, false);
+            }
+            return;
+        }
+        let needed = !table.waiters.is_empty();
+        if fit && !(needed && self.is_wanted_back(&table, true)) {
+            self.place(&mut table, worker, self.is_fresh());
         } else {
             self.discard(&mut table, worker);
             self.replan(&mut table);
         }
     }
 
-    /// Gives a ready instance to whoever waits longest, or lets it wait.
-    fn place(self: &Arc<Self>, table: &mut Table, mut worker: Worker, cold: bool) {
-        while let Some(waiter) = table.waiters.pop_front() {
-            table.begin(&worker);
-            let lease = Lease::new(worker, self.clone(), cold);
-            let Err(Grant::Ready(lease)) = waiter.send(Grant::Ready(lease)) else {
+    /// Whether another function has more right to the place of an instance that has no call. One that
+    /// is `needed` goes only if this function has more than its share.
+    fn is_wanted_back(&self, table: &Table, needed: bool) -> bool {
+        let places = &self.node.places;
+        let spare = needed || table.spare(&self.function) > 0;
+        places.is_short() && spare && places.is_wanted_back(&self.function.spec.name, needed)
+    }
+
+    /// Gives a ready instance to those who wait longest, as many as it has room for.
+    fn serve(self: &Arc<Self>, table: &mut Table, worker: &Arc<Worker>, cold: bool) {
+        while table.has_room(worker, self.per_instance()) {
+            let Some(waiter) = table.waiters.pop_front() else {
                 return;
             };
-            // That call went away; the instance was not touched.
-            let Some(untouched) = lease.into_worker() else {
-                return;
-            };
-            table.busy.remove(untouched.id());
-            worker = untouched;
-        }
-        if worker.generation != table.generation {
-            self.discard(table, worker);
-            return;
-        }
-        table.rest(worker);
-        if table.idle.len() == 1 {
-            self.changed.notify_one();
+            table.begin(worker, self.per_instance());
+            let lease = Lease::new(worker.clone(), self.clone(), cold);
+            if let Err(Grant::Ready(lease)) = waiter.send(Grant::Ready(lease)) {
+                // That call went away; the instance was not touched.
+                drop(lease.into_worker());
+                table.end(worker, true, self.per_instance());
+            }
         }
     }
 
-    /// Stops an instance that is in no list any more.
-    fn discard(self: &Arc<Self>, table: &mut Table, worker: Worker) {
+    /// Gives a ready instance that has no call to those who wait, or lets it wait.
+    fn place(self: &Arc<Self>, table: &mut Table, worker: Arc<Worker>, cold: bool) {
+        self.serve(table, &worker, cold);
+        if table.is_busy(&worker) {
+            return;
+        }
+        table.rest(worker);
+        let outdated = |idle: &table::Idle| idle.worker.generation != table.generation;
+        let goes = table.idle.last().is_some_and(outdated) || self.is_wanted_back(table, false);
+        if goes && let Some(idle) = table.idle.pop() {
+            self.discard(table, idle.worker);
+            return;
+        }
+        self.wake_keeper(table);
+    }
+
+    /// Stops the longest idle instances.
+    fn discard_oldest(self: &Arc<Self>, table: &mut Table, count: usize) {
+        let count = count.min(table.idle.len());
+        let oldest: Vec<_> = table.idle.drain(..count).collect();
+        for idle in oldest {
+            self.discard(table, idle.worker);
+        }
+    }
+
+    /// Stops an instance that is in no list any more, and gives its place back.
+    fn discard(self: &Arc<Self>, table: &mut Table, worker: Arc<Worker>) {
         let id = worker.id().clone();
         table.stopping.insert(id.clone(), worker.facts());
         let grace = match self.function.spec.contract {
@@ -262,8 +330,17 @@ impl Pool {
         };
         let pool = self.clone();
         self.node.tasks.spawn(async move {
-            worker.instance.stop(grace).await;
-            pool.table().stopping.remove(&id);
+            // It has no call, so nobody else holds it; should somebody, it is killed when he lets go.
+            if let Some(Worker {
+                instance, place, ..
+            }) = Arc::into_inner(worker)
+            {
+                instance.stop(grace).await;
+                pool.table().stopping.remove(&id);
+                drop(place);
+            } else {
+                pool.table().stopping.remove(&id);
+            }
         });
     }
 }

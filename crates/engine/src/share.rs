@@ -17,6 +17,12 @@ pub(crate) fn turn(under_way: usize, most: usize, free: usize) -> usize {
     fair.min(own).min(free).min(TURN)
 }
 
+/// Whether one that holds `held` places gives one up to another that holds `other` and waits for one:
+/// if it still has at least as many afterwards.
+pub(crate) fn yields(held: usize, other: usize) -> bool {
+    held > other + 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +52,36 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn places_move_until_they_are_even(
+            mut held in proptest::collection::vec(0usize..50, 2..8), turns: Vec<(usize, usize)>,
+        ) {
+            let all: usize = held.iter().sum();
+            // Whoever asks whom, in any order: it ends, and then nobody has two more than another.
+            let pairs = (0..held.len()).flat_map(|a| (0..held.len()).map(move |b| (a, b)));
+            let every: Vec<_> = pairs.collect();
+            let count = held.len();
+            let mut step = |(from, to): (usize, usize)| {
+                let moves = yields(held[from % count], held[to % count]);
+                if moves {
+                    held[from % count] -= 1;
+                    held[to % count] += 1;
+                }
+                moves
+            };
+            for turn in turns {
+                step(turn);
+            }
+            let mut moves = 0;
+            while every.iter().any(|pair| step(*pair)) {
+                moves += 1;
+                prop_assert!(moves <= all * all);
+            }
+            prop_assert_eq!(held.iter().sum::<usize>(), all);
+            let spread = held.iter().max().unwrap_or(&0) - held.iter().min().unwrap_or(&0);
+            prop_assert!(spread <= 1, "{held:?}");
+        }
+
         #[test]
         fn a_turn_keeps_every_bound(
             under_way in 0usize..300, most in 0usize..300, free in 0usize..300,

@@ -113,6 +113,9 @@ fn render(outcome: Outcome, id: &RequestId) -> Response {
     set("x-rouse-ending", outcome.ending.word());
     set("x-rouse-request-id", id.as_str());
     set("x-rouse-cold", if outcome.cold { "true" } else { "false" });
+    if let Some(kind) = outcome.start_kind {
+        set("x-rouse-start-kind", kind.as_str());
+    }
     set("x-rouse-timing", &timing);
     set(
         "x-rouse-log-tail",
@@ -149,7 +152,7 @@ fn render(outcome: Outcome, id: &RequestId) -> Response {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use model::{HttpResponse, Timing};
+    use model::{HttpResponse, StartKind, Timing};
 
     fn outcome(ending: Ending) -> Outcome {
         Outcome {
@@ -161,6 +164,7 @@ mod tests {
                 run: 4,
             },
             cold: true,
+            start_kind: Some(StartKind::Armed),
             instance: None,
             memory_peak: 0,
             log_tail: vec![b'x'; 5_000].into(),

@@ -148,7 +148,7 @@ fn base64_of_hex(text: &str) -> String {
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use model::{Contract, Digest, FunctionSpec, Limits, RetryPolicy, RuntimeName, Scaling};
+    use model::{Contract, Digest, Fresh, FunctionSpec, Limits, RetryPolicy, RuntimeName, Scaling};
 
     /// A function for tests of the rendering.
     pub(in crate::lambda) fn function() -> Function {
@@ -176,6 +176,7 @@ pub(super) mod tests {
                     ..Limits::default()
                 },
                 scaling: Scaling::default(),
+                fresh: Fresh::Reuse,
                 retry: RetryPolicy::default(),
                 role: "arn:aws:iam::000000000000:role/r".into(),
             },

@@ -105,7 +105,7 @@ impl Error {
             "NotImplementedException",
             format!(
                 "{what} is not served; functions can be created, updated, read, listed, deleted \
-                 and invoked"
+                 and invoked, and concurrency reserved for them"
             ),
         )
     }

@@ -2,6 +2,7 @@
 //! DeleteFunction.
 
 use super::code::{self, Source};
+use super::concurrency;
 use super::configuration::{Qualified, compare, render};
 use super::error::{Error, Result};
 use super::name::{self, FunctionRef, LATEST};
@@ -16,8 +17,8 @@ use bytes::Bytes;
 use engine::Put;
 use http::StatusCode;
 use model::{
-    Code, Contract, Function, FunctionName, FunctionSpec, Kind, Limits, Principal, RetryPolicy,
-    RuntimeName, Scaling,
+    Code, Contract, Fresh, Function, FunctionName, FunctionSpec, Kind, Limits, Principal,
+    RetryPolicy, RuntimeName, Scaling,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -61,7 +62,6 @@ pub(super) async fn create(
     }
     let image = creation.code.is_image();
     let mut spec = FunctionSpec {
-        fresh: model::Fresh::default(),
         name: name.clone(),
         description: String::new(),
         runtime: RuntimeName::Image,
@@ -74,6 +74,7 @@ pub(super) async fn create(
         environment: BTreeMap::new(),
         limits: Limits::default(),
         scaling: Scaling::default(),
+        fresh: Fresh::Reuse,
         retry: RetryPolicy::default(),
         role: String::new(),
     };
@@ -135,11 +136,15 @@ pub(super) async fn get(
             })
         }
     };
-    Ok(Json(json!({
+    let mut shown = json!({
         "Configuration": render(&function, &doors.options.region),
         "Code": code,
         "Tags": {},
-    })))
+    });
+    if let Some(reserved) = function.spec.scaling.reserved {
+        shown["Concurrency"] = concurrency::render(Some(reserved));
+    }
+    Ok(Json(shown))
 }
 
 /// The query of ListFunctions.

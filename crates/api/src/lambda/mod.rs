@@ -2,11 +2,13 @@
 //! (<https://docs.aws.amazon.com/lambda/latest/api/API_Operations.html>).
 //!
 //! Served: CreateFunction, UpdateFunctionCode, UpdateFunctionConfiguration, GetFunction,
-//! GetFunctionConfiguration, ListFunctions, DeleteFunction and Invoke. There is one version,
+//! GetFunctionConfiguration, ListFunctions, DeleteFunction, PutFunctionConcurrency,
+//! GetFunctionConcurrency, DeleteFunctionConcurrency and Invoke. There is one version,
 //! `$LATEST`; every other qualifier is not found. Functions and services may invoke and no more. The
 //! request id that the server gave a request is also that of the call it makes.
 
 mod code;
+mod concurrency;
 mod configuration;
 mod error;
 mod functions;
@@ -35,6 +37,15 @@ pub(crate) fn router(doors: Doors) -> Router {
         .route(
             "/2015-03-31/functions/{name}/configuration",
             get(configuration::get).put(configuration::put),
+        )
+        // Each operation has the date of the version that brought it.
+        .route(
+            "/2017-10-31/functions/{name}/concurrency",
+            put(concurrency::put).delete(concurrency::delete),
+        )
+        .route(
+            "/2019-09-30/functions/{name}/concurrency",
+            get(concurrency::get),
         )
         .route(
             "/2015-03-31/functions/{name}/invocations",

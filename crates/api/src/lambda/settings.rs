@@ -176,7 +176,7 @@ fn within(name: &str, value: i64, least: i64, most: i64, unit: &str) -> Result<u
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use model::{Code, Contract, Digest, Limits, RetryPolicy, Scaling};
+    use model::{Code, Contract, Digest, Fresh, Limits, RetryPolicy, Scaling};
 
     fn spec() -> FunctionSpec {
         FunctionSpec {
@@ -195,6 +195,7 @@ mod tests {
             environment: BTreeMap::new(),
             limits: Limits::default(),
             scaling: Scaling::default(),
+            fresh: Fresh::Reuse,
             retry: RetryPolicy::default(),
             role: String::new(),
         }

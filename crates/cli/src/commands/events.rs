@@ -191,11 +191,13 @@ fn print_runs(runs: &[Run]) -> Result<()> {
     output::print_table(&table, "no attempt was made yet")
 }
 
+/// How its instance came to be, or that it was there already.
 fn how(run: &Run) -> &'static str {
-    match (&run.instance, run.cold) {
-        (None, _) => "-",
-        (Some(_), true) => "cold",
-        (Some(_), false) => "warm",
+    match (&run.instance, run.cold, run.start_kind) {
+        (None, ..) => "-",
+        (Some(_), true, Some(kind)) => kind.as_str(),
+        (Some(_), true, None) => "cold",
+        (Some(_), false, _) => "warm",
     }
 }
 

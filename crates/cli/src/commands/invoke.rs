@@ -45,6 +45,8 @@ struct Call {
     ending: String,
     request_id: String,
     cold: bool,
+    /// How its instance came to be, if it was new.
+    start_kind: Option<String>,
     timing: Option<Timing>,
     log: String,
     /// The status that a function of the `http` contract answered.
@@ -139,6 +141,7 @@ impl Call {
             ending: output::cell(ending, 40),
             request_id: output::cell(header("x-rouse-request-id").unwrap_or(""), 64),
             cold: header("x-rouse-cold") == Some("true"),
+            start_kind: header("x-rouse-start-kind").map(|kind| output::cell(kind, 20)),
             timing: header("x-rouse-timing").and_then(|text| serde_json::from_str(text).ok()),
             http_status: header("x-rouse-http-status").and_then(|text| text.parse().ok()),
             log: String::from_utf8_lossy(&log.unwrap_or_default()).into_owned(),
@@ -146,8 +149,12 @@ impl Call {
     }
 
     fn summary(&self) -> String {
-        let temperature = if self.cold { "cold" } else { "warm" };
-        let mut text = format!("request {} {temperature}", self.request_id);
+        let how = match (self.cold, &self.start_kind) {
+            (true, Some(kind)) => kind,
+            (true, None) => "cold",
+            (false, _) => "warm",
+        };
+        let mut text = format!("request {} {how}", self.request_id);
         if let Some(status) = self.http_status {
             text.push_str(&format!(", HTTP status {status}"));
         }
@@ -173,6 +180,7 @@ fn print_json(call: &Call, payload: &[u8]) -> Result<()> {
         "ending": call.ending,
         "request_id": call.request_id,
         "cold": call.cold,
+        "start_kind": call.start_kind,
         "timing": call.timing,
         "payload": payload,
         "log": call.log,

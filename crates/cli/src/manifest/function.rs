@@ -1,6 +1,7 @@
 //! A service with an `x-rouse` block: a function.
 
 use super::bucket::{Rule, parse_rule};
+use super::concurrency::parse_scaling;
 use super::fields::Fields;
 use super::node::{Key, Node};
 use super::place::{Place, Result};
@@ -11,8 +12,8 @@ use super::settings::{
 use super::words::parse_command;
 use super::{Context, compose};
 use model::{
-    BucketName, Code, Contract, FunctionName, FunctionSpec, Limits, RetryPolicy, RuntimeName,
-    Scaling, Target,
+    BucketName, Code, Contract, Fresh, FunctionName, FunctionSpec, Limits, RetryPolicy,
+    RuntimeName, Scaling, Target,
 };
 use std::collections::BTreeMap;
 
@@ -39,6 +40,7 @@ pub(crate) struct DeclaredFunction {
     environment: BTreeMap<String, String>,
     limits: Limits,
     scaling: Scaling,
+    fresh: Fresh,
     retry: RetryPolicy,
 }
 
@@ -47,7 +49,6 @@ impl DeclaredFunction {
     pub(crate) fn with_code(&self, code: Code) -> Result<FunctionSpec> {
         let declared = self.clone();
         let spec = FunctionSpec {
-            fresh: model::Fresh::default(),
             name: declared.name,
             description: declared.description,
             runtime: declared.runtime,
@@ -60,6 +61,7 @@ impl DeclaredFunction {
             environment: declared.environment,
             limits: declared.limits,
             scaling: declared.scaling,
+            fresh: declared.fresh,
             retry: declared.retry,
             role: String::new(),
         };
@@ -98,7 +100,12 @@ pub(crate) fn parse_function(
         working_dir: text(&mut outer, "working_dir")?,
         environment: parse_environment(context, &mut outer)?,
         limits: parse_limits(&mut inner)?,
-        scaling: parse_scaling(inner.take("concurrency"))?,
+        scaling: parse_scaling(inner.take("concurrency"), contract.unwrap_or_default())?,
+        fresh: inner
+            .take("fresh")
+            .map(parse_fresh)
+            .transpose()?
+            .unwrap_or_default(),
         retry: parse_retry(inner.take("retry"))?,
         triggers: parse_triggers(inner.take("triggers"), &target)?,
         place: key.place.clone(),
@@ -138,6 +145,14 @@ fn parse_contract(node: &Node) -> Result<Contract> {
         "lambda" => Ok(Contract::Lambda),
         "http" => Ok(Contract::Http),
         other => Err(format!("must be lambda or http, and is {other:?}")),
+    })
+}
+
+fn parse_fresh(node: &Node) -> Result<Fresh> {
+    node.parsed("fresh", |text| match text {
+        "reuse" => Ok(Fresh::Reuse),
+        "always" => Ok(Fresh::Always),
+        other => Err(format!("must be always or reuse, and is {other:?}")),
     })
 }
 
@@ -199,37 +214,6 @@ fn parse_limits(fields: &mut Fields<'_>) -> Result<Limits> {
         Ok(())
     })?;
     Ok(limits)
-}
-
-fn parse_scaling(node: Option<&Node>) -> Result<Scaling> {
-    let mut scaling = Scaling::default();
-    let Some(node) = node else {
-        return Ok(scaling);
-    };
-    let mut fields = Fields::of(node, "concurrency")?;
-    if let Some(node) = fields.take("min") {
-        scaling.min_instances = node.number("concurrency.min")?;
-    }
-    if let Some(node) = fields.take("max") {
-        scaling.max_instances = node.number("concurrency.max")?;
-        if !(1..=1_000).contains(&scaling.max_instances) {
-            return Err(node.error("concurrency.max must be 1 to 1000"));
-        }
-    }
-    if let Some(node) = fields.take("keep_alive") {
-        scaling.keep_alive = node.parsed("concurrency.keep_alive", parse_duration)?;
-    }
-    if let Some(node) = fields.take("queue") {
-        scaling.queue = node.number("concurrency.queue")?;
-        if scaling.queue as usize > model::MAX_QUEUE {
-            return Err(node.error(format!("concurrency.queue is above {}", model::MAX_QUEUE)));
-        }
-    }
-    fields.finish(&[])?;
-    if scaling.min_instances > scaling.max_instances {
-        return Err(node.error("concurrency.min is above concurrency.max"));
-    }
-    Ok(scaling)
 }
 
 fn parse_retry(node: Option<&Node>) -> Result<RetryPolicy> {

@@ -6,6 +6,7 @@
 
 mod bucket;
 mod compose;
+mod concurrency;
 mod fields;
 mod function;
 mod interpolate;

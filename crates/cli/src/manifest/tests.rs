@@ -5,7 +5,9 @@
 mod refused;
 
 use super::*;
-use model::{BucketSpec, Code, Contract, Digest, FunctionSpec, RuntimeName, ServiceSpec, Target};
+use model::{
+    BucketSpec, Code, Contract, Digest, Fresh, FunctionSpec, RuntimeName, ServiceSpec, Target,
+};
 use proptest::prelude::*;
 
 const SHOP: &str = r#"
@@ -26,7 +28,8 @@ services:
       tmp: 64
       pids: 64
       files: 256
-      concurrency: {min: 1, max: 8, keep_alive: 1m, queue: 50}
+      concurrency: {min: 1, max: 8, keep_alive: 1m, queue: 50, freeze_after: 500ms}
+      fresh: always
       retry: {attempts: 5, base_delay: 500ms, max_delay: 1m, max_age: 1h}
       triggers:
         - bucket: photos
@@ -34,7 +37,10 @@ services:
   web:
     image: shop/web
     command: ["serve", "--quiet"]
-    x-rouse: {contract: http, memory: 256}
+    x-rouse:
+      contract: http
+      memory: 256
+      concurrency: {per_instance: 80, reserved: 20, freeze_after: never}
   catalog:
     build: {context: ./code}
     command: node server.js 'a b'
@@ -118,6 +124,12 @@ fn functions_are_read() {
     let scaling = &thumbnail.scaling;
     assert_eq!((scaling.min_instances, scaling.max_instances), (1, 8));
     assert_eq!((scaling.keep_alive, scaling.queue), (60_000, 50));
+    assert_eq!((scaling.per_instance, scaling.reserved), (1, None));
+    assert_eq!(scaling.freeze_after, Some(500));
+    assert_eq!(thumbnail.fresh, Fresh::Always);
+    let scaling = &web.scaling;
+    assert_eq!((scaling.per_instance, scaling.reserved), (80, Some(20)));
+    assert_eq!((scaling.freeze_after, web.fresh), (None, Fresh::Reuse));
     let retry = &thumbnail.retry;
     assert_eq!((retry.max_attempts, retry.base_delay), (5, 500));
     assert_eq!((retry.max_delay, retry.max_age), (60_000, 3_600_000));

@@ -1,6 +1,7 @@
 //! The task that looks after a pool when no call does.
 
 use super::Pool;
+use super::table::Table;
 use crate::scaler;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,8 @@ use tokio::time::Instant;
 /// A call never gets a dead one: that is looked at when it is handed out.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Removes dead idle instances, stops those past their keep-alive, keeps `min_instances` up. Ends
-/// when the pool is retired.
+/// Removes dead idle instances, freezes idle ones, stops those past their keep-alive, keeps
+/// `min_instances` up. Ends when the pool is retired.
 pub(super) async fn keep(pool: Arc<Pool>) {
     // Sandboxes for the first calls are made ahead. What cannot be made is told to whoever calls.
     let spec = pool
@@ -35,12 +36,8 @@ pub(super) async fn keep(pool: Arc<Pool>) {
                 pool.discard(&mut table, idle.worker);
             }
             pool.replan(&mut table);
-            let next = scaler::next_change(&table.view(&pool.function.spec.scaling));
-            let look = (!table.idle.is_empty()).then(|| Instant::now() + LOOK);
-            match (next, look) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            }
+            table.look = pool.next_look(&table);
+            table.look
         };
         match wake {
             Some(at) => {
@@ -50,6 +47,25 @@ pub(super) async fn keep(pool: Arc<Pool>) {
                 }
             }
             None => pool.changed.notified().await,
+        }
+    }
+}
+
+impl Pool {
+    /// When the keeper should look, though nothing happens until then.
+    fn next_look(&self, table: &Table) -> Option<Instant> {
+        let view = table.view(&self.function, self.node.is_short());
+        let look = (!table.idle.is_empty()).then(|| Instant::now() + LOOK);
+        scaler::next_change(&view).into_iter().chain(look).min()
+    }
+
+    /// Wakes the keeper for the instance that has just begun to wait, unless it looks in time anyway:
+    /// so a function that is called all the time does not wake it with each call.
+    pub(super) fn wake_keeper(&self, table: &Table) {
+        let now = Instant::now();
+        let due = scaler::first_change(&self.function.spec.scaling, now).min(now + LOOK);
+        if table.look.is_none_or(|look| look > due) {
+            self.changed.notify_one();
         }
     }
 }

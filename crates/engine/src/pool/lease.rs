@@ -1,17 +1,22 @@
 //! An instance in somebody's hands, given back when it is dropped.
 
 use super::Pool;
+use crate::places::Place;
 use model::{Ending, InstanceId, Invocation, Outcome, Timestamp};
 use runtime::Instance;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// An instance and what the pool knows of it.
+/// An instance and what the pool knows of it. Shared by the calls that it answers.
 pub(super) struct Worker {
     pub(super) instance: Instance,
     pub(super) started: Timestamp,
-    pub(super) calls: u64,
+    /// That ended.
+    pub(super) calls: AtomicU64,
     /// The pool's generation when it was started.
     pub(super) generation: u64,
+    /// Its place on the machine.
+    pub(super) place: Place,
 }
 
 /// What is shown of an instance.
@@ -35,15 +40,15 @@ impl Worker {
         Facts {
             pid: self.instance.pid(),
             started: self.started,
-            calls: self.calls,
+            calls: self.calls.load(Ordering::Relaxed),
         }
     }
 }
 
-/// The right to call one instance, alone.
+/// The right to one call of an instance.
 pub(crate) struct Lease {
     /// `Some` until it is given back.
-    worker: Option<Worker>,
+    worker: Option<Arc<Worker>>,
     pool: Arc<Pool>,
     cold: bool,
     /// A call was begun and has not ended.
@@ -51,7 +56,7 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(worker: Worker, pool: Arc<Pool>, cold: bool) -> Self {
+    pub(super) fn new(worker: Arc<Worker>, pool: Arc<Pool>, cold: bool) -> Self {
         Self {
             worker: Some(worker),
             pool,
@@ -60,7 +65,7 @@ impl Lease {
         }
     }
 
-    /// Whether the instance was started for the call that holds this.
+    /// Whether the instance had just been started, or is used for this call alone.
     pub(crate) fn cold(&self) -> bool {
         self.cold
     }
@@ -70,26 +75,32 @@ impl Lease {
         self.worker.as_ref().map(|worker| worker.id().clone())
     }
 
-    /// Calls the instance and fills in what only the pool knows: cold, start and init. If this
-    /// future is dropped before its end, the instance is stopped, since nobody knows where it is.
+    /// Whether other calls may be under way in the same instance.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.pool.function.spec.scaling.per_instance > 1
+    }
+
+    /// Calls the instance and fills in what only the pool knows: cold, start kind, start and init. If
+    /// this future is dropped before its end, the instance is given no further call, since nobody
+    /// knows where it is.
     pub(crate) async fn call(&mut self, invocation: Invocation) -> Outcome {
-        let Some(worker) = self.worker.as_mut() else {
+        let Some(worker) = self.worker.as_ref() else {
             return unavailable("the instance was given back already".to_owned());
         };
         self.under_way = true;
         let mut outcome = worker.instance.call(invocation).await;
         self.under_way = false;
-        worker.calls += 1;
-        let (start, init) = worker.instance.start_timing();
-        outcome.cold = self.cold;
-        outcome.start_kind = self.cold.then(|| worker.instance.start_kind());
-        (outcome.timing.start, outcome.timing.init) =
-            if self.cold { (start, init) } else { (0, 0) };
+        worker.calls.fetch_add(1, Ordering::Relaxed);
+        if self.cold {
+            outcome.cold = true;
+            outcome.start_kind = Some(worker.instance.start_kind());
+            (outcome.timing.start, outcome.timing.init) = worker.instance.start_timing();
+        }
         outcome
     }
 
     /// Takes the instance out without giving it back.
-    pub(super) fn into_worker(mut self) -> Option<Worker> {
+    pub(super) fn into_worker(mut self) -> Option<Arc<Worker>> {
         self.worker.take()
     }
 }

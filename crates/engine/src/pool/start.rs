@@ -3,12 +3,19 @@
 use super::lease::Worker;
 use super::table::Table;
 use super::{Grant, Pool, StartFailure};
+use crate::places::Place;
 use crate::scaler;
 use bytes::Bytes;
 use model::{Ending, InstanceId, Timestamp};
 use runtime::Instance;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// How often a start that waits for a place looks whether it is still needed.
+const RECONSIDER: Duration = Duration::from_millis(100);
 
 /// Begins a start.
 pub(super) fn begin(pool: &Arc<Pool>, table: &mut Table) {
@@ -38,9 +45,12 @@ impl Start {
         let attempt = async {
             // Both only fail when closed, which nobody does.
             let _turn = self.pool.turn.acquire().await.ok()?;
+            let place = self.place().await?;
             let _permit = node.starts.acquire().await.ok()?;
+            let token = node.pace().await;
             let generation = self.still_needed()?;
-            Some((generation, self.start().await))
+            token.spend();
+            Some((generation, place, self.start().await))
         };
         let result = tokio::select! {
             result = attempt => result,
@@ -48,16 +58,31 @@ impl Start {
         };
         self.settled = true;
         match result {
-            Some((generation, Ok(instance))) => self.succeed(instance, generation),
-            Some((_, Err(failure))) => fail(&self.pool, &self.id, failure),
+            Some((generation, place, Ok(instance))) => self.succeed(instance, place, generation),
+            Some((_, _, Err(failure))) => fail(&self.pool, &self.id, failure),
             None => self.give_up(),
+        }
+    }
+
+    /// A place on the machine; `None` if it is not needed any more when there is one.
+    async fn place(&self) -> Option<Place> {
+        self.still_needed()?;
+        let name = &self.pool.function.spec.name;
+        let mut asked = pin!(self.pool.node.place(name));
+        loop {
+            tokio::select! {
+                biased;
+                place = &mut asked => return Some(place),
+                // Who waits for nothing must not take a place from others.
+                () = tokio::time::sleep(RECONSIDER) => self.still_needed()?,
+            };
         }
     }
 
     /// `None` if by now enough is under way or ready without this one.
     fn still_needed(&self) -> Option<u64> {
         let table = self.pool.table();
-        let view = table.view(&self.pool.function.spec.scaling);
+        let view = table.view(&self.pool.function, self.pool.node.is_short());
         let needed = view.starts_needed(table.demand());
         (table.starting.len() <= needed).then_some(table.generation)
     }
@@ -83,17 +108,18 @@ impl Start {
         })
     }
 
-    fn succeed(&self, instance: Instance, generation: u64) {
+    fn succeed(&self, instance: Instance, place: Place, generation: u64) {
         let mut table = self.pool.table();
         table.starting.remove(&self.id);
         table.failures = 0;
         table.hold_until = None;
-        let worker = Worker {
+        let worker = Arc::new(Worker {
             instance,
             started: self.asked,
-            calls: 0,
+            calls: AtomicU64::new(0),
             generation,
-        };
+            place,
+        });
         if table.retired {
             self.pool.discard(&mut table, worker);
         } else {
@@ -125,8 +151,8 @@ impl Drop for Start {
     }
 }
 
-/// A failed start is the outcome of the call that has waited longest, unless every waiting call
-/// still has a start of its own.
+/// A failed start is the outcome of the calls that it was made for: of those that have waited longest,
+/// unless every waiting call still has another start.
 fn fail(pool: &Arc<Pool>, id: &InstanceId, failure: StartFailure) {
     let name = &pool.function.spec.name;
     let error = failure.ending.error().unwrap_or_default();
@@ -135,15 +161,16 @@ fn fail(pool: &Arc<Pool>, id: &InstanceId, failure: StartFailure) {
     table.starting.remove(id);
     table.failures = table.failures.saturating_add(1);
     table.hold_until = Some(Instant::now() + scaler::hold_after(table.failures));
-    let mut grant = Grant::Failed(failure);
-    while table.waiters.len() > table.starting.len() {
+    let per_instance = pool.per_instance();
+    let served = table.starting.len() * per_instance;
+    let mut told = 0;
+    while told < per_instance && table.waiters.len() > served {
         let Some(waiter) = table.waiters.pop_front() else {
             break;
         };
-        match waiter.send(grant) {
-            Ok(()) => break,
-            // That call went away: it is the next one's outcome.
-            Err(back) => grant = back,
+        // That of a call that went away is the next one's.
+        if waiter.send(Grant::Failed(failure.clone())).is_ok() {
+            told += 1;
         }
     }
     pool.replan(&mut table);

@@ -1,12 +1,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 //! With a paused clock and the fake driver.
 
+mod concurrency;
+mod freshness;
+mod room;
 mod simulation;
 
 use super::*;
+use crate::Options;
 use model::{
-    Code, Credential, Digest, InstanceId, InstanceState, Invocation, Limits, Owner, Principal,
-    RequestId, RuntimeName, Scaling, Timestamp,
+    Code, Credential, Digest, Fresh, InstanceId, InstanceState, Invocation, Limits, Owner,
+    Principal, RequestId, RuntimeName, Scaling, Timestamp,
 };
 use runtime::{Fake, FakeStart, InstanceSpec, Runtime};
 use std::collections::BTreeMap;
@@ -20,12 +24,17 @@ fn scaling(max_instances: u32, queue: u32) -> Scaling {
         max_instances,
         keep_alive: 30_000,
         queue,
+        ..Scaling::default()
     }
 }
 
 fn function(scaling: Scaling) -> Arc<Function> {
+    named("f", scaling, Fresh::Reuse)
+}
+
+fn named(name: &str, scaling: Scaling, fresh: Fresh) -> Arc<Function> {
     let spec = serde_json::json!({
-        "name": "f", "runtime": "provided", "scaling": scaling,
+        "name": name, "runtime": "provided", "scaling": scaling, "fresh": fresh,
         "code": {"zip": {"digest": format!("sha256:{}", "a".repeat(64)), "size": 1}},
     });
     Arc::new(Function {
@@ -88,9 +97,22 @@ fn steady() -> Fake {
     )
 }
 
+/// A machine with places for so many instances.
+fn node(fake: &Fake, max_starts: usize, max_instances: usize) -> Arc<Node> {
+    let options = Options {
+        max_starts,
+        max_instances,
+        ..Options::default()
+    };
+    Arc::new(Node::new(Runtime::fake(fake.clone()), &options))
+}
+
 fn open(fake: &Fake, scaling: Scaling, max_starts: usize) -> Arc<Pool> {
-    let node = Node::new(Runtime::fake(fake.clone()), max_starts);
-    Pool::open(function(scaling), prototype(), Arc::new(node))
+    Pool::open(
+        function(scaling),
+        prototype(),
+        node(fake, max_starts, 1_000),
+    )
 }
 
 fn invocation() -> Invocation {
@@ -366,7 +388,7 @@ async fn recycling_replaces_idle_instances_now_and_busy_ones_later() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_start_leaves_half_of_the_machines_starts_to_others() {
     let fake = steady();
-    let node = Arc::new(Node::new(Runtime::fake(fake), 4));
+    let node = node(&fake, 4, 1_000);
     let pool = Pool::open(function(scaling(100, 100)), prototype(), node.clone());
     for _ in 0..50 {
         let pool = pool.clone();

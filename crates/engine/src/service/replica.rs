@@ -228,6 +228,7 @@ impl Replica {
             .acquire()
             .await
             .map_err(|error| error.to_string())?;
+        node.pace().await.spend();
         let id = InstanceId::generate();
         self.seen().instance = Some((id.clone(), 0, Timestamp::now()));
         let spec = self.prototype.spec(id, node.peers());

@@ -178,6 +178,26 @@ const BAD: &[Bad] = &[
         "1 to 1000",
     ),
     (
+        "services:\n  f: {image: x, x-rouse: {contract: http, concurrency: {per_instance: 1001}}}",
+        "2:70",
+        "must be 1 to 1000",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {concurrency: {per_instance: 2}}}",
+        "2:54",
+        "hands out one call at a time",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {concurrency: {reserved: 1001}}}",
+        "2:50",
+        "must be 0 to 1000",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {fresh: sometimes}}",
+        "2:34",
+        "must be always or reuse",
+    ),
+    (
         "services:\n  f: {image: x, x-rouse: {concurrency: {min: 2, max: 1}}}",
         "2:40",
         "above",
