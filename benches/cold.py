@@ -1,6 +1,7 @@
 """A start: request in to answer out, through the whole platform, beside peers with the same program."""
 
 import time
+from contextlib import ExitStack
 
 import programs
 from measure import Goal, Result, number, repeat, summary
@@ -9,6 +10,8 @@ from rouse import Rouse, function
 
 # Milliseconds between two calls in which the pools are filled again.
 PAUSE = 50
+PEERS = (Bare, Bwrap, Runc, Docker)
+ROUNDS = 4
 # (median, 99th percentile or None, how many times faster than Docker) for each program.
 GOALS = {"static": (1.5, 4.0, 100), "python": (2.5, None, 100), "node": (3.5, None, 50)}
 
@@ -56,8 +59,8 @@ def hits(program, calls):
     return kinds.get(program.hit, kinds.get("unknown", []))
 
 
-def show_kinds(result, caption, found):
-    """A table of the calls of each program, hits and misses apart."""
+def show_kinds(result, label, found):
+    """A table of the calls of each program, hits and misses apart; its figures go below the label."""
     rows = []
     for program in programs.ALL:
         for kind, values in sorted(by_kind(found.get(program.name, [])).items()):
@@ -65,30 +68,31 @@ def show_kinds(result, caption, found):
             what = "-" if kind == "unknown" else "hit" if kind == program.hit else "miss"
             rows.append([program.title, kind, what, one["runs"],
                          number(one["p50"]), number(one["p99"]), number(one["least"])])
-            result.figures[f"{caption}: {program.name}, {kind}"] = one
-    result.table(caption, ["program", "start", "", "calls", "p50", "p99", "least"], rows)
+            result.figures[f"{label}, {program.name}, {kind}"] = one
+    result.table(f"{label}, by how the instance was started, ms", ["program", "start", "", "calls", "p50", "p99", "least"], rows)
 
 
-def of_rouse(runs, result):
+def in_rounds(runs):
+    """Milliseconds of rouse's calls and of the peers' starts. All of them take turns, a few rounds each, so that
+    what else the machine does meets all of them."""
     deployed = {p.name: function(p, concurrency={"keep_alive": "0s"}) for p in programs.ALL}
-    found = {}
-    with Rouse(programs.ALL, deployed) as rouse:
+    mine = {p.name: [] for p in programs.ALL}
+    peers = {make.name: {p.name: [] for p in programs.ALL} for make in PEERS}
+    with ExitStack() as stack:
+        running = []
+        for make in PEERS:
+            running.append(make(programs.ALL))
+            stack.callback(running[-1].stop)
+        rouse = stack.enter_context(Rouse(programs.ALL, deployed))
         connection = rouse.connect()
-        for program in programs.ALL:
-            found[program.name] = starts(rouse, connection, program.name, runs)
-    show_kinds(result, "rouse, ms, by how the instance was started", found)
-    for program in programs.ALL:
-        calls = sorted(found[program.name], key=lambda call: call[0])
-        result.notes.append(f"{program.title}: where a median call's time went, µs: {calls[len(calls) // 2][2]}")
-    return {program.name: summary(hits(program, found[program.name])) for program in programs.ALL}
-
-
-def of_peer(make, runs):
-    peer = make(programs.ALL)
-    try:
-        return {p.name: summary(repeat(f"{peer.name}, {p.name}", runs, lambda: peer.start(p))) for p in programs.ALL}
-    finally:
-        peer.stop()
+        for done in range(ROUNDS):
+            some = (runs * (done + 1)) // ROUNDS - (runs * done) // ROUNDS
+            for program in programs.ALL:
+                mine[program.name] += starts(rouse, connection, program.name, some)
+                for peer in running:
+                    label = f"{peer.name}, {program.name}"
+                    peers[peer.name][program.name] += repeat(label, some, lambda: peer.start(program))
+    return mine, {name: {p: summary(values) for p, values in one.items()} for name, one in peers.items()}
 
 
 def compare(result, mine, peers):
@@ -99,8 +103,7 @@ def compare(result, mine, peers):
             one, own = figures[program.name], mine[program.name]["p50"]
             ratio = "" if name == "rouse" or not own else f" ({number(one['p50'] / own)}×)"
             row.append(f"{number(one['p50'])} / {number(one['p99'])}{ratio}")
-            if name != "rouse":
-                result.figures[f"{name}, {program.name}"] = one
+            result.figures[f"{'hits' if name == 'rouse' else name}, {program.name}"] = one
         rows.append(row)
     result.table("rouse's hits beside its peers: p50 / p99 in ms (p50 in multiples of rouse's)",
                  ["", *(program.title for program in programs.ALL)], rows)
@@ -109,9 +112,14 @@ def compare(result, mine, peers):
 def measure(settings):
     runs = settings.runs
     result = Result(f"Cold starts: {runs} calls of each, each of which finds no instance")
-    mine = of_rouse(runs, result)
-    peers = {peer.name: of_peer(peer, runs) for peer in (Bare, Bwrap, Runc, Docker)}
+    found, peers = in_rounds(runs)
+    mine = {program.name: summary(hits(program, found[program.name])) for program in programs.ALL}
+    show_kinds(result, "rouse", found)
     compare(result, mine, peers)
+    for program in programs.ALL:
+        calls = sorted(found[program.name], key=lambda call: call[0])
+        timing = ", ".join(f"{what} {took}" for what, took in calls[len(calls) // 2][2].items())
+        result.notes.append(f"{program.title}: where a median call's time went, µs: {timing}.")
     for name, (median, tail, times) in GOALS.items():
         title = {p.name: p.title for p in programs.ALL}[name]
         own = mine[name]

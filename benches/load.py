@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 
 SCRIPT = """
-local paths, token, method = {}, "%s", "%s"
+local paths, token = {}, "%s"
 for path in string.gmatch("%s", "%%S+") do table.insert(paths, path) end
 local headers = { ["Authorization"] = "Bearer " .. token, ["Content-Type"] = "application/json" }
 local at, threads = 0, {}
@@ -15,7 +15,7 @@ function setup(thread) table.insert(threads, thread) end
 
 function request()
   at = at %% #paths + 1
-  return wrk.format(method, paths[at], headers, method == "POST" and "{}" or nil)
+  return wrk.format("POST", paths[at], headers, "{}")
 end
 
 function response(status, answer, body)
@@ -49,20 +49,20 @@ def invocations(names):
     return [f"/_rouse/v1/functions/{name}/invocations?type=wait" for name in names]
 
 
-def offer(port, token, paths, clients, seconds, method="POST"):
+def offer(port, token, paths, clients, seconds):
     """Offers as many calls as so many clients can make, the paths in turns. Gives what wrk counted.
 
     # Errors
     An answer that is an error, a function that fails, a connection that breaks: no figure is right then.
     """
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(SCRIPT % (token, method, " ".join(paths)))
+        script.write(SCRIPT % (token, " ".join(paths)))
         script.flush()
         told = subprocess.run(
             ["wrk", "-t", "1", "-c", str(clients), "-d", f"{seconds}s", "--timeout", "60s", "-s",
              script.name, f"http://127.0.0.1:{port}/"],
             capture_output=True, text=True, check=True).stdout
-    counted = json.loads(told[told.index("@") + 1:].splitlines()[0])
+    counted = json.loads(told[told.index("\n@") + 2:].splitlines()[0])
     if counted["failed"] or counted["refused"] or counted["errors"]:
         raise RuntimeError(f"not every call was answered: {counted}")
     counted["rate"] = counted["requests"] / counted["seconds"]

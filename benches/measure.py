@@ -96,7 +96,8 @@ def machine():
         memory = round(int(info.readline().split()[1]) / (1024 * 1024))
     with open("/proc/cpuinfo") as info:
         virtual = ", a virtual machine" if any("hypervisor" in line for line in info) else ""
-    return f"{os.cpu_count()} × {model}, {memory} GiB, Linux {platform.release()}{virtual}"
+    release = ".".join(platform.release().split(".")[:2])
+    return f"{os.cpu_count()} × {model}, {memory} GiB, Linux {release}{virtual}"
 
 
 def percentile(values, share):

@@ -154,17 +154,21 @@ def network_namespaces(pids):
     return len(found - {None, namespace("self", "net")})
 
 
-def control_groups(pids):
-    """Control group folders below those that carry the server's name, in every hierarchy."""
+def group_names(pids):
+    """Names of a server's control groups, which it has by its data folder, told by its instances."""
     names = set()
     for pid in pids:
         try:
             text = Path(f"/proc/{pid}/cgroup").read_text()
         except OSError:
             continue
-        names |= {part for part in text.replace("\n", "/").split("/") if part.startswith("rouse-")}
-    return sum(1 for folder, _, _ in os.walk("/sys/fs/cgroup")
-               if any(part in names for part in folder.split("/")))
+        names |= {part for part in text.replace("\n", "/").split("/") if re.fullmatch("rouse-[0-9a-f]{16}", part)}
+    return names
+
+
+def control_groups(names):
+    """Control group folders of those names and all below them, in every hierarchy."""
+    return sum(1 for folder, _, _ in os.walk("/sys/fs/cgroup") if names & set(folder.split("/")))
 
 
 def kernel_objects(name):

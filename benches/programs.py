@@ -78,8 +78,8 @@ def shared():
 
 def opened(program):
     """Files of the system that the program reads while it starts, asked from a run of it outside."""
-    if program.files.keys() == {"bootstrap"}:
-        return []
+    if "bootstrap" in program.files:
+        return [str(program.files["bootstrap"])]
     if "app.py" in program.files:
         ask = program.files["app.py"] + (
             "import sys\n"

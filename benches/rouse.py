@@ -127,3 +127,7 @@ class Rouse:
         process.stop(self.process)
         self.log.close()
         process.remove(self.folder)
+
+
+def version():
+    return subprocess.run([ROUSE, "--version"], check=True, capture_output=True, text=True).stdout.strip()
