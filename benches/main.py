@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import importlib
+import resource
 import signal
 import sys
 import time
@@ -53,6 +54,8 @@ def main():
     signal.signal(signal.SIGTERM, end)
     settings = Settings(runs=chosen.runs or (5 if chosen.quick else 200), quick=chosen.quick, trace=chosen.trace,
                         scale=chosen.scale, minutes=chosen.minutes, starts=chosen.starts)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     programs.build()
     results = {"machine": machine(), "version": version(), "parts": {}}
     print(f"{results['version']} on {results['machine']}")

@@ -101,17 +101,19 @@ class Runc:
 
 class Docker:
     """A private Docker Engine, asked over its API: create, attach, start, first byte. It has a network
-    namespace of its own, so that its bridge and its firewall rules go with it."""
+    namespace of its own, so that its bridge and its firewall rules go with it, and a control group."""
 
     name = "Docker create+start"
 
     def __init__(self, programs):
         self.folder = Path(tempfile.mkdtemp(prefix="rouse-docker-"))
         self.socket = str(self.folder / "docker.sock")
+        self.group = self.folder.name
         with open(self.folder / "log", "wb") as log:
             self.daemon = process.start(
                 ["unshare", "--net", "dockerd", "--data-root", self.folder / "data", "--exec-root",
-                 self.folder / "exec", "--pidfile", self.folder / "pid", "-H", f"unix://{self.socket}"], log)
+                 self.folder / "exec", "--pidfile", self.folder / "pid", "-H", f"unix://{self.socket}",
+                 "--cgroup-parent", f"/{self.group}"], log)
         try:
             self.wait_until_it_answers()
             self.connection = Connection(self.socket)
@@ -166,3 +168,5 @@ class Docker:
     def stop(self):
         process.stop(self.daemon)
         process.remove(self.folder)
+        for folder in Path("/sys/fs/cgroup").glob(f"**/{self.group}"):
+            folder.rmdir()

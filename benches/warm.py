@@ -23,8 +23,8 @@ NGINX = """
 daemon off; worker_processes auto; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 1024; }}
 http {{
-  access_log off;
-  upstream handler {{ server unix:{folder}/handler.sock; keepalive 64; }}
+  access_log off; keepalive_requests 100000000;
+  upstream handler {{ server unix:{folder}/handler.sock; keepalive 64; keepalive_requests 100000000; }}
   server {{
     listen 127.0.0.1:{front};
     location / {{ proxy_pass http://handler; proxy_http_version 1.1; proxy_set_header Connection ""; }}
