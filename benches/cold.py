@@ -3,26 +3,46 @@
 import time
 from contextlib import ExitStack
 
+import process
 import programs
 from measure import Goal, Result, number, repeat, summary
 from peers import Bare, Bwrap, Docker, Runc
 from rouse import Rouse, function
 
-# Milliseconds between two calls in which the pools are filled again.
-PAUSE = 50
+# Milliseconds of rest before each call, once the pools are full again, and how long that is waited for.
+PAUSE, PATIENCE = 50, 2000
 PEERS = (Bare, Bwrap, Runc, Docker)
 ROUNDS = 4
 # (median, 99th percentile or None, how many times faster than Docker) for each program.
 GOALS = {"static": (1.5, 4.0, 100), "python": (2.5, None, 100), "node": (3.5, None, 50)}
 
 
+class Pools:
+    """What the server keeps prepared, told by its processes."""
+
+    def __init__(self, rouse):
+        self.rouse = rouse
+        self.full = 0
+
+    def wait(self):
+        """Waits until there are as many again as there were; a pool that has become smaller is full so."""
+        deadline = time.monotonic() + PATIENCE / 1000
+        while (there := len(process.inside(self.rouse.process.pid))) < self.full and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.full = there
+
+
 def starts(rouse, connection, name, runs, before=lambda: None):
     """Times calls that each find no instance. Gives (milliseconds, kind of start, timing) for each.
     `before` is done before each call, outside its time."""
-    ids = []
+    ids, pools = [], Pools(rouse)
+    rouse.wait_until_gone(connection)
+    time.sleep(0.5)
+    pools.wait()
 
     def call():
         rouse.wait_until_gone(connection, {name})
+        pools.wait()
         before()
         time.sleep(PAUSE / 1000)
         begin = time.perf_counter()
@@ -69,10 +89,11 @@ def show_kinds(result, label, found):
             rows.append([program.title, kind, what, one["runs"],
                          number(one["p50"]), number(one["p99"]), number(one["least"])])
             result.figures[f"{label}, {program.name}, {kind}"] = one
-    result.table(f"{label}, by how the instance was started, ms", ["program", "start", "", "calls", "p50", "p99", "least"], rows)
+    result.table(f"{label}, by how the instance was started, ms",
+                 ["program", "start", "", "calls", "p50", "p99", "least"], rows)
 
 
-def in_rounds(runs):
+def in_rounds(runs, rounds):
     """Milliseconds of rouse's calls and of the peers' starts. All of them take turns, a few rounds each, so that
     what else the machine does meets all of them."""
     deployed = {p.name: function(p, concurrency={"keep_alive": "0s"}) for p in programs.ALL}
@@ -85,8 +106,8 @@ def in_rounds(runs):
             stack.callback(running[-1].stop)
         rouse = stack.enter_context(Rouse(programs.ALL, deployed))
         connection = rouse.connect()
-        for done in range(ROUNDS):
-            some = (runs * (done + 1)) // ROUNDS - (runs * done) // ROUNDS
+        for done in range(rounds):
+            some = (runs * (done + 1)) // rounds - (runs * done) // rounds
             for program in programs.ALL:
                 mine[program.name] += starts(rouse, connection, program.name, some)
                 for peer in running:
@@ -112,7 +133,7 @@ def compare(result, mine, peers):
 def measure(settings):
     runs = settings.runs
     result = Result(f"Cold starts: {runs} calls of each, each of which finds no instance")
-    found, peers = in_rounds(runs)
+    found, peers = in_rounds(runs, settings.of(ROUNDS, 1))
     mine = {program.name: summary(hits(program, found[program.name])) for program in programs.ALL}
     show_kinds(result, "rouse", found)
     compare(result, mine, peers)
@@ -132,7 +153,7 @@ def measure(settings):
     result.notes += [
         "rouse: an HTTP request through the whole platform, until the function's answer is read.",
         "Peers: from asking for the container to the program's first byte; no request, no answer.",
-        f"Between two calls {PAUSE} ms pass, in which the pools are filled. A hit is a call that the pool "
+        f"Before each call the pools are full again, and {PAUSE} ms pass. A hit is a call that a pool "
         "served (stem for Python and Node, armed sandbox for a program); goals are about hits.",
         "The programs' files are in the page cache.",
     ]

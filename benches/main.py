@@ -28,6 +28,7 @@ def arguments():
     parser.add_argument("--trace", metavar="FOLDER/PREFIX")
     parser.add_argument("--scale", type=float)
     parser.add_argument("--minutes", type=int)
+    parser.add_argument("--most", type=float)
     parser.add_argument("--starts", type=int)
     return parser.parse_args()
 
@@ -53,7 +54,8 @@ def main():
     chosen = arguments()
     signal.signal(signal.SIGTERM, end)
     settings = Settings(runs=chosen.runs or (5 if chosen.quick else 200), quick=chosen.quick, trace=chosen.trace,
-                        scale=chosen.scale, minutes=chosen.minutes, starts=chosen.starts)
+                        scale=chosen.scale, minutes=chosen.minutes, most=chosen.most,
+                        starts=chosen.starts)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     programs.build()

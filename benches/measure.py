@@ -17,6 +17,7 @@ class Settings:
     trace: str | None = None
     scale: float | None = None
     minutes: int | None = None
+    most: float | None = None
     starts: int | None = None
 
     def of(self, whole, quick):

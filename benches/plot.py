@@ -54,7 +54,8 @@ def bars(part, place):
             kind = "rouse" if who == "rouse" else "peer"
             out.append(f'<text x="{LEFT - 8}" y="{y + 13}" text-anchor="end">{escape(who)}</text>')
             out.append(f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{end - LEFT:.1f}" height="{BAR}" rx="2"/>')
-            out.append(f'<path class="tail" fill="none" d="M{end:.1f} {middle}H{tail:.1f}M{tail:.1f} {y + 4}v{BAR - 8}"/>')
+            out.append(f'<path class="tail" fill="none" '
+                       f'd="M{end:.1f} {middle}H{tail:.1f}M{tail:.1f} {y + 4}v{BAR - 8}"/>')
             out.append(f'<text x="{max(end, tail) + 8:.1f}" y="{y + 13}">{milliseconds(one["p50"])} '
                        f'<tspan class="small">p99 {milliseconds(one["p99"])}</tspan></text>')
             y += BAR + GAP

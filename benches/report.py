@@ -38,7 +38,7 @@ How to read them:
   | `fork` | no stem was left: the zygote forked one for this call: a miss |
   | `cold` | nothing was prepared, all of it was made for this call: a miss |
 
-  The goals for cold starts are about hits, at a rate at which the pools are filled between two calls; `miss`
+  The goals for cold starts are about hits, asked when the pools are full; `miss`
   measures what a call costs that finds the pools empty.
 - **Two C libraries.** The static program is linked against musl and against glibc: glibc's start executes the
   CPUID instruction dozens of times, and each one leaves the virtual machine, which costs more than all the rest.
