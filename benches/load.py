@@ -37,8 +37,9 @@ function done(summary, latency)
     if thread:get("why") ~= "" then reason = thread:get("why") end
   end
   local errors = summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout
-  print(string.format(
-    '@{"requests":%%d,"seconds":%%f,"cold":%%d,"failed":%%d,"refused":%%d,"errors":%%d,"p50":%%f,"p99":%%f,"why":"%%s"}',
+  local form = '@{"requests":%%d,"seconds":%%f,"cold":%%d,"failed":%%d,"refused":%%d,"errors":%%d,'
+    .. '"p50":%%f,"p99":%%f,"why":"%%s"}'
+  print(string.format(form,
     summary.requests, summary.duration / 1e6, total.cold, total.failed, total.refused, errors,
     latency:percentile(50) / 1000, latency:percentile(99) / 1000, (string.gsub(reason, '[^%%w .,:_-]', ''))))
 end

@@ -72,7 +72,7 @@ def main():
     if chosen.json:
         report.write(chosen.json, results)
     if not interrupted and not chosen.quick and (chosen.docs or not chosen.part):
-        report.publish(results)
+        report.publish(results, PARTS)
     elif not chosen.part:
         report.write(programs.BUILT / "results.json", results)
     if interrupted:

@@ -33,7 +33,7 @@ How to read them:
 
   | start | what happened |
   |---|---|
-  | `stem` | an interpreter that waited, sandboxed, with its modules imported, was given the code: a hit for Python and Node |
+  | `stem` | an interpreter that waited, sandboxed, modules imported, was given the code: a hit for Python and Node |
   | `armed` | a sandbox that waited was given the program: a hit for a program of one's own |
   | `fork` | no stem was left: the zygote forked one for this call: a miss |
   | `cold` | nothing was prepared, all of it was made for this call: a miss |
@@ -53,18 +53,19 @@ def write(path, results):
     path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 
-def merged(results):
+def merged(results, order):
     """The new parts in place of the old ones; parts of another machine are dropped."""
-    if not RESULTS.exists():
-        return results
-    old = json.loads(RESULTS.read_text())
-    if old["machine"] != results["machine"]:
-        return results
-    return {**results, "parts": {**old["parts"], **results["parts"]}}
+    parts = results["parts"]
+    if RESULTS.exists():
+        old = json.loads(RESULTS.read_text())
+        if old["machine"] == results["machine"]:
+            parts = {**old["parts"], **parts}
+    return {**results, "parts": {name: parts[name] for name in order if name in parts}}
 
 
-def publish(results):
-    results = merged(results)
+def publish(results, order):
+    """Writes everything that is published; the parts in this order."""
+    results = merged(results, order)
     write(RESULTS, results)
     PAGE.write_text(page(results))
     if "figures" in results["parts"].get("cold", {}):
