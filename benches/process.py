@@ -84,6 +84,8 @@ def inside(root):
 def companions(pid):
     """All processes of the instance whose first process this is."""
     wanted = namespace(pid, "pid")
+    if wanted == namespace("self", "pid"):
+        raise RuntimeError(f"process {pid} has no process namespace of its own: it is no instance")
     others = (int(name) for name in os.listdir("/proc") if name.isdigit())
     return [one for one in others if wanted and namespace(one, "pid") == wanted]
 
