@@ -1,11 +1,16 @@
-/* The smallest handler, static, for benchmarks. With AWS_LAMBDA_RUNTIME_API it polls the Runtime API;
- * with PORT it serves HTTP; with neither it prints a line and ends, for peers that only start it. */
+/* The smallest handler, static, for benchmarks. With AWS_LAMBDA_RUNTIME_API it polls the Runtime API, and
+ * sleeps "ms" milliseconds if the payload names them; with PORT or LISTEN (a Unix socket) it serves HTTP;
+ * with none of them it prints a line and ends, for peers that only start it. */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/prctl.h>
+#include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 static char buffer[65536];
@@ -45,6 +50,16 @@ static int send_all(int fd, const char *text, size_t length) {
   return 0;
 }
 
+static void sleep_as_asked(const char *payload) {
+  const char *found = strstr(payload, "\"ms\":");
+  double ms = found ? strtod(found + 5, NULL) : 0;
+  if (ms <= 0) return;
+  struct timespec left = {.tv_sec = (time_t)(ms / 1000)};
+  left.tv_nsec = (long)((ms - (double)left.tv_sec * 1000) * 1e6);
+  while (nanosleep(&left, &left) != 0) {
+  }
+}
+
 static int poll_runtime_api(const char *api) {
   char host[64], request[512], id[64], *body;
   snprintf(host, sizeof host, "%s", api);
@@ -56,12 +71,14 @@ static int poll_runtime_api(const char *api) {
   int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
   if (connect(fd, (struct sockaddr *)&at, sizeof at) < 0) return fail("connect");
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  prctl(PR_SET_TIMERSLACK, 1000UL, 0, 0, 0); /* short sleeps shall be exact */
   for (;;) {
     int length = snprintf(request, sizeof request,
         "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: %s\r\n\r\n", api);
     if (send_all(fd, request, (size_t)length) < 0 || !receive(fd, &body)) return fail("next");
     char *found = strcasestr(buffer, "lambda-runtime-aws-request-id:");
     if (!found || sscanf(found + 30, " %63[^\r]", id) != 1) return fail("request id");
+    sleep_as_asked(body);
     length = snprintf(request, sizeof request,
         "POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nHost: %s\r\n"
         "Content-Length: 4\r\n\r\n\"ok\"", id, api);
@@ -69,18 +86,17 @@ static int poll_runtime_api(const char *api) {
   }
 }
 
-static int serve(int port) {
+static int serve(int listener) {
   static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok";
-  struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
-  int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
-  setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  if (bind(listener, (struct sockaddr *)&at, sizeof at) < 0 || listen(listener, 64) < 0)
-    return fail("listen");
+  int on = 1;
+  if (listen(listener, 128) < 0) return fail("listen");
+  signal(SIGCHLD, SIG_IGN); /* ended children need no reaping */
   for (;;) {
     int fd = accept(listener, NULL, NULL);
     if (fd < 0) continue;
     if (fork() == 0) {
       char *body;
+      prctl(PR_SET_PDEATHSIG, (unsigned long)SIGTERM, 0, 0, 0);
       setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
       while (receive(fd, &body) && send_all(fd, answer, sizeof answer - 1) == 0) {
       }
@@ -90,10 +106,27 @@ static int serve(int port) {
   }
 }
 
+static int serve_port(int port) {
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
+  int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+  setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (bind(listener, (struct sockaddr *)&at, sizeof at) < 0) return fail("bind");
+  return serve(listener);
+}
+
+static int serve_path(const char *path) {
+  struct sockaddr_un at = {.sun_family = AF_UNIX};
+  snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
+  int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+  if (bind(listener, (struct sockaddr *)&at, sizeof at) < 0) return fail("bind");
+  return serve(listener);
+}
+
 int main(void) {
-  const char *api = getenv("AWS_LAMBDA_RUNTIME_API"), *port = getenv("PORT");
+  const char *api = getenv("AWS_LAMBDA_RUNTIME_API"), *port = getenv("PORT"), *path = getenv("LISTEN");
   if (api) return poll_runtime_api(api);
-  if (port) return serve(atoi(port));
+  if (path) return serve_path(path);
+  if (port) return serve_port(atoi(port));
   puts("ok");
   return 0;
 }

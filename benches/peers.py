@@ -1,4 +1,4 @@
-"""Peers that start a container: Docker Engine, runc, bwrap. Each runs the same program."""
+"""Peers that start the same program: Docker Engine, runc, bwrap, and no container at all."""
 
 import json
 import os
@@ -9,37 +9,57 @@ import tempfile
 import time
 from pathlib import Path
 
-from rouse import REPO, commands, environment
+import process
+from programs import environment, shared
 from wire import Connection
-
-HANDLER = REPO / ".cache/bench/handler"
-# The interpreters of the host, as rouse's own base has them.
-SHARED = [path for path in ("/usr", "/bin", "/lib", "/lib64") if os.path.exists(path)]
 
 
 def first_output(command, cwd=None):
     """Milliseconds from starting the command to its first byte; then waits for its end."""
     begin = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
-                          cwd=cwd, env=environment()) as process:
-        if not process.stdout.read(1):
+                          cwd=cwd, env=environment()) as child:
+        if not child.stdout.read(1):
             raise RuntimeError(f"{command} printed nothing")
         took = (time.perf_counter() - begin) * 1000
-        process.stdout.read()
+        child.stdout.read()
     return took
+
+
+def binaries(programs):
+    """The static programs: where they are here, and as what they are called inside."""
+    return [(program.files["bootstrap"], program.command[0]) for program in programs if "bootstrap" in program.files]
+
+
+class Bare:
+    """The program as a plain process: a fresh interpreter, no isolation."""
+
+    name = "no container"
+
+    def __init__(self, programs):
+        self.inside = {inside: str(here) for here, inside in binaries(programs)}
+
+    def start(self, program):
+        first, *rest = program.command
+        return first_output([self.inside.get(first, first), *rest])
+
+    def stop(self):
+        pass
 
 
 class Bwrap:
     name = "bwrap"
 
-    def __init__(self):
+    def __init__(self, programs):
         self.base = ["bwrap", "--unshare-all", "--die-with-parent", "--dev", "/dev", "--proc", "/proc",
-                     "--tmpfs", "/tmp", "--cap-drop", "ALL", "--ro-bind", str(HANDLER), "/handler"]
-        for path in SHARED:
+                     "--tmpfs", "/tmp", "--cap-drop", "ALL"]
+        for here, inside in binaries(programs):
+            self.base += ["--ro-bind", str(here), inside]
+        for path in shared():
             self.base += ["--symlink", os.readlink(path), path] if os.path.islink(path) else ["--ro-bind", path, path]
 
-    def start(self, runtime):
-        return first_output([*self.base, *commands()[runtime]])
+    def start(self, program):
+        return first_output([*self.base, *program.command])
 
     def stop(self):
         pass
@@ -48,81 +68,88 @@ class Bwrap:
 class Runc:
     name = "runc run"
 
-    def __init__(self):
+    def __init__(self, programs):
         self.folder = Path(tempfile.mkdtemp(prefix="rouse-runc-"))
         self.count = 0
-        for runtime, command in commands().items():
-            bundle = self.folder / runtime
+        for program in programs:
+            bundle = self.folder / program.name
             (bundle / "rootfs").mkdir(parents=True)
-            shutil.copy(HANDLER, bundle / "rootfs/handler")
+            for here, inside in binaries(programs):
+                shutil.copy(here, bundle / "rootfs" / inside.lstrip("/"))
             subprocess.run(["runc", "spec"], cwd=bundle, check=True)
             spec = json.loads((bundle / "config.json").read_text())
-            spec["process"].update(terminal=False, args=command)
-            spec["process"]["capabilities"] = {}
-            for path in SHARED:
-                real = os.path.realpath(path)
-                (bundle / "rootfs" / path.lstrip("/")).mkdir(exist_ok=True)
-                spec["mounts"].append(
-                    {"destination": path, "source": real, "type": "none", "options": ["rbind", "ro"]}
-                )
+            spec["process"].update(terminal=False, args=list(program.command), capabilities={})
+            for path in shared():
+                (bundle / "rootfs" / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
+                spec["mounts"].append({"destination": path, "source": os.path.realpath(path),
+                                       "type": "none", "options": ["rbind", "ro"]})
             (bundle / "config.json").write_text(json.dumps(spec))
 
-    def start(self, runtime):
+    def start(self, program):
         self.count += 1
         return first_output(
             ["runc", "--root", str(self.folder / "state"), "run", f"bench-{os.getpid()}-{self.count}"],
-            cwd=self.folder / runtime,
+            cwd=self.folder / program.name,
         )
 
     def stop(self):
-        shutil.rmtree(self.folder)
+        for state in self.folder.glob("state/*"):
+            subprocess.run(["runc", "--root", self.folder / "state", "delete", "--force", state.name],
+                           capture_output=True)
+        process.remove(self.folder)
 
 
 class Docker:
-    """A private Docker Engine, asked over its API: create, attach, start, first byte."""
+    """A private Docker Engine, asked over its API: create, attach, start, first byte. It has a network
+    namespace of its own, so that its bridge and its firewall rules go with it, and a control group."""
 
     name = "Docker create+start"
 
-    def __init__(self):
+    def __init__(self, programs):
         self.folder = Path(tempfile.mkdtemp(prefix="rouse-docker-"))
         self.socket = str(self.folder / "docker.sock")
+        self.group = self.folder.name
         with open(self.folder / "log", "wb") as log:
-            self.daemon = subprocess.Popen(
-                ["dockerd", "--data-root", self.folder / "data", "--exec-root", self.folder / "exec",
-                 "--pidfile", self.folder / "pid", "-H", f"unix://{self.socket}"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )
-        self.wait_until_it_answers()
-        self.connection = Connection(self.socket)
-        self.version = self.connection.json("GET", "/version")["Version"]
-        self.import_image()
+            self.daemon = process.start(
+                ["unshare", "--net", "dockerd", "--data-root", self.folder / "data", "--exec-root",
+                 self.folder / "exec", "--pidfile", self.folder / "pid", "-H", f"unix://{self.socket}",
+                 "--cgroup-parent", f"/{self.group}"], log)
+        try:
+            self.wait_until_it_answers()
+            self.connection = Connection(self.socket)
+            self.version = self.connection.json("GET", "/version")["Version"]
+            self.import_image(programs)
+        except BaseException:
+            self.stop()
+            raise
 
     def wait_until_it_answers(self):
         for _ in range(600):
             if self.daemon.poll() is not None:
-                raise SystemExit((self.folder / "log").read_text()[-4000:])
+                raise RuntimeError("dockerd ended: " + (self.folder / "log").read_text()[-2000:])
             try:
                 Connection(self.socket).call("GET", "/_ping")
                 return
             except OSError:
                 time.sleep(0.1)
-        raise SystemExit("dockerd does not answer")
+        raise RuntimeError("dockerd does not answer")
 
-    def import_image(self):
+    def import_image(self, programs):
         packed = self.folder / "image.tar"
         with tarfile.open(packed, "w") as out:
-            out.add(HANDLER, arcname="handler")
-            for path in SHARED:
+            for here, inside in binaries(programs):
+                out.add(here, arcname=inside.lstrip("/"))
+            for path in shared():
                 folder = tarfile.TarInfo(path.lstrip("/"))
                 folder.type, folder.mode = tarfile.DIRTYPE, 0o755
                 out.addfile(folder)
         self.connection.call("POST", "/images/create?fromSrc=-&repo=bench", packed.read_bytes())
 
-    def start(self, runtime):
-        mounts = [f"{os.path.realpath(path)}:{path}:ro" for path in SHARED]
+    def start(self, program):
+        mounts = [f"{os.path.realpath(path)}:{path}:ro" for path in shared()]
         wanted = {
-            "Image": "bench", "Cmd": commands()[runtime], "AttachStdout": True,
-            "HostConfig": {"Binds": mounts, "Memory": 256 << 20, "NanoCpus": 10**9, "PidsLimit": 256},
+            "Image": "bench", "Cmd": list(program.command), "AttachStdout": True,
+            "HostConfig": {"Binds": mounts, "Memory": 512 << 20, "NanoCpus": 10**9, "PidsLimit": 512},
         }
         begin = time.perf_counter()
         made = self.connection.json("POST", "/containers/create", wanted)["Id"]
@@ -139,6 +166,7 @@ class Docker:
         return took
 
     def stop(self):
-        self.daemon.terminate()
-        self.daemon.wait(60)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        process.stop(self.daemon)
+        process.remove(self.folder)
+        for folder in Path("/sys/fs/cgroup").glob(f"**/{self.group}"):
+            folder.rmdir()

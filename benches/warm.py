@@ -2,25 +2,29 @@
 
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from measure import machine, progress, repeat, summary, table, timed, write
-from rouse import REPO, Rouse
+import process
+import programs
+from load import invocations, offer
+from measure import Goal, Result, number, progress, summary, timed
+from rouse import Rouse, free_port, function
 from wire import Connection
 
-HANDLER = REPO / ".cache/bench/handler"
-SECONDS = 5
+CLIENTS = (4, 16, 64)
+INSTANCES = 4
+# Calls of one kind in a row, before the next kind has its turn: what the machine does meanwhile meets all.
+TURN = 20
 
 NGINX = """
-daemon off; worker_processes 2; pid {folder}/pid; error_log {folder}/error.log;
+daemon off; worker_processes auto; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 1024; }}
 http {{
-  access_log off;
-  upstream handler {{ server 127.0.0.1:{port}; keepalive 64; }}
+  access_log off; keepalive_requests 100000000;
+  upstream handler {{ server unix:{folder}/handler.sock; keepalive 64; keepalive_requests 100000000; }}
   server {{
     listen 127.0.0.1:{front};
     location / {{ proxy_pass http://handler; proxy_http_version 1.1; proxy_set_header Connection ""; }}
@@ -31,42 +35,51 @@ http {{
 """
 
 
-def free_port():
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Nginx:
-    """The handler as a plain process, and nginx in front of it."""
+    """The handler as a plain process on a Unix socket (and on a port), and nginx in front of it."""
 
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="rouse-nginx-"))
-        self.port, self.front = free_port(), free_port()
-        self.handler = subprocess.Popen([HANDLER], env={**os.environ, "PORT": str(self.port)})
-        config = self.folder / "nginx.conf"
-        config.write_text(NGINX.format(folder=self.folder, port=self.port, front=self.front))
-        self.nginx = subprocess.Popen(["nginx", "-c", config, "-p", self.folder])
+        os.chmod(self.folder, 0o755)
+        self.front, self.port = free_port(), free_port()
+        self.path = str(self.folder / "handler.sock")
+        handler = programs.binary("musl")
+        self.log = open(self.folder / "log", "wb")
+        self.processes = []
+        try:
+            self.run([handler], env={"LISTEN": self.path})
+            self.run([handler], env={"PORT": str(self.port)})
+            self.wait_for(lambda: os.chmod(self.path, 0o666))
+            config = self.folder / "nginx.conf"
+            config.write_text(NGINX.format(folder=self.folder, front=self.front))
+            self.run(["nginx", "-c", config, "-p", self.folder])
+            self.wait_for(lambda: Connection(("127.0.0.1", self.front)).call("GET", "/"))
+        except BaseException:
+            self.stop()
+            raise
+
+    def run(self, command, **more):
+        self.processes.append(process.start(command, self.log, **more))
+
+    def wait_for(self, attempt):
         for _ in range(200):
             try:
-                Connection(("127.0.0.1", self.front)).call("GET", "/")
-                return
+                return attempt()
             except (OSError, RuntimeError):
                 time.sleep(0.05)
-        raise SystemExit("nginx does not answer: " + (self.folder / "error.log").read_text())
+        raise RuntimeError("nginx does not answer: " + (self.folder / "log").read_text(errors="replace"))
 
     def stop(self):
-        for process in (self.nginx, self.handler):
-            process.terminate()
-            process.wait(20)
-        shutil.rmtree(self.folder)
+        for one in reversed(self.processes):
+            process.stop(one, 20)
+        self.log.close()
+        process.remove(self.folder)
 
 
-def load(url, connections, headers=()):
-    """Requests a second by wrk, which answers nothing but 2xx allowed."""
-    command = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{SECONDS}s"]
+def plain_load(url, clients, seconds, *headers):
+    """Requests a second by wrk, all of which must be answered well. It runs no script, which would cost more
+    the faster the answers come."""
+    command = ["wrk", "-t", "1", "-c", str(clients), "-d", f"{seconds}s"]
     for header in headers:
         command += ["-H", header]
     told = subprocess.run([*command, url], check=True, capture_output=True, text=True).stdout
@@ -75,40 +88,95 @@ def load(url, connections, headers=()):
     return float(re.search(r"Requests/sec:\s+([\d.]+)", told)[1])
 
 
-def measure(runs, output):
-    print(f"warm calls, {runs} each, on {machine()}")
-    rouse, nginx = Rouse(), Nginx()
+def in_turns(calls, runs):
+    """Times each kind of call so often, a few at a time."""
+    values = {name: [] for name in calls}
+    for name, call in calls.items():
+        for _ in range(20):
+            call()
+    for done in range(0, runs, TURN):
+        for name, call in calls.items():
+            values[name] += [timed(call) for _ in range(min(TURN, runs - done))]
+        progress("warm calls", min(done + TURN, runs), runs)
+    return {name: summary(found) for name, found in values.items()}
+
+
+def throughput(rouse, nginx, seconds):
+    """Requests a second of each, for each number of clients."""
+    token = f"Authorization: Bearer {rouse.token}"
+    ways = {
+        "handler alone": lambda clients: plain_load(f"http://127.0.0.1:{nginx.port}/", clients, seconds),
+        "nginx proxy_pass": lambda clients: plain_load(f"http://127.0.0.1:{nginx.front}/", clients, seconds),
+        "rouse, http": lambda clients: plain_load(
+            f"http://127.0.0.1:{rouse.port}/fn/many-http/", clients, seconds, token),
+        "rouse, lambda": lambda clients: offer(
+            rouse.port, rouse.token, invocations(["many-lambda"]), clients, seconds)["rate"],
+    }
+    rates = {name: {} for name in ways}
+    for clients in CLIENTS:
+        for name, load in ways.items():
+            rates[name][clients] = load(clients)
+        progress("throughput", clients, CLIENTS[-1])
+    return rates
+
+
+def functions():
+    http = {"contract": "http", "command": ["/var/task/bootstrap"]}
+    keep = {"keep_alive": "600s", "queue": 1000}
+    return {
+        "one-lambda": function(programs.STATIC, concurrency={**keep, "max": 1}),
+        "one-http": function(programs.STATIC, **http, concurrency={**keep, "max": 1}),
+        "many-lambda": function(programs.STATIC, concurrency={**keep, "min": INSTANCES, "max": INSTANCES}),
+        "many-http": function(programs.STATIC, **http, concurrency={**keep, "min": INSTANCES, "max": INSTANCES}),
+    }
+
+
+def measure(settings):
+    runs, seconds = settings.runs * 10, settings.of(5, 1)
+    result = Result(f"Warm calls: {runs} of each, in turns; then {seconds} s of load with {INSTANCES} instances")
+    nginx = Nginx()
     try:
-        connection = rouse.connect()
-        direct = Connection(("127.0.0.1", nginx.port))
-        proxied = Connection(("127.0.0.1", nginx.front))
-        calls = {
-            "handler alone": lambda: direct.call("GET", "/"),
-            "nginx proxy_pass": lambda: proxied.call("GET", "/"),
-            "rouse, http contract": lambda: connection.call("GET", "/fn/warm-http/"),
-            "rouse, lambda contract": lambda: connection.call(
-                "POST", "/_rouse/v1/functions/warm-lambda/invocations?type=wait", b"{}"),
-        }
-        found = {name: summary(repeat(name, runs, lambda: timed(call))) for name, call in calls.items()}
-        token = f"Authorization: Bearer {rouse.token}"
-        urls = {
-            "handler alone": (f"http://127.0.0.1:{nginx.port}/", ()),
-            "nginx proxy_pass": (f"http://127.0.0.1:{nginx.front}/", ()),
-            "rouse, http contract": (f"http://127.0.0.1:{rouse.port}/fn/warm-http/", (token,)),
-        }
-        for name, (url, headers) in urls.items():
-            for connections in (1, 4):
-                found[name][f"c{connections}"] = load(url, connections, headers)
-                progress(name, connections, 4)
+        with Rouse((programs.STATIC,), functions()) as rouse:
+            connection = rouse.connect()
+            direct, proxied = Connection(nginx.path), Connection(("127.0.0.1", nginx.front))
+            found = in_turns({
+                "handler alone": lambda: direct.call("GET", "/"),
+                "nginx proxy_pass": lambda: proxied.call("GET", "/"),
+                "rouse, http": lambda: connection.call("GET", "/fn/one-http/"),
+                "rouse, lambda": lambda: rouse.invoke(connection, "one-lambda"),
+            }, runs)
+            rates = throughput(rouse, nginx, seconds)
     finally:
         nginx.stop()
-        rouse.stop()
-    base, peer = found["handler alone"]["p50"], found["nginx proxy_pass"]
+    report(result, found, rates)
+    return result
+
+
+def report(result, found, rates):
+    base, peer = found["handler alone"]["p50"], found["nginx proxy_pass"]["p50"]
     rows = []
     for name, one in found.items():
         added = one["p50"] - base
-        ratio = f"{added / (peer['p50'] - base):.1f}×" if name != "handler alone" else "-"
-        rates = [f"{one[c]:,.0f}" if c in one else "-" for c in ("c1", "c4")]
-        rows.append([name, f"{one['p50']:.3f}", f"{one['p99']:.3f}", f"{added:.3f}", ratio, *rates])
-    table(["ms", "p50", "p99", "added", "added/nginx's", "1 client/s", "4 clients/s"], rows)
-    write(output, found)
+        times = "-" if name == "handler alone" else f"{added / (peer - base):.2f}×"
+        rows.append([name, number(one["p50"]), number(one["p99"]), number(added), times])
+        result.figures[name] = {**one, **{f"rate with {c} clients": rate for c, rate in rates[name].items()}}
+    result.table("one client, one instance, ms", ["", "p50", "p99", "added to the handler's own", "added / nginx's"],
+                 rows)
+    rows = [[name, *(f"{number(one[c])} ({one[c] / rates['nginx proxy_pass'][c]:.2f})" for c in CLIENTS)]
+            for name, one in rates.items()]
+    result.table(f"calls a second, {INSTANCES} instances (share of nginx's)",
+                 ["", *(f"{clients} clients" for clients in CLIENTS)], rows)
+    added = (found["rouse, http"]["p50"] - base) / (peer - base)
+    result.goals.append(Goal("added p50, http function, in multiples of nginx's", 1.5, added, "×"))
+    for clients in CLIENTS:
+        share = rates["rouse, http"][clients] / rates["nginx proxy_pass"][clients]
+        result.goals.append(Goal(f"throughput of an http function, {clients} clients, share of nginx's", 0.7, share,
+                                 "", least=True))
+    result.notes += [
+        "The handler is the same static program: on a Unix socket, behind nginx on that Unix socket, and as a "
+        "function. nginx and rouse are asked over TCP, rouse with its bearer token; the handler alone over the "
+        "Unix socket (one client) or a port of its own (load).",
+        f"nginx may open as many connections to its upstream as it likes, each with a process; rouse has {INSTANCES} "
+        "instances that answer one call at a time each. The load on the Lambda function is POSTs that wrk makes "
+        "by a script, which costs it some rate.",
+    ]

@@ -21,20 +21,18 @@ class Connection:
         self.socket.sendall(head.encode() + body)
 
     def receive(self):
-        """Gives status and body."""
+        """Gives status, headers (names in lower case) and body."""
         data = b""
         while b"\r\n\r\n" not in data:
             data += self.more()
         head, _, body = data.partition(b"\r\n\r\n")
-        lines = head.decode("latin-1").split("\r\n")
-        status = int(lines[0].split()[1])
-        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
+        status, headers = parse(head)
         if headers.get("transfer-encoding") == "chunked":
-            return status, self.chunks(body)
+            return status, headers, self.chunks(body)
         length = 0 if status in (204, 304) else int(headers.get("content-length", 0))
         while len(body) < length:
             body += self.more()
-        return status, body
+        return status, headers, body
 
     def more(self):
         data = self.socket.recv(65536)
@@ -55,12 +53,16 @@ class Connection:
             if size == 0:
                 return whole
 
-    def call(self, method, path, body=b"", extra=""):
+    def exchange(self, method, path, body=b"", extra=""):
+        """Gives headers and body of an answer that is no error."""
         self.send(method, path, body, extra)
-        status, answer = self.receive()
+        status, headers, answer = self.receive()
         if status >= 400:
             raise RuntimeError(f"{method} {path}: {status} {answer[:300]!r}")
-        return answer
+        return headers, answer
+
+    def call(self, method, path, body=b"", extra=""):
+        return self.exchange(method, path, body, extra)[1]
 
     def json(self, method, path, value=None):
         body = b"" if value is None else json.dumps(value).encode()
@@ -69,3 +71,9 @@ class Connection:
 
     def close(self):
         self.socket.close()
+
+
+def parse(head):
+    """Status and headers of an answer's head."""
+    lines = head.decode("latin-1").split("\r\n")
+    return int(lines[0].split()[1]), {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
