@@ -1,6 +1,7 @@
 //! Prints how long one sandbox takes from the request to its end: the median of 200 `/bin/true`.
 //!
-//! `cargo run --release -p launcher --example start`, as root.
+//! `cargo run --release -p launcher --example start [egress]`, as root. With `egress`, each sandbox may
+//! reach out.
 #![allow(clippy::print_stdout, missing_docs)]
 
 use launcher::{Bind, Launcher, Root, SandboxSpec, User};
@@ -72,6 +73,7 @@ fn spec(run: u32) -> SandboxSpec {
         hosts: Vec::new(),
         listen: vec![([127, 0, 0, 1], 9001).into()],
         serves: false,
+        egress: std::env::args().any(|argument| argument == "egress"),
         limits: model::Limits::default(),
     }
 }

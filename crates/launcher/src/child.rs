@@ -70,7 +70,7 @@ fn prepare(plan: &Plan<'_>) -> Result<Program, Failure> {
             | libc::CLONE_NEWCGROUP,
     )
     .step("making namespaces")?;
-    let network = network::set_up(&spec.listen, spec.serves)?;
+    let network = network::set_up(&spec.listen, spec.serves, spec.egress)?;
     rustix::process::umask(Mode::empty());
     let ids = root::enter(spec, plan.users, plan.stage)?;
     rustix::process::umask(Mode::WGRP | Mode::WOTH);

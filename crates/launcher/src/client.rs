@@ -2,12 +2,13 @@
 
 use crate::entry::Connection;
 use crate::error::{Error, Failure, Result};
+use crate::network::EGRESS_SOCKETS;
 use crate::wire::{self, MESSAGE_MAX, Reply, Request};
 use crate::{Exit, SandboxSpec, Usage};
 use rustix::net::RecvFlags;
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,6 +30,7 @@ pub struct Launcher {
     requests: mpsc::UnboundedSender<Vec<u8>>,
     shared: Arc<Shared>,
     turns: Arc<Semaphore>,
+    egress: bool,
 }
 
 struct Shared {
@@ -123,7 +125,13 @@ impl Launcher {
             requests,
             shared,
             turns: Arc::new(Semaphore::new(IN_FLIGHT)),
+            egress: connection.egress,
         })
+    }
+
+    /// Whether sandboxes can reach out on this machine; if not, the log has said why.
+    pub fn can_egress(&self) -> bool {
+        self.egress
     }
 
     fn number(&self) -> u64 {
@@ -174,6 +182,7 @@ impl Launcher {
     /// `Step` names the step that failed; nothing of the sandbox is left then.
     pub async fn start(&self, spec: SandboxSpec) -> Result<Sandbox> {
         spec.check().map_err(Error::Invalid)?;
+        let egress = if spec.egress { EGRESS_SOCKETS } else { 0 };
         let listeners = spec.listen.len();
         let number = self.number();
         let (watched, exit) = watch::channel(None);
@@ -181,6 +190,7 @@ impl Launcher {
         let mut sandbox = Sandbox {
             pid: 0,
             listeners: Vec::new(),
+            egress: None,
             stdout: None,
             stderr: None,
             number,
@@ -202,7 +212,7 @@ impl Launcher {
         if let Reply::Started { pid, .. } = reply {
             sandbox.pid = pid;
         }
-        if fds.len() != listeners + 2 {
+        if fds.len() != listeners + egress + 2 {
             return Err(Error::Step {
                 step: "receiving the sandbox's sockets".to_owned(),
                 reason: "this process has no more room for open files; raise its limit \
@@ -213,7 +223,20 @@ impl Launcher {
         let mut fds = fds.into_iter();
         sandbox.stdout = fds.next();
         sandbox.stderr = fds.next();
-        sandbox.listeners = fds.map(TcpListener::from).collect();
+        sandbox.listeners = fds
+            .by_ref()
+            .take(listeners)
+            .map(TcpListener::from)
+            .collect();
+        if let (Some(connections), Some(dns), Some(datagrams)) =
+            (fds.next(), fds.next(), fds.next())
+        {
+            sandbox.egress = Some(Egress {
+                connections: connections.into(),
+                dns: dns.into(),
+                datagrams: datagrams.into(),
+            });
+        }
         Ok(sandbox)
     }
 
@@ -280,12 +303,26 @@ async fn read(socket: Arc<AsyncFd<OwnedFd>>, shared: Arc<Shared>, mut process: C
     shared.close(reason);
 }
 
+/// The sockets inside a sandbox that take what it sends elsewhere. They are non-blocking.
+#[derive(Debug)]
+pub struct Egress {
+    /// Accepts each TCP connection to an IPv4 address outside 127.0.0.0/8: the accepted socket's local
+    /// address is where the program wanted to go.
+    pub connections: TcpListener,
+    /// DNS over TCP, at 127.0.0.53:53, which the sandbox's `/etc/resolv.conf` names.
+    pub dns: TcpListener,
+    /// DNS over UDP, at the same address.
+    pub datagrams: UdpSocket,
+}
+
 /// A running sandbox. Dropped, it is killed.
 pub struct Sandbox {
     /// Process id of its first process as the host sees it.
     pub pid: u32,
     /// The listeners that were asked for, in order; take them. They are non-blocking.
     pub listeners: Vec<TcpListener>,
+    /// What takes all that it sends elsewhere, if that was asked for; take it.
+    pub egress: Option<Egress>,
     /// Its standard output; take it.
     pub stdout: Option<OwnedFd>,
     /// Its standard error; take it.

@@ -1,6 +1,7 @@
 //! The files in `/etc` that name users and hosts.
 
 use crate::error::{Failure, Step};
+use crate::network::NAME_SERVER;
 use crate::root::{Ids, open_regular};
 use crate::skeleton::Skeleton;
 use crate::{SandboxSpec, User};
@@ -17,10 +18,7 @@ pub(crate) fn write(skeleton: &Skeleton, spec: &SandboxSpec) -> Result<(), Failu
     let own = [
         ("etc/hosts", hosts(spec)),
         ("etc/hostname", format!("{}\n", spec.hostname)),
-        (
-            "etc/resolv.conf",
-            "# no name server can be reached\n".to_owned(),
-        ),
+        ("etc/resolv.conf", resolv_conf(spec)),
     ];
     let fallback = [
         ("etc/passwd", passwd(spec)),
@@ -44,6 +42,13 @@ fn hosts(spec: &SandboxSpec) -> String {
         let _ = writeln!(text, "{address} {name}");
     }
     text
+}
+
+fn resolv_conf(spec: &SandboxSpec) -> String {
+    match spec.egress {
+        true => format!("nameserver {NAME_SERVER}\n"),
+        false => "# no name server can be reached\n".to_owned(),
+    }
 }
 
 fn ids_of(spec: &SandboxSpec) -> (u32, u32) {

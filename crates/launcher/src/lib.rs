@@ -21,6 +21,7 @@ mod proc;
 mod process;
 mod redirect;
 mod root;
+mod route;
 mod sandbox;
 mod seccomp;
 mod skeleton;
@@ -28,7 +29,7 @@ mod spec;
 mod userns;
 mod wire;
 
-pub use client::{Launcher, Sandbox};
+pub use client::{Egress, Launcher, Sandbox};
 pub use entry::{Connection, drop_privilege, run_if_launcher, spawn};
 pub use error::{Error, Result};
 pub use spec::{Bind, Exit, Root, SandboxSpec, Usage, User, Volume};

@@ -1,7 +1,7 @@
 //! What of this machine can be used, and what cannot, and why (`rouse doctor`).
 
-use crate::capabilities;
 use crate::cgroup::{self, Controller, Version};
+use crate::{capabilities, network};
 use std::fs;
 
 /// How one thing stands.
@@ -40,12 +40,14 @@ impl Finding {
 /// Oldest kernel that has all that is used: mount_setattr(2) came with 5.12.
 const KERNEL: (u32, u32) = (5, 12);
 
-/// Looks at kernel, user, namespaces, cgroups (v1, v2, hybrid, each controller), seccomp, mounts.
+/// Looks at kernel, user, namespaces, cgroups (v1, v2, hybrid, each controller), seccomp, mounts,
+/// outbound network.
 /// Changes nothing.
 pub fn probe() -> Vec<Finding> {
     let mut findings = vec![kernel(), user(), namespaces(), user_namespaces(), seccomp()];
     findings.extend(file_systems());
     findings.extend(cgroups());
+    findings.push(egress());
     findings.push(open_files());
     findings
 }
@@ -216,6 +218,24 @@ fn cgroups() -> Vec<Finding> {
         });
     }
     findings
+}
+
+fn egress() -> Finding {
+    const WHAT: &str = "outbound network";
+    match network::try_egress() {
+        Ok(()) => Finding::new(
+            WHAT,
+            Standing::Ok,
+            "connections are led out by BPF sk_lookup",
+        ),
+        Err(reason) => {
+            let detail = format!(
+                "{reason}; functions and services reach the platform and each other only; needs \
+                 root, Linux 5.9 and BPF"
+            );
+            Finding::new(WHAT, Standing::Degraded, detail)
+        }
+    }
 }
 
 fn open_files() -> Finding {

@@ -85,6 +85,10 @@ pub struct SandboxSpec {
     /// from a program that listens on every address (needs BPF `sk_lookup`, Linux 5.9; without it the
     /// ports are taken).
     pub serves: bool,
+    /// Whether what it sends elsewhere is taken (see [`crate::Egress`]); without, only loopback can be
+    /// reached. Ask only if [`crate::Launcher::can_egress`]: else the start fails. TCP and UDP port 53 of
+    /// 127.0.0.53 are taken then.
+    pub egress: bool,
     /// Enforced by cgroup and rlimit.
     pub limits: Limits,
 }
@@ -304,6 +308,7 @@ mod tests {
             hosts: vec![("catalog".to_owned(), IpAddr::from([127, 0, 1, 1]))],
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 9001))],
             serves: false,
+            egress: false,
             limits: Limits::default(),
         }
     }

@@ -14,8 +14,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Largest message in bytes. A packet must fit the socket's send buffer, 208 KiB by default.
 pub(crate) const MESSAGE_MAX: usize = 192 * 1024;
-/// Most file descriptors with one message: 64 listeners, and two pipes or the redirect.
-pub(crate) const FDS_MAX: usize = 66;
+/// Most file descriptors with one message: 64 listeners, three sockets for what goes
+/// elsewhere, and two pipes or the redirect.
+pub(crate) const FDS_MAX: usize = 69;
 
 /// What the server asks. `sandbox` is the number that the server gave it in `Start`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,11 +44,12 @@ pub(crate) enum Request {
 /// What the launcher says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// First of all: it is ready. Each warning is a loss that does not prevent a start.
-    Ready { warnings: Vec<String> },
+    /// First of all: it is ready. Each warning is a loss that does not prevent a start. `egress`:
+    /// whether sandboxes can reach out.
+    Ready { warnings: Vec<String>, egress: bool },
     /// First and last: this machine cannot make sandboxes.
     Missing { reason: String },
-    /// With stdout, stderr and the listeners in their order.
+    /// With stdout, stderr and the sockets, in the order of `Network::listeners`.
     Started { sandbox: u64, pid: u32 },
     /// Nothing of the sandbox is left.
     Failed { sandbox: u64, failure: Failure },
@@ -183,7 +185,13 @@ mod tests {
         let error = receive::<Reply>(&theirs, &mut short, RecvFlags::empty()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         let warnings = vec!["x".repeat(MESSAGE_MAX)];
-        assert!(encode(&Reply::Ready { warnings }).is_err());
+        assert!(
+            encode(&Reply::Ready {
+                warnings,
+                egress: true
+            })
+            .is_err()
+        );
     }
 
     proptest! {

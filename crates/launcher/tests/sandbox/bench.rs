@@ -96,6 +96,7 @@ pub(crate) fn program(argv: &[&str]) -> SandboxSpec {
         hosts: Vec::new(),
         listen: Vec::new(),
         serves: false,
+        egress: false,
         limits: model::Limits::default(),
     }
 }
