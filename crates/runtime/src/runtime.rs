@@ -3,6 +3,8 @@
 use crate::driver::sandbox::SandboxDriver;
 use crate::{Fake, Inbound, Instance, InstanceSpec, Result};
 use launcher::Launcher;
+use model::Egress;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use storage::Storage;
 use tokio::sync::mpsc;
@@ -14,6 +16,11 @@ pub struct Options {
     pub folder: PathBuf,
     /// The region that instances are told: `us-east-1` by default.
     pub region: String,
+    /// Where instances may connect to whose specification says nothing of it.
+    pub egress: Egress,
+    /// The name servers that instances' questions are passed on to, in turn; none: those of the host's
+    /// `/etc/resolv.conf`.
+    pub dns: Vec<SocketAddr>,
 }
 
 /// Starts instances. A cheap handle.

@@ -176,6 +176,7 @@ pub(super) mod tests {
                     ..Limits::default()
                 },
                 scaling: Scaling::default(),
+                egress: None,
                 retry: RetryPolicy::default(),
                 role: "arn:aws:iam::000000000000:role/r".into(),
             },

@@ -73,6 +73,7 @@ pub(super) async fn create(
         environment: BTreeMap::new(),
         limits: Limits::default(),
         scaling: Scaling::default(),
+        egress: None,
         retry: RetryPolicy::default(),
         role: String::new(),
     };

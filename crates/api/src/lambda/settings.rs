@@ -195,6 +195,7 @@ mod tests {
             environment: BTreeMap::new(),
             limits: Limits::default(),
             scaling: Scaling::default(),
+            egress: None,
             retry: RetryPolicy::default(),
             role: String::new(),
         }

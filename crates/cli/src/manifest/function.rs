@@ -6,13 +6,14 @@ use super::node::{Key, Node};
 use super::place::{Place, Result};
 use super::quantity::{parse_bytes, parse_cpus, parse_duration};
 use super::settings::{
-    CodeSource, accept_labels_and_depends_on, parse_code, parse_environment, parse_name, set_limit,
+    CodeSource, accept_labels_and_depends_on, parse_code, parse_egress, parse_environment,
+    parse_name, set_limit,
 };
 use super::words::parse_command;
 use super::{Context, compose};
 use model::{
-    BucketName, Code, Contract, FunctionName, FunctionSpec, Limits, RetryPolicy, RuntimeName,
-    Scaling, Target,
+    BucketName, Code, Contract, Egress, FunctionName, FunctionSpec, Limits, RetryPolicy,
+    RuntimeName, Scaling, Target,
 };
 use std::collections::BTreeMap;
 
@@ -39,6 +40,7 @@ pub(crate) struct DeclaredFunction {
     environment: BTreeMap<String, String>,
     limits: Limits,
     scaling: Scaling,
+    egress: Option<Egress>,
     retry: RetryPolicy,
 }
 
@@ -59,6 +61,7 @@ impl DeclaredFunction {
             environment: declared.environment,
             limits: declared.limits,
             scaling: declared.scaling,
+            egress: declared.egress,
             retry: declared.retry,
             role: String::new(),
         };
@@ -98,6 +101,7 @@ pub(crate) fn parse_function(
         environment: parse_environment(context, &mut outer)?,
         limits: parse_limits(&mut inner)?,
         scaling: parse_scaling(inner.take("concurrency"))?,
+        egress: parse_egress(inner.take("egress"))?,
         retry: parse_retry(inner.take("retry"))?,
         triggers: parse_triggers(inner.take("triggers"), &target)?,
         place: key.place.clone(),

@@ -3,12 +3,13 @@
 use super::contained::{Contained, Peak, Talk};
 use super::plan::{self, Plan, Sources};
 use crate::contract::lambda::RuntimeApi;
+use crate::egress::Outbound;
 use crate::gateway::Gate;
 use crate::host::Host;
 use crate::logs::Capture;
 use crate::{Door, Error, Inbound, InstanceSpec, Options, Result, bootstrap};
 use launcher::{Launcher, Sandbox, Volume};
-use model::{Code, Owner, RuntimeName};
+use model::{Code, Egress, Owner, RuntimeName};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ pub(crate) struct SandboxDriver {
     host: Host,
     bootstraps: PathBuf,
     region: Arc<str>,
+    egress: Arc<Egress>,
+    outbound: Outbound,
 }
 
 impl SandboxDriver {
@@ -54,6 +57,8 @@ impl SandboxDriver {
             host,
             bootstraps,
             region: options.region.into(),
+            egress: Arc::new(options.egress),
+            outbound: Outbound::new(options.dns),
         })
     }
 
@@ -102,7 +107,13 @@ impl SandboxDriver {
             interpreter,
             volumes,
             region: self.region.to_string(),
+            egress: self.launcher.can_egress() && *self.egress_of(spec) != Egress::None,
         })
+    }
+
+    /// The policy of an instance.
+    fn egress_of<'a>(&'a self, spec: &'a InstanceSpec) -> &'a Egress {
+        spec.egress.as_ref().unwrap_or(&self.egress)
     }
 
     /// Puts everything that belongs to a new sandbox around it.
@@ -143,7 +154,13 @@ impl SandboxDriver {
             let accepting = tokio::spawn(gate.accept(register(listener)?));
             gates.push(AbortOnDropHandle::new(accepting));
         }
+        let egress = self.egress_of(&spec).clone();
+        let outlet = sandbox.egress.take().map(|sockets| {
+            self.outbound
+                .open(sockets, egress, &spec.owner, capture.notes())
+        });
         Ok(Contained {
+            _outlet: outlet.transpose()?,
             id: spec.id,
             sandbox,
             talk,

@@ -31,6 +31,8 @@ impl Rig {
         let options = Options {
             folder: data.join("runtime"),
             region: "us-east-1".into(),
+            egress: model::Egress::Public,
+            dns: Vec::new(),
         };
         let runtime = Runtime::sandbox(options, launcher.clone(), storage.clone(), sender)
             .await
@@ -90,6 +92,7 @@ impl Rig {
                 timeout: 30_000,
                 ..Limits::default()
             },
+            egress: None,
         }
     }
 
