@@ -1,5 +1,6 @@
 //! A runtime over a fresh data folder, and words to describe functions with.
 
+use crate::world::World;
 use bytes::Bytes;
 use launcher::{Connection, Launcher};
 use model::{
@@ -32,7 +33,7 @@ impl Rig {
             folder: data.join("runtime"),
             region: "us-east-1".into(),
             egress: model::Egress::Public,
-            dns: Vec::new(),
+            dns: vec![World::dns()],
         };
         let runtime = Runtime::sandbox(options, launcher.clone(), storage.clone(), sender)
             .await
