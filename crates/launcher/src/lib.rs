@@ -32,4 +32,5 @@ mod wire;
 pub use client::{Egress, Launcher, Sandbox};
 pub use entry::{Connection, drop_privilege, run_if_launcher, spawn};
 pub use error::{Error, Result};
+pub use route::leaves_host;
 pub use spec::{Bind, Exit, Root, SandboxSpec, Usage, User, Volume};

@@ -44,17 +44,23 @@ const KERNEL: (u32, u32) = (5, 12);
 /// outbound network.
 /// Changes nothing.
 pub fn probe() -> Vec<Finding> {
+    let mut findings = foundations();
+    findings.push(egress());
+    findings
+}
+
+/// What sandboxes cannot be made without, among others.
+fn foundations() -> Vec<Finding> {
     let mut findings = vec![kernel(), user(), namespaces(), user_namespaces(), seccomp()];
     findings.extend(file_systems());
     findings.extend(cgroups());
-    findings.push(egress());
     findings.push(open_files());
     findings
 }
 
 /// What keeps this process from making sandboxes, in words.
 pub(crate) fn obstacles() -> Vec<String> {
-    probe()
+    foundations()
         .into_iter()
         .filter(|finding| finding.standing == Standing::Missing)
         .map(|finding| format!("{}: {}", finding.what, finding.detail))

@@ -1,6 +1,6 @@
 //! Connections: taken inside, held against the policy, dialled from the host, copied both ways.
 
-use super::{Instance, route};
+use super::Instance;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
@@ -61,8 +61,10 @@ async fn carry(instance: Arc<Instance>, mut inside: TcpStream) {
     let Ok(SocketAddr::V4(to)) = inside.local_addr() else {
         return reset(&inside);
     };
-    let leaves = |address| route::leaves_host(address).unwrap_or(false);
-    if let Err(reason) = instance.policy.check(to, &instance.names, leaves) {
+    let checked = instance
+        .policy
+        .check(to, &instance.names, launcher::leaves_host);
+    if let Err(reason) = checked {
         return refuse(&instance, inside, &format!("refused: {reason}"));
     }
     let Ok(_permit) = instance.shared.connections.try_acquire() else {
@@ -121,5 +123,56 @@ async fn pump(
         }
         to.write_all(buffer.get(..read).unwrap_or_default()).await?;
         moved.send_replace(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Two ends of a connection.
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap());
+        let (near, far) = tokio::join!(near, listener.accept());
+        (near.unwrap(), far.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn each_side_may_say_its_last_while_the_other_goes_on() {
+        let (mut program, mut inside) = pair().await;
+        let (mut outside, mut server) = pair().await;
+        let copying = tokio::spawn(async move { copy(&mut inside, &mut outside).await });
+        program.write_all(b"question").await.unwrap();
+        program.shutdown().await.unwrap();
+        let mut text = String::new();
+        server.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "question");
+        server.write_all(b"answer").await.unwrap();
+        drop(server);
+        text.clear();
+        program.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "answer");
+        copying.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_breaks_off_is_told_of() {
+        let (program, mut inside) = pair().await;
+        let (mut outside, server) = pair().await;
+        reset(&server);
+        drop(server);
+        let error = copy(&mut inside, &mut outside).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        drop(program);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_byte_ends() {
+        let (_program, mut inside) = pair().await;
+        let (mut outside, _server) = pair().await;
+        let error = copy(&mut inside, &mut outside).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -11,7 +11,6 @@ mod dns;
 mod names;
 mod policy;
 mod refusals;
-mod route;
 
 use crate::logs::Notes;
 use crate::{Error, Result};

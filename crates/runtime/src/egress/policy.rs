@@ -3,6 +3,7 @@
 use super::address::{is_private_network, special};
 use super::names::Names;
 use model::{Destination, Egress};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Mail between servers. Open to all, it would send spam in the host's name.
@@ -23,7 +24,7 @@ impl Policy {
     }
 
     /// Whether it may connect there. `names`: what it was told of names. `leaves_host`: whether packets
-    /// to that address leave the host.
+    /// to that address leave the host, or the error that there is no route.
     ///
     /// # Errors
     /// Says why not.
@@ -31,14 +32,16 @@ impl Policy {
         &self,
         to: SocketAddrV4,
         names: &Names,
-        leaves_host: impl FnOnce(Ipv4Addr) -> bool,
+        leaves_host: impl FnOnce(Ipv4Addr) -> io::Result<bool>,
     ) -> Result<(), Refusal> {
         let address = *to.ip();
-        let own = |refused: Result<(), Refusal>| match refused {
-            Ok(()) if !leaves_host(address) => {
-                Err("it is an address of the host itself".to_owned())
+        let own = |allowed: Result<(), Refusal>| {
+            allowed?;
+            match leaves_host(address) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err("it is an address of the host itself".to_owned()),
+                Err(error) => Err(format!("the host has no route to it: {error}")),
             }
-            other => other,
         };
         match &self.egress {
             Egress::None => Err("its egress is none".to_owned()),
@@ -133,7 +136,7 @@ mod tests {
     }
 
     fn ask(policy: &Policy, names: &Names, to: &str) -> Result<(), Refusal> {
-        policy.check(to.parse().unwrap(), names, |address| address != OWN)
+        policy.check(to.parse().unwrap(), names, |address| Ok(address != OWN))
     }
 
     #[test]
@@ -150,6 +153,10 @@ mod tests {
             let refusal = ask(&policy, &names, to).unwrap_err();
             assert!(refusal.contains(word), "{to}: {refusal}");
         }
+        let lost = policy.check("9.9.9.9:80".parse().unwrap(), &names, |_| {
+            Err(io::ErrorKind::NetworkUnreachable.into())
+        });
+        assert!(lost.unwrap_err().contains("no route"));
         assert_eq!(policy.check_name("example.com"), Asking::Allowed);
     }
 
@@ -224,7 +231,7 @@ mod tests {
         fn public_never_leads_to_a_special_address(bits: u32, port: u16) {
             let address = Ipv4Addr::from_bits(bits);
             let to = SocketAddrV4::new(address, port);
-            let allowed = Policy::new(Egress::Public).check(to, &Names::default(), |_| true).is_ok();
+            let allowed = Policy::new(Egress::Public).check(to, &Names::default(), |_| Ok(true)).is_ok();
             prop_assert_eq!(allowed, special(address).is_none() && port != SMTP);
         }
     }
