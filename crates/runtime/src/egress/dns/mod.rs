@@ -40,7 +40,7 @@ pub(super) async fn serve_datagrams(instance: Arc<Instance>, socket: UdpSocket) 
             received = socket.recv_from(&mut buffer) => {
                 // An error is about one datagram, or about an answer that nobody took.
                 let Ok((read, from)) = received else {
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                     continue;
                 };
                 if questions.len() >= MAX_QUESTIONS || !rate.admits(Instant::now()) {
