@@ -11,6 +11,7 @@ use engine::Engine;
 use launcher::probe::{Finding, Standing, probe};
 use launcher::{Connection, Launcher};
 use logging::LogFormat;
+use model::Egress;
 use state::State;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -56,6 +57,17 @@ pub(crate) struct Options {
     /// Modules that Python interpreters import ahead; those that are not installed are left out
     #[arg(long, value_delimiter = ',', default_value = PRELOAD, value_name = "MODULES")]
     preload: Vec<String>,
+    /// Where functions and services may connect to that do not say it themselves: public or none
+    #[arg(
+        long,
+        env = "ROUSE_EGRESS",
+        default_value = "public",
+        value_name = "POLICY"
+    )]
+    egress: Egress,
+    /// Name server for functions and services, in place of the host's; may be given several times
+    #[arg(long, value_parser = name_server, value_name = "ADDRESS")]
+    dns: Vec<SocketAddr>,
     /// Seconds that calls under way may take to end at shutdown
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     grace: u64,
@@ -93,6 +105,12 @@ const MAX_INBOUND: usize = 1024;
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// What a shell reports of a process that SIGINT ended.
 const INTERRUPTED: i32 = 130;
+
+/// An address, at port 53 unless it names another.
+fn name_server(text: &str) -> std::result::Result<SocketAddr, std::net::AddrParseError> {
+    let address = text.parse().map(|ip| SocketAddr::new(ip, 53));
+    address.or_else(|_| text.parse())
+}
 
 /// Runs the server until it is told to stop.
 pub(crate) fn run(options: &Options, data: &DataFolder) -> Result<()> {
@@ -184,6 +202,8 @@ async fn serve(
         armed: options.armed,
         stems: options.stems,
         preload: options.preload.clone(),
+        egress: options.egress.clone(),
+        dns: options.dns.clone(),
     };
     let runtime =
         runtime::Runtime::sandbox(runtime_options, launcher.clone(), storage.clone(), inbound)

@@ -52,6 +52,7 @@ impl Prototype {
             volumes: Vec::new(),
             peers: Vec::new(),
             limits: spec.limits.clone(),
+            egress: spec.egress.clone(),
         }))
     }
 
@@ -86,6 +87,7 @@ impl Prototype {
             volumes: spec.volumes.clone(),
             peers: Vec::new(),
             limits: spec.limits.clone(),
+            egress: spec.egress.clone(),
         }))
     }
 

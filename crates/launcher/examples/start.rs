@@ -1,6 +1,7 @@
 //! Prints how long one sandbox takes: the median of 200 `/bin/true`, made when asked for, and armed ahead.
 //!
-//! `cargo run --release -p launcher --example start`, as root.
+//! `cargo run --release -p launcher --example start [egress]`, as root. With `egress`, each sandbox may
+//! reach out.
 #![allow(clippy::print_stdout, missing_docs)]
 
 use launcher::{Assignment, Bind, Launcher, Root, Shape, Stem, User, Work};
@@ -84,6 +85,7 @@ fn shape() -> Shape {
         hosts: Vec::new(),
         listen: vec![([127, 0, 0, 1], 9001).into()],
         serves: false,
+        egress: std::env::args().any(|argument| argument == "egress"),
         files: 1024,
     }
 }

@@ -107,11 +107,15 @@ fn prepare(plan: &Plan<'_>) -> Result<(Made, Vec<OwnedFd>), Failure> {
     close_others(plan).step("closing files")?;
     std::fs::write("/proc/self/oom_score_adj", OOM_SCORE).step("setting oom_score_adj")?;
     slot.group.enter()?;
-    let network = enter_network(slot)?;
+    let network = enter_network(slot, shape.egress)?;
+    let known = slot
+        .network
+        .as_ref()
+        .and_then(|known| known.redirect.as_ref());
     let Network {
         listeners,
         redirect,
-    } = network::listen_on(&shape.listen, shape.serves)?;
+    } = network::listen_on(&shape.listen, shape.serves, shape.egress, known)?;
     rustix::process::umask(Mode::empty());
     let (template, ids) = enter_template(plan)?;
     // Only now, so that the cgroup namespace's root is the sandbox's own group.
@@ -140,7 +144,11 @@ fn prepare(plan: &Plan<'_>) -> Result<(Made, Vec<OwnedFd>), Failure> {
         template: template.is_some(),
         ids,
     };
-    let fds = listeners.into_iter().chain(redirect).chain(network);
+    let redirect = redirect.map(|redirect| [redirect.map, redirect.link]);
+    let fds = listeners
+        .into_iter()
+        .chain(redirect.into_iter().flatten())
+        .chain(network);
     Ok((made, fds.chain(template).collect()))
 }
 
@@ -149,10 +157,13 @@ fn close_others(plan: &Plan<'_>) -> std::io::Result<()> {
     let slot = plan.slot;
     let fds = [plan.report, plan.stdout, plan.stderr, &*slot.users.fd];
     let template = slot.template.as_ref().map(|template| &template.namespace);
+    let redirect = slot.network.as_ref();
+    let redirect = redirect.and_then(|network| network.redirect.as_ref());
     let kept = fds
         .into_iter()
         .chain(plan.control)
-        .chain(&slot.network)
+        .chain(slot.network.as_ref().map(|network| &network.fd))
+        .chain(redirect.map(|redirect| &redirect.map))
         .chain(template);
     let mut keep: Vec<_> = kept.map(AsRawFd::as_raw_fd).collect();
     kernel::close_all_but(&mut keep)
@@ -172,18 +183,18 @@ fn namespace(kind: &str) -> rustix::io::Result<OwnedFd> {
 }
 
 /// The slot's network namespace, or a new one, which is given.
-fn enter_network(slot: &Slot) -> Result<Option<OwnedFd>, Failure> {
+fn enter_network(slot: &Slot, egress: bool) -> Result<Option<OwnedFd>, Failure> {
     const STEP: &str = "entering the network namespace";
     if let Some(network) = &slot.network {
         rustix::thread::move_into_link_name_space(
-            network.as_fd(),
+            network.fd.as_fd(),
             Some(LinkNameSpaceType::Network),
         )
         .step(STEP)?;
         return Ok(None);
     }
     kernel::unshare(libc::CLONE_NEWNET).step("making a network namespace")?;
-    network::establish()?;
+    network::establish(egress)?;
     Ok(Some(namespace("net").step(STEP)?))
 }
 

@@ -3,13 +3,14 @@
 use crate::cgroup::Version;
 use crate::entry::Connection;
 use crate::error::{Error, Failure, Result};
+use crate::network::EGRESS_SOCKETS;
 use crate::wire::{self, MESSAGE_MAX, Reply, Request};
 use crate::{Assignment, Exit, Shape, Stem, Usage, spec};
 use model::Limits;
 use rustix::net::RecvFlags;
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -33,6 +34,7 @@ pub struct Launcher {
     requests: mpsc::UnboundedSender<Vec<u8>>,
     shared: Arc<Shared>,
     turns: Arc<Semaphore>,
+    egress: bool,
 }
 
 struct Shared {
@@ -151,7 +153,13 @@ impl Launcher {
             requests,
             shared,
             turns: Arc::new(Semaphore::new(IN_FLIGHT)),
+            egress: connection.egress,
         })
+    }
+
+    /// Whether sandboxes can reach out on this machine; if not, the log has said why.
+    pub fn can_egress(&self) -> bool {
+        self.egress
     }
 
     fn number(&self) -> u64 {
@@ -226,6 +234,7 @@ impl Launcher {
             .and_then(|()| limits.check().map_err(|error| error.to_string()))
             .map_err(Error::Invalid)?;
         let listeners = shape.listen.len();
+        let egress = if shape.egress { EGRESS_SOCKETS } else { 0 };
         let sandbox = self.number();
         let request = Request::Arm {
             sandbox,
@@ -234,7 +243,7 @@ impl Launcher {
             limits: Box::new(limits),
         };
         let (mut sandbox, freezer, fds, _) = self.make(sandbox, &request).await?;
-        if fds.len() != listeners + 2 + usize::from(freezer.is_some()) {
+        if fds.len() != listeners + egress + 2 + usize::from(freezer.is_some()) {
             return Err(Error::Step {
                 step: "receiving the sandbox's sockets".to_owned(),
                 reason: NO_ROOM.to_owned(),
@@ -244,7 +253,20 @@ impl Launcher {
         sandbox.stdout = fds.next();
         sandbox.stderr = fds.next();
         sandbox.freezer = freezer.and_then(|version| Some((fds.next()?, version)));
-        sandbox.listeners = fds.map(TcpListener::from).collect();
+        sandbox.listeners = fds
+            .by_ref()
+            .take(listeners)
+            .map(TcpListener::from)
+            .collect();
+        if let (Some(connections), Some(dns), Some(datagrams)) =
+            (fds.next(), fds.next(), fds.next())
+        {
+            sandbox.egress = Some(Egress {
+                connections: connections.into(),
+                dns: dns.into(),
+                datagrams: datagrams.into(),
+            });
+        }
         Ok(Armed { sandbox })
     }
 
@@ -286,6 +308,7 @@ impl Launcher {
         let mut sandbox = Sandbox {
             pid: 0,
             listeners: Vec::new(),
+            egress: None,
             stdout: None,
             stderr: None,
             number,
@@ -400,6 +423,18 @@ async fn read(socket: Arc<AsyncFd<OwnedFd>>, shared: Arc<Shared>, mut process: C
     shared.close(reason);
 }
 
+/// The sockets inside a sandbox that take what it sends elsewhere. They are non-blocking.
+#[derive(Debug)]
+pub struct Egress {
+    /// Accepts each TCP connection to an IPv4 address outside 127.0.0.0/8: the accepted socket's local
+    /// address is where the program wanted to go.
+    pub connections: TcpListener,
+    /// DNS over TCP, at 127.0.0.53:53, which the sandbox's `/etc/resolv.conf` names.
+    pub dns: TcpListener,
+    /// DNS over UDP, at the same address.
+    pub datagrams: UdpSocket,
+}
+
 const NO_ROOM: &str = "this process has no more room for open files; raise its limit (ulimit -n)";
 
 /// A sandbox that waits for its assignment. Dropped, it is killed.
@@ -499,6 +534,8 @@ pub struct Sandbox {
     pub pid: u32,
     /// The listeners that were asked for, in order; take them. They are non-blocking.
     pub listeners: Vec<TcpListener>,
+    /// What takes all that it sends elsewhere, if that was asked for; take it.
+    pub egress: Option<Egress>,
     /// Its standard output; take it.
     pub stdout: Option<OwnedFd>,
     /// Its standard error; take it.

@@ -7,7 +7,7 @@ use crate::sandbox::Workshop;
 use crate::slot::Slots;
 use crate::userns::UserNamespaces;
 use crate::wire::{self, Reply};
-use crate::{capabilities, cgroup, kernel, mounts, probe, seccomp};
+use crate::{capabilities, cgroup, kernel, mounts, network, probe, seccomp};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -31,6 +31,8 @@ pub struct Connection {
     pub(crate) process: Child,
     /// What this machine lacks that a start does not need.
     pub(crate) warnings: Vec<String>,
+    /// Whether sandboxes can reach out.
+    pub(crate) egress: bool,
 }
 
 /// First thing in `main`: if this process was started as the launcher, be it and never return.
@@ -99,11 +101,12 @@ pub fn spawn(data: &Path) -> Result<Connection> {
 fn greet(socket: OwnedFd, mut process: Child) -> Result<Connection> {
     let mut buffer = vec![0; wire::MESSAGE_MAX];
     let reason = match wire::receive(&socket, &mut buffer, RecvFlags::empty()) {
-        Ok(Some((Reply::Ready { warnings }, _))) => {
+        Ok(Some((Reply::Ready { warnings, egress }, _))) => {
             return Ok(Connection {
                 socket,
                 process,
                 warnings,
+                egress,
             });
         }
         Ok(Some((Reply::Missing { reason }, _))) => {
@@ -157,9 +160,17 @@ fn serve(data: &Path) -> io::Result<()> {
     raise_limits();
     match prepare(data) {
         Ok((workshop, users, lock)) => {
-            let warnings = workshop.cgroups.warnings.clone();
+            let mut warnings = workshop.cgroups.warnings.clone();
+            let tried = network::try_egress();
+            let egress = tried.is_ok();
+            warnings.extend(
+                tried.err().map(|reason| {
+                    format!("functions and services get no outbound network: {reason}")
+                }),
+            );
             let process = Process::new(socket.try_clone()?, workshop, Slots::new(users)?)?;
-            wire::send(&socket, &wire::encode(&Reply::Ready { warnings })?, &[])?;
+            let ready = wire::encode(&Reply::Ready { warnings, egress })?;
+            wire::send(&socket, &ready, &[])?;
             drop(socket);
             process.run();
             drop(lock);

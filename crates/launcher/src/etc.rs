@@ -1,6 +1,7 @@
 //! The files in `/etc` that name users and hosts.
 
 use crate::error::{Failure, Step};
+use crate::network::NAME_SERVER;
 use crate::root::{Ids, open_regular};
 use crate::skeleton::Skeleton;
 use crate::{Shape, User};
@@ -17,10 +18,7 @@ pub(crate) fn write(skeleton: &Skeleton, shape: &Shape, hostname: &str) -> Resul
     let own = [
         ("etc/hosts", hosts(shape, hostname)),
         ("etc/hostname", format!("{hostname}\n")),
-        (
-            "etc/resolv.conf",
-            "# no name server can be reached\n".to_owned(),
-        ),
+        ("etc/resolv.conf", resolv_conf(shape)),
     ];
     let fallback = [
         ("etc/passwd", passwd(shape)),
@@ -44,6 +42,13 @@ fn hosts(shape: &Shape, hostname: &str) -> String {
         let _ = writeln!(text, "{address} {name}");
     }
     text
+}
+
+fn resolv_conf(shape: &Shape) -> String {
+    match shape.egress {
+        true => format!("nameserver {NAME_SERVER}\n"),
+        false => "# no name server can be reached\n".to_owned(),
+    }
 }
 
 fn ids_of(shape: &Shape) -> (u32, u32) {

@@ -22,6 +22,7 @@ mod proc;
 mod process;
 mod redirect;
 mod root;
+mod route;
 mod sandbox;
 mod seccomp;
 mod skeleton;
@@ -31,7 +32,8 @@ mod userns;
 mod wire;
 mod zygote;
 
-pub use client::{Armed, Launcher, Sandbox, Zygote};
+pub use client::{Armed, Egress, Launcher, Sandbox, Zygote};
 pub use entry::{Connection, drop_privilege, run_if_launcher, spawn};
 pub use error::{Error, Result};
+pub use route::leaves_host;
 pub use spec::{Assignment, Bind, Exit, Root, Shape, Stem, Usage, User, Volume, Work};

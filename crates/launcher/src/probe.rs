@@ -1,7 +1,7 @@
 //! What of this machine can be used, and what cannot, and why (`rouse doctor`).
 
-use crate::capabilities;
 use crate::cgroup::{self, Controller, Version};
+use crate::{capabilities, network};
 use std::fs;
 
 /// How one thing stands.
@@ -40,9 +40,17 @@ impl Finding {
 /// Oldest kernel that has all that is used: mount_setattr(2) came with 5.12.
 const KERNEL: (u32, u32) = (5, 12);
 
-/// Looks at kernel, user, namespaces, cgroups (v1, v2, hybrid, each controller), seccomp, mounts.
+/// Looks at kernel, user, namespaces, cgroups (v1, v2, hybrid, each controller), seccomp, mounts,
+/// outbound network.
 /// Changes nothing.
 pub fn probe() -> Vec<Finding> {
+    let mut findings = foundations();
+    findings.push(egress());
+    findings
+}
+
+/// What sandboxes cannot be made without, among others.
+fn foundations() -> Vec<Finding> {
     let mut findings = vec![kernel(), user(), namespaces(), user_namespaces(), seccomp()];
     findings.extend(file_systems());
     findings.extend(cgroups());
@@ -52,7 +60,7 @@ pub fn probe() -> Vec<Finding> {
 
 /// What keeps this process from making sandboxes, in words.
 pub(crate) fn obstacles() -> Vec<String> {
-    probe()
+    foundations()
         .into_iter()
         .filter(|finding| finding.standing == Standing::Missing)
         .map(|finding| format!("{}: {}", finding.what, finding.detail))
@@ -216,6 +224,24 @@ fn cgroups() -> Vec<Finding> {
         });
     }
     findings
+}
+
+fn egress() -> Finding {
+    const WHAT: &str = "outbound network";
+    match network::try_egress() {
+        Ok(()) => Finding::new(
+            WHAT,
+            Standing::Ok,
+            "connections are led out by BPF sk_lookup",
+        ),
+        Err(reason) => {
+            let detail = format!(
+                "{reason}; functions and services reach the platform and each other only; needs \
+                 root, Linux 5.9 and BPF"
+            );
+            Finding::new(WHAT, Standing::Degraded, detail)
+        }
+    }
 }
 
 fn open_files() -> Finding {

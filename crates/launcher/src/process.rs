@@ -305,7 +305,7 @@ impl Process {
         let network = found.and_then(|found| found.slot().network.as_ref());
         let network = network.ok_or_else(|| Failure::new(STEP, ENDED))?;
         self.slots
-            .inside(network, || Ok(network::tcp(AddressFamily::INET)?))
+            .inside(&network.fd, || Ok(network::tcp(AddressFamily::INET)?))
     }
 
     fn reported(&mut self, number: u64) -> Result<(), Gone> {

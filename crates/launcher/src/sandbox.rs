@@ -2,6 +2,8 @@
 
 use crate::child::{self, Plan};
 use crate::error::{Failure, Step};
+use crate::network::Namespace;
+use crate::redirect::Redirect;
 use crate::root::Stage;
 use crate::slot::{Slot, Template};
 use crate::wire::{self, Go, Made, Report};
@@ -61,8 +63,6 @@ pub(crate) struct Sandbox {
     control: Option<OwnedFd>,
     /// Until the server has them.
     ends: Option<Ends>,
-    /// Held so that connections find our listeners.
-    redirect: Option<OwnedFd>,
     ended: Option<Option<WaitIdStatus>>,
 }
 
@@ -132,7 +132,6 @@ impl Sandbox {
                     report: forked.report,
                     control: forked.control,
                     ends: Some(forked.ends),
-                    redirect: None,
                     ended: None,
                 };
                 Ok((sandbox, forked.for_zygote.take()))
@@ -257,7 +256,11 @@ impl Sandbox {
     fn parked(&mut self, made: Made, mut fds: Vec<OwnedFd>) -> Progress {
         let template = made.template.then(|| fds.pop()).flatten();
         let network = made.network.then(|| fds.pop()).flatten();
-        self.redirect = made.redirect.then(|| fds.pop()).flatten();
+        let redirect = match (made.redirect, fds.len()) {
+            (true, 2..) => fds.pop().zip(fds.pop()),
+            _ => None,
+        };
+        let redirect = redirect.map(|(link, map)| Redirect { map, link });
         if let Some(namespace) = template {
             self.slot.template = Some(Template {
                 shape: self.shape.clone(),
@@ -265,8 +268,15 @@ impl Sandbox {
                 ids: made.ids.clone(),
             });
         }
-        if network.is_some() {
-            self.slot.network = network;
+        if let Some(fd) = network {
+            self.slot.network = Some(Namespace {
+                fd,
+                egress: self.shape.egress,
+                redirect: None,
+            });
+        }
+        if let (Some(network), Some(redirect)) = (&mut self.slot.network, redirect) {
+            network.redirect = Some(redirect);
         }
         if let Some(ends) = &mut self.ends {
             ends.listeners = fds;

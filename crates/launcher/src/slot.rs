@@ -4,6 +4,7 @@
 
 use crate::cgroup::{Cgroups, Group};
 use crate::error::{Failure, Step};
+use crate::network::Namespace;
 use crate::root::Ids;
 use crate::userns::{UserNamespace, UserNamespaces};
 use crate::{Shape, network};
@@ -29,7 +30,7 @@ pub(crate) struct Slot {
     /// Made up.
     pub(crate) hostname: String,
     /// None until a sandbox has made it.
-    pub(crate) network: Option<OwnedFd>,
+    pub(crate) network: Option<Namespace>,
     /// None until a sandbox has made it.
     pub(crate) template: Option<Template>,
 }
@@ -70,6 +71,13 @@ impl Slots {
             && let Some(mut slot) = self.take_idle(|_| true)?
         {
             slot.template = None;
+            if slot
+                .network
+                .as_ref()
+                .is_some_and(|n| n.egress != shape.egress)
+            {
+                slot.network = None;
+            }
             return Ok(slot);
         }
         self.make(cgroups)
@@ -85,7 +93,7 @@ impl Slots {
                 continue;
             }
             let quiet = match &slot.network {
-                Some(network) => self.inside(network, network::is_quiet)?,
+                Some(network) => self.inside(&network.fd, network::is_quiet)?,
                 None => true,
             };
             if !quiet && since.elapsed() < QUIET {

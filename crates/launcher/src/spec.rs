@@ -80,6 +80,10 @@ pub struct Shape {
     /// from a program that listens on every address (needs BPF `sk_lookup`, Linux 5.9; without it the
     /// ports are taken).
     pub serves: bool,
+    /// Whether what it sends elsewhere is taken (see [`crate::Egress`]); without, only loopback can be
+    /// reached. Ask only if [`crate::Launcher::can_egress`]: else the start fails. TCP and UDP port 53 of
+    /// 127.0.0.53 are taken then.
+    pub egress: bool,
     /// Files that one process may have open. Part of the shape, since only a process itself can
     /// lower it.
     pub files: u32,
@@ -388,6 +392,7 @@ mod tests {
             hosts: vec![("catalog".to_owned(), IpAddr::from([127, 0, 1, 1]))],
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 9001))],
             serves: false,
+            egress: false,
             files: 1024,
         }
     }

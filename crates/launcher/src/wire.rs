@@ -61,8 +61,9 @@ pub(crate) enum Request {
 /// What the launcher says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// First of all: it is ready. Each warning is a loss that does not prevent a start.
-    Ready { warnings: Vec<String> },
+    /// First of all: it is ready. Each warning is a loss that does not prevent a start. `egress`:
+    /// whether sandboxes can reach out.
+    Ready { warnings: Vec<String>, egress: bool },
     /// First and last: this machine cannot make sandboxes.
     Missing { reason: String },
     /// It waits. With stdout, stderr, the freezer's file if it is there, and the listeners in their
@@ -99,7 +100,7 @@ pub(crate) enum Report {
 /// What a child made, for the launcher to keep.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Made {
-    /// What leads connections to the listeners.
+    /// What leads connections to the listeners: its table and its link.
     pub(crate) redirect: bool,
     /// A network namespace.
     pub(crate) network: bool,
@@ -247,7 +248,13 @@ mod tests {
         let error = receive::<Reply>(&theirs, &mut short, RecvFlags::empty()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         let warnings = vec!["x".repeat(MESSAGE_MAX)];
-        assert!(encode(&Reply::Ready { warnings }).is_err());
+        assert!(
+            encode(&Reply::Ready {
+                warnings,
+                egress: true
+            })
+            .is_err()
+        );
     }
 
     proptest! {

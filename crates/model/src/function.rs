@@ -1,7 +1,8 @@
 //! Functions: what scales from zero.
 
 use crate::{
-    Digest, FunctionName, Invalid, Limits, MAX_ENVIRONMENT, MAX_QUEUE, RetryPolicy, Timestamp,
+    Digest, Egress, FunctionName, Invalid, Limits, MAX_ENVIRONMENT, MAX_QUEUE, RetryPolicy,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -192,6 +193,9 @@ pub struct FunctionSpec {
     /// Whether instances are used again.
     #[serde(default)]
     pub fresh: Fresh,
+    /// Where its instances may connect to; without, the server's default.
+    #[serde(default)]
+    pub egress: Option<Egress>,
     /// Retries of durable events.
     #[serde(default)]
     pub retry: RetryPolicy,

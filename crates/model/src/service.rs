@@ -1,6 +1,6 @@
 //! Services: what stays resident.
 
-use crate::{Code, Invalid, Limits, RuntimeName, ServiceName, Timestamp};
+use crate::{Code, Egress, Invalid, Limits, RuntimeName, ServiceName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -82,6 +82,9 @@ pub struct ServiceSpec {
     /// What one replica may use.
     #[serde(default)]
     pub limits: Limits,
+    /// Where its replicas may connect to; without, the server's default.
+    #[serde(default)]
+    pub egress: Option<Egress>,
 }
 
 fn one() -> u32 {

@@ -7,6 +7,7 @@
 mod bootstrap;
 mod contract;
 mod driver;
+mod egress;
 mod environment;
 mod error;
 mod gateway;

@@ -4,6 +4,8 @@ use crate::driver::Announced;
 use crate::driver::sandbox::SandboxDriver;
 use crate::{Fake, Inbound, Instance, InstanceSpec, Result};
 use launcher::Launcher;
+use model::Egress;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use storage::Storage;
 use tokio::sync::mpsc;
@@ -15,6 +17,11 @@ pub struct Options {
     pub folder: PathBuf,
     /// The region that instances are told: `us-east-1` by default.
     pub region: String,
+    /// Where instances may connect to whose specification says nothing of it.
+    pub egress: Egress,
+    /// The name servers that instances' questions are passed on to, in turn; none: those of the host's
+    /// `/etc/resolv.conf`.
+    pub dns: Vec<SocketAddr>,
     /// Sandboxes that wait for each shape in use, without a program; 0: none is made ahead.
     pub armed: usize,
     /// Interpreters that wait for each kind of function in use; 0: none is started ahead.

@@ -1,7 +1,8 @@
 //! What one instance shall be.
 
 use model::{
-    Code, Contract, ImageConfig, InstanceId, Limits, Owner, RuntimeName, ServiceName, VolumeMount,
+    Code, Contract, Egress, ImageConfig, InstanceId, Limits, Owner, RuntimeName, ServiceName,
+    VolumeMount,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,6 +54,8 @@ pub struct InstanceSpec {
     pub peers: Vec<Peer>,
     /// Enforced by the kernel.
     pub limits: Limits,
+    /// Where it may connect to; without, [`crate::Options::egress`].
+    pub egress: Option<Egress>,
 }
 
 impl fmt::Debug for InstanceSpec {
@@ -102,6 +105,7 @@ pub(crate) mod tests {
             volumes: Vec::new(),
             peers: Vec::new(),
             limits: Limits::default(),
+            egress: None,
         }
     }
 }

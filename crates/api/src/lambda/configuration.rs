@@ -177,6 +177,7 @@ pub(super) mod tests {
                 },
                 scaling: Scaling::default(),
                 fresh: Fresh::Reuse,
+                egress: None,
                 retry: RetryPolicy::default(),
                 role: "arn:aws:iam::000000000000:role/r".into(),
             },

@@ -75,6 +75,7 @@ pub(super) async fn create(
         limits: Limits::default(),
         scaling: Scaling::default(),
         fresh: Fresh::Reuse,
+        egress: None,
         retry: RetryPolicy::default(),
         role: String::new(),
     };

@@ -196,6 +196,7 @@ mod tests {
             limits: Limits::default(),
             scaling: Scaling::default(),
             fresh: Fresh::Reuse,
+            egress: None,
             retry: RetryPolicy::default(),
             role: String::new(),
         }

@@ -151,6 +151,7 @@ pub(crate) const FUNCTION: Unsupported = &[
         "a function that does not answer is replaced; leave it out",
     ),
     ("x-rouse-base", "use x-rouse.runtime"),
+    ("x-rouse-egress", "use x-rouse.egress"),
 ];
 
 /// In `build`.

@@ -7,12 +7,13 @@ use super::node::{Key, Node};
 use super::place::{Place, Result};
 use super::quantity::{parse_bytes, parse_cpus, parse_duration};
 use super::settings::{
-    CodeSource, accept_labels_and_depends_on, parse_code, parse_environment, parse_name, set_limit,
+    CodeSource, accept_labels_and_depends_on, parse_code, parse_egress, parse_environment,
+    parse_name, set_limit,
 };
 use super::words::parse_command;
 use super::{Context, compose};
 use model::{
-    BucketName, Code, Contract, Fresh, FunctionName, FunctionSpec, Limits, RetryPolicy,
+    BucketName, Code, Contract, Egress, Fresh, FunctionName, FunctionSpec, Limits, RetryPolicy,
     RuntimeName, Scaling, Target,
 };
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ pub(crate) struct DeclaredFunction {
     limits: Limits,
     scaling: Scaling,
     fresh: Fresh,
+    egress: Option<Egress>,
     retry: RetryPolicy,
 }
 
@@ -62,6 +64,7 @@ impl DeclaredFunction {
             limits: declared.limits,
             scaling: declared.scaling,
             fresh: declared.fresh,
+            egress: declared.egress,
             retry: declared.retry,
             role: String::new(),
         };
@@ -106,6 +109,7 @@ pub(crate) fn parse_function(
             .map(parse_fresh)
             .transpose()?
             .unwrap_or_default(),
+        egress: parse_egress(inner.take("egress"))?,
         retry: parse_retry(inner.take("retry"))?,
         triggers: parse_triggers(inner.take("triggers"), &target)?,
         place: key.place.clone(),

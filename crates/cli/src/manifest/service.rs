@@ -6,10 +6,13 @@ use super::node::{Key, Node, Value};
 use super::place::{Place, Result};
 use super::quantity::{parse_bytes, parse_cpus, parse_duration};
 use super::settings::{
-    CodeSource, accept_labels_and_depends_on, parse_code, parse_environment, parse_name, set_limit,
+    CodeSource, accept_labels_and_depends_on, parse_code, parse_egress, parse_environment,
+    parse_name, set_limit,
 };
 use super::{Context, compose, ports, volume};
-use model::{Code, HealthCheck, Limits, RuntimeName, ServiceName, ServiceSpec, VolumeMount};
+use model::{
+    Code, Egress, HealthCheck, Limits, RuntimeName, ServiceName, ServiceSpec, VolumeMount,
+};
 use std::collections::BTreeMap;
 
 /// Memory of a service that sets no limit: 512 MiB.
@@ -34,6 +37,7 @@ pub(crate) struct DeclaredService {
     health: HealthCheck,
     volumes: Vec<VolumeMount>,
     limits: Limits,
+    egress: Option<Egress>,
 }
 
 impl DeclaredService {
@@ -53,6 +57,7 @@ impl DeclaredService {
             health: declared.health,
             volumes: declared.volumes,
             limits: declared.limits,
+            egress: declared.egress,
         };
         match spec.check() {
             Ok(()) => Ok(spec),
@@ -94,6 +99,7 @@ pub(crate) fn parse_service(
         health: parse_health(&mut fields)?,
         volumes: volume::parse_mounts(context, fields.take("volumes"))?,
         limits,
+        egress: parse_egress(fields.take("x-rouse-egress"))?,
         place: key.place.clone(),
         name,
         code,

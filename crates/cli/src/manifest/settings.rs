@@ -4,7 +4,7 @@ use super::fields::Fields;
 use super::node::{Key, Node, Value};
 use super::place::{Place, Result};
 use super::{Context, compose};
-use model::Limits;
+use model::{Destination, Egress, Limits};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -149,6 +149,27 @@ pub(crate) fn set_limit(
     limits
         .check()
         .map_err(|invalid| node.error(format!("{}: {}", invalid.field, invalid.reason)))
+}
+
+/// `none`, `public` or a list of destinations; without, the server's default.
+pub(crate) fn parse_egress(node: Option<&Node>) -> Result<Option<Egress>> {
+    let Some(node) = node else {
+        return Ok(None);
+    };
+    let told = |node: &Node, invalid: model::Invalid| {
+        node.error(format!("{}: {}", invalid.field, invalid.reason))
+    };
+    let Value::List(entries) = &node.value else {
+        let word = node.text("egress")?.parse();
+        return word.map(Some).map_err(|invalid| told(node, invalid));
+    };
+    for entry in entries {
+        let destination = entry.text("egress")?.parse::<Destination>();
+        destination.map_err(|invalid| told(entry, invalid))?;
+    }
+    let texts = node.texts("egress")?;
+    let list = Egress::list(texts.iter().map(String::as_str));
+    list.map(Some).map_err(|invalid| told(node, invalid))
 }
 
 /// `labels` and `depends_on` are accepted, since they are true of a Compose file, and change

@@ -6,7 +6,8 @@ mod refused;
 
 use super::*;
 use model::{
-    BucketSpec, Code, Contract, Digest, Fresh, FunctionSpec, RuntimeName, ServiceSpec, Target,
+    BucketSpec, Code, Contract, Digest, Egress, Fresh, FunctionSpec, RuntimeName, ServiceSpec,
+    Target,
 };
 use proptest::prelude::*;
 
@@ -30,6 +31,7 @@ services:
       files: 256
       concurrency: {min: 1, max: 8, keep_alive: 1m, queue: 50, freeze_after: 500ms}
       fresh: always
+      egress: [example.com, "*.example.com:443", 10.1.2.0/24, "10.1.2.3:5432"]
       retry: {attempts: 5, base_delay: 500ms, max_delay: 1m, max_age: 1h}
       triggers:
         - bucket: photos
@@ -56,6 +58,7 @@ services:
     healthcheck: {interval: 2s, timeout: 1s, retries: 2, start_period: 10s}
     x-rouse-base: nodejs20.x
     x-rouse-health: {path: /health}
+    x-rouse-egress: none
     deploy:
       replicas: 2
       resources: {limits: {memory: 128M, cpus: "1.5", pids: 100}}
@@ -106,6 +109,20 @@ fn shop() -> (Manifest, FunctionSpec, FunctionSpec, ServiceSpec) {
     let web = manifest.functions[1].with_code(image()).unwrap();
     let catalog = manifest.services[0].with_code(zip()).unwrap();
     (manifest, thumbnail, web, catalog)
+}
+
+#[test]
+fn egress_is_a_word_or_a_list_and_may_be_left_to_the_server() {
+    let (_, thumbnail, web, catalog) = shop();
+    let list = [
+        "example.com",
+        "*.example.com:443",
+        "10.1.2.0/24",
+        "10.1.2.3:5432",
+    ];
+    assert_eq!(thumbnail.egress, Some(Egress::list(list).unwrap()));
+    assert_eq!(web.egress, None);
+    assert_eq!(catalog.egress, Some(Egress::None));
 }
 
 #[test]

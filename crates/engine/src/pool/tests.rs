@@ -74,6 +74,7 @@ fn prototype() -> Prototype {
         },
         volumes: Vec::new(),
         peers: Vec::new(),
+        egress: None,
         limits: Limits::default(),
     })
 }

@@ -114,6 +114,7 @@ pub(crate) fn program(argv: &[&str]) -> Spec {
             hosts: Vec::new(),
             listen: Vec::new(),
             serves: false,
+            egress: false,
             files: 1024,
         },
         argv: argv.iter().map(|&text| text.to_owned()).collect(),

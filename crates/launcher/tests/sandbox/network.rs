@@ -19,6 +19,13 @@ pub(crate) const CASES: &[Case] = &[
         the_hosts_loopback_is_not_reached,
     ),
     ("neighbours_may_have_the_same_addresses", neighbours),
+    ("what_goes_elsewhere_is_taken", elsewhere),
+    (
+        "what_goes_elsewhere_is_taken_from_a_program_that_listens",
+        elsewhere_of_a_listener,
+    ),
+    ("without_egress_nothing_leads_out", nowhere),
+    ("the_name_server_is_ours_to_answer", name_server),
 ];
 
 fn only_loopback_is_there() {
@@ -166,5 +173,116 @@ fn neighbours() {
             both.push(bench.start(spec).await.unwrap());
         }
         assert!(both.iter().all(|sandbox| sandbox.listeners.len() == 1));
+    });
+}
+
+/// A connection to any address arrives at the listener for that, which learns where it goes; what is
+/// for loopback stays there.
+fn elsewhere() {
+    const PROGRAM: &str = "use IO::Socket::INET; \
+         for my $at ('203.0.113.7:80', '169.254.169.254:80', '10.1.2.3:65535', 'catalog:8080') { \
+             my $s = IO::Socket::INET->new(PeerAddr => $at) or die \"$at: $!\"; \
+             print $s 'hello'; $s->shutdown(1); print <$s>, ' '; } \
+         print IO::Socket::INET->new(PeerAddr => '127.9.9.9:80') ? 'open ' : 'closed '; \
+         print IO::Socket::INET->new(PeerAddr => '[::1]:80') ? 'open' : 'closed';";
+    with(|bench| async move {
+        let mut spec = program(&["/usr/bin/perl", "-e", PROGRAM]);
+        spec.shape.egress = true;
+        spec.shape
+            .hosts
+            .push(("catalog".to_owned(), [127, 0, 1, 3].into()));
+        spec.shape.listen = vec![([127, 0, 1, 3], 8080).into()];
+        let mut sandbox = bench.start(spec).await.unwrap();
+        let catalog = serve(sandbox.listeners.pop().unwrap(), "catalog");
+        let egress = sandbox.egress.take().unwrap();
+        let destinations = destinations(egress.connections, 3);
+        let output = finish(sandbox).await;
+        assert_eq!(
+            output.stdout, "203.0.113.7:80 169.254.169.254:80 10.1.2.3:65535 catalog closed closed",
+            "{}",
+            output.stderr
+        );
+        destinations.await.unwrap();
+        assert_eq!(catalog.await.unwrap(), "hello");
+    });
+}
+
+/// Answers each of `count` connections with where it goes.
+fn destinations(listener: TcpListener, count: usize) -> tokio::task::JoinHandle<()> {
+    listener.set_nonblocking(false).unwrap();
+    tokio::task::spawn_blocking(move || {
+        for _ in 0..count {
+            let (mut stream, _) = listener.accept().unwrap();
+            let destination = stream.local_addr().unwrap();
+            write!(stream, "{destination}").unwrap();
+        }
+    })
+}
+
+/// Even if the program listens on every address at the very port that it connects to elsewhere.
+fn elsewhere_of_a_listener() {
+    const PROGRAM: &str = "use IO::Socket::INET; \
+         my $l = IO::Socket::INET->new(Listen => 5, LocalPort => 80, LocalAddr => '0.0.0.0', \
+             ReuseAddr => 1) or die \"listen: $!\"; \
+         my $s = IO::Socket::INET->new(PeerAddr => '203.0.113.7:80') or die \"out: $!\"; \
+         print <$s>, ' '; \
+         $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1:80') or die \"in: $!\"; \
+         my $c = $l->accept(); print $c 'mine'; close $c; print <$s>; \
+         my $u = IO::Socket::INET->new(PeerAddr => '8.8.8.8:53', Proto => 'udp') or die; \
+         $u->send('x'); print ' ', defined $u->recv(my $text, 9) ? $text : 'refused';";
+    with(|bench| async move {
+        let mut spec = program(&["/usr/bin/perl", "-e", PROGRAM]);
+        spec.shape.egress = true;
+        spec.shape.serves = true;
+        let mut sandbox = bench.start(spec).await.unwrap();
+        let egress = sandbox.egress.take().unwrap();
+        let destinations = destinations(egress.connections, 1);
+        let output = finish(sandbox).await;
+        assert_eq!(
+            output.stdout, "203.0.113.7:80 mine refused",
+            "{}",
+            output.stderr
+        );
+        destinations.await.unwrap();
+    });
+}
+
+fn nowhere() {
+    const PROGRAM: &str = "use IO::Socket::INET; \
+         print IO::Socket::INET->new(PeerAddr => '203.0.113.7:80') ? 'open' : $!;";
+    with(|bench| async move {
+        let spec = program(&["/usr/bin/perl", "-e", PROGRAM]);
+        let mut sandbox = bench.start(spec).await.unwrap();
+        assert!(sandbox.egress.take().is_none());
+        let output = finish(sandbox).await;
+        assert_eq!(output.stdout, "Network is unreachable", "{}", output.stderr);
+    });
+}
+
+/// The one that `/etc/resolv.conf` names takes datagrams and connections, and answers from its own
+/// address.
+fn name_server() {
+    const PROGRAM: &str = "use IO::Socket::INET; \
+         open my $f, '<', '/etc/resolv.conf' or die; my ($at) = <$f> =~ /^nameserver (.*)$/m or die; \
+         for my $kind ('udp', 'tcp') { \
+             my $s = IO::Socket::INET->new(PeerAddr => $at, PeerPort => 53, Proto => $kind) or die $!; \
+             $s->send('name?'); $s->recv(my $text, 99); print \"$text \"; }";
+    with(|bench| async move {
+        let mut spec = program(&["/usr/bin/perl", "-e", PROGRAM]);
+        spec.shape.egress = true;
+        let mut sandbox = bench.start(spec).await.unwrap();
+        let egress = sandbox.egress.take().unwrap();
+        egress.datagrams.set_nonblocking(false).unwrap();
+        let datagram = tokio::task::spawn_blocking(move || {
+            let mut buffer = [0; 99];
+            let (read, from) = egress.datagrams.recv_from(&mut buffer).unwrap();
+            egress.datagrams.send_to(b"by udp", from).unwrap();
+            buffer[..read].to_vec()
+        });
+        let heard = serve(egress.dns, "by tcp");
+        let output = finish(sandbox).await;
+        assert_eq!(output.stdout, "by udp by tcp ", "{}", output.stderr);
+        assert_eq!(datagram.await.unwrap(), b"name?");
+        assert_eq!(heard.await.unwrap(), "name?");
     });
 }

@@ -4,6 +4,7 @@ use super::sandbox::blame;
 use crate::contract::failed;
 use crate::contract::http::{self, HttpClient};
 use crate::contract::lambda::RuntimeApi;
+use crate::egress::Outlet;
 use crate::logs::Capture;
 use crate::{Error, Result, report};
 use futures::FutureExt;
@@ -49,6 +50,7 @@ pub(crate) struct Contained {
     pub(super) talk: Talk,
     pub(super) capture: Capture,
     pub(super) _gates: Vec<AbortOnDropHandle<()>>,
+    pub(super) _outlet: Option<Outlet>,
     /// Bytes.
     pub(super) memory: u64,
     /// How long making the sandbox took.

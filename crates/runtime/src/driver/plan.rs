@@ -28,6 +28,8 @@ pub(super) struct Sources {
     pub(super) volumes: Vec<Volume>,
     /// The region that instances are told.
     pub(super) region: String,
+    /// Whether the instance may connect to anything but the platform.
+    pub(super) egress: bool,
 }
 
 /// What the launcher shall make, and what its listeners are for.
@@ -93,6 +95,7 @@ pub(super) fn plan(spec: &InstanceSpec, sources: &Sources) -> Result<Plan> {
             hosts,
             listen,
             serves: !api,
+            egress: sources.egress,
             files: spec.limits.files,
         },
         assignment: Assignment {

@@ -6,12 +6,13 @@ use super::plan::{self, Plan, Sources};
 use super::shelf::{Announced, Bounds, Shelves, Taken};
 use super::zygotes::{Ready, Zygotes};
 use crate::contract::lambda::RuntimeApi;
+use crate::egress::Outbound;
 use crate::gateway::Gate;
 use crate::host::Host;
 use crate::logs::Capture;
 use crate::{Door, Error, Inbound, InstanceSpec, Options, Result, bootstrap};
 use launcher::{Launcher, Sandbox, Volume, Work};
-use model::{Code, Digest, Owner, RuntimeName, StartKind};
+use model::{Code, Digest, Egress, Owner, RuntimeName, StartKind};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +34,10 @@ pub(crate) struct SandboxDriver {
     host: Host,
     bootstraps: PathBuf,
     region: Arc<str>,
+    /// Whether this machine can let instances reach out.
+    can_egress: bool,
+    egress: Arc<Egress>,
+    outbound: Outbound,
 }
 
 impl SandboxDriver {
@@ -59,6 +64,7 @@ impl SandboxDriver {
             stems: options.stems,
         };
         Ok(Self {
+            can_egress: launcher.can_egress(),
             shelves: Shelves::new(launcher.clone(), bounds),
             zygotes: Zygotes::new(launcher, options.preload),
             code: Arc::default(),
@@ -67,6 +73,8 @@ impl SandboxDriver {
             host,
             bootstraps,
             region: options.region.into(),
+            egress: Arc::new(options.egress),
+            outbound: Outbound::new(options.dns),
         })
     }
 
@@ -200,7 +208,13 @@ impl SandboxDriver {
             interpreter,
             volumes,
             region: self.region.to_string(),
+            egress: self.can_egress && *self.egress_of(spec) != Egress::None,
         })
+    }
+
+    /// The policy of an instance.
+    fn egress_of<'a>(&'a self, spec: &'a InstanceSpec) -> &'a Egress {
+        spec.egress.as_ref().unwrap_or(&self.egress)
     }
 
     /// Puts everything that belongs to a new sandbox around it.
@@ -241,7 +255,13 @@ impl SandboxDriver {
             let accepting = tokio::spawn(gate.accept(register(listener)?));
             gates.push(AbortOnDropHandle::new(accepting));
         }
+        let egress = self.egress_of(&spec).clone();
+        let outlet = sandbox.egress.take().map(|sockets| {
+            self.outbound
+                .open(sockets, egress, &spec.owner, capture.notes())
+        });
         Ok(Contained {
+            _outlet: outlet.transpose()?,
             id: spec.id,
             sandbox,
             talk,

@@ -139,6 +139,11 @@ impl Capture {
         tail
     }
 
+    /// Adds lines of the platform's own.
+    pub(crate) fn notes(&self) -> Notes {
+        Notes(self.shared.clone())
+    }
+
     /// Reads what is there without waiting: it was written before the answer that the caller has.
     fn drain(&self) {
         let mut buffer = [0; CHUNK / 2];
@@ -153,6 +158,21 @@ impl Capture {
                 }
             }
         }
+    }
+}
+
+/// Adds lines of the platform's own to an instance's log, each to the call that is under way.
+#[derive(Clone)]
+pub(crate) struct Notes(Arc<Shared>);
+
+impl Notes {
+    /// Adds one.
+    pub(crate) fn add(&self, line: String) {
+        let mut out = Vec::new();
+        let mut state = self.0.lock();
+        self.0.keep(&mut state, &mut out, Stream::Platform, line);
+        drop(state);
+        self.0.hand_over(out);
     }
 }
 

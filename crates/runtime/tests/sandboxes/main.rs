@@ -3,24 +3,29 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod contracts;
+mod egress;
 mod failures;
 mod images;
 mod rig;
 mod services;
+mod world;
 
 use rig::Rig;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::time::Duration;
+use world::World;
 
 /// Longer than any of them takes on a slow machine; what takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     launcher::run_if_launcher();
+    world::enter();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let names: Vec<&str> = contracts::NAMES
         .iter()
+        .chain(egress::NAMES)
         .chain(failures::NAMES)
         .chain(images::NAMES)
         .chain(services::NAMES)
@@ -41,6 +46,7 @@ fn main() -> ExitCode {
     };
     let data = tempfile::tempdir().unwrap();
     let connection = launcher::spawn(data.path()).expect("starting the launcher");
+    let _world = World::new();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (passed, failed) = runtime.block_on(async {
         let rig = Rig::new(data.path(), connection).await;
@@ -63,6 +69,7 @@ async fn run(rig: &Rig, name: &str) -> bool {
     use futures::FutureExt;
     let test = async {
         let found = contracts::run(rig, name).await
+            || egress::run(rig, name).await
             || failures::run(rig, name).await
             || images::run(rig, name).await
             || services::run(rig, name).await;

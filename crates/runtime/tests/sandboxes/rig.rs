@@ -1,5 +1,6 @@
 //! A runtime over a fresh data folder, and words to describe functions with.
 
+use crate::world::World;
 use bytes::Bytes;
 use launcher::{Connection, Launcher};
 use model::{
@@ -34,6 +35,8 @@ impl Rig {
             armed: 2,
             stems: 1,
             preload: vec!["json".into(), "decimal".into()],
+            egress: model::Egress::Public,
+            dns: vec![World::dns()],
         };
         let runtime = Runtime::sandbox(options, launcher.clone(), storage.clone(), sender)
             .await
@@ -93,6 +96,7 @@ impl Rig {
                 timeout: 30_000,
                 ..Limits::default()
             },
+            egress: None,
         }
     }
 

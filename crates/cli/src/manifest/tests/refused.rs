@@ -6,6 +6,31 @@ use super::load;
 type Bad = (&'static str, &'static str, &'static str);
 
 const BAD: &[Bad] = &[
+    (
+        "services:\n  a: {image: x, x-rouse: {egress: all}}",
+        "2:35",
+        "write none, public, or a list",
+    ),
+    (
+        "services:\n  a: {image: x, x-rouse: {egress: []}}",
+        "2:35",
+        "empty list: write none",
+    ),
+    (
+        "services:\n  a: {image: x, x-rouse: {egress: [a.com, 127.0.0.1]}}",
+        "2:43",
+        "own loopback",
+    ),
+    (
+        "services:\n  a: {image: x, x-rouse-egress: {a: b}}",
+        "2:33",
+        "must be a text",
+    ),
+    (
+        "services:\n  a: {image: x, x-rouse: {}, x-rouse-egress: none}",
+        "2:30",
+        "x-rouse.egress",
+    ),
     ("a: [", "1:5", "not YAML"),
     (
         "services: {a: {image: x}, a: {image: y}}",

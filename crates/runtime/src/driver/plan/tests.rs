@@ -15,6 +15,7 @@ fn sources(folder: &Path) -> Sources {
         }),
         volumes: Vec::new(),
         region: "us-east-1".into(),
+        egress: true,
     }
 }
 
