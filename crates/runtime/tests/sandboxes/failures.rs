@@ -31,7 +31,7 @@ async fn neighbour(rig: &Rig) -> Instance {
         .await
 }
 
-async fn is_well(mut neighbour: Instance) {
+async fn is_well(neighbour: Instance) {
     assert_eq!(answer(&call(&neighbour, "{}").await), "well");
     neighbour.stop(Duration::from_secs(10)).await;
 }
@@ -149,11 +149,7 @@ async fn one_that_answers_too_much_is_told_so(rig: &Rig) {
     let instance = rig.start(spec).await;
     let just = call(&instance, &format!(r#"{{"length":{MAX_PAYLOAD}}}"#)).await;
     assert_eq!(answer(&just).as_str().unwrap().len(), MAX_PAYLOAD - 2);
-    let more = call(
-        &instance,
-        &format!(r#"{{"length":{}}}"#, MAX_PAYLOAD + 1),
-    )
-    .await;
+    let more = call(&instance, &format!(r#"{{"length":{}}}"#, MAX_PAYLOAD + 1)).await;
     let limit = MAX_PAYLOAD as u64;
     assert_eq!(more.ending, Ending::ResponseTooLarge { limit });
     assert!(instance.is_alive());
