@@ -2,11 +2,12 @@
 
 use crate::child::{self, Plan};
 use crate::error::{Failure, Step};
+use crate::exec::{self, Told};
 use crate::network::Namespace;
 use crate::redirect::Redirect;
 use crate::root::Stage;
 use crate::slot::{Slot, Template};
-use crate::wire::{self, Go, Made, Report};
+use crate::wire::{self, Made, Report};
 use crate::zygote::Forked;
 use crate::{Assignment, Exit, Shape, Stem, Usage, Work, cgroup, kernel, root};
 use model::Limits;
@@ -26,7 +27,7 @@ enum Phase {
     /// It waits for its assignment.
     Armed,
     /// It was told what to execute.
-    Starting,
+    Starting(Told),
     /// What it was assigned runs, or has run.
     Running,
     /// It never got there.
@@ -71,6 +72,8 @@ pub(crate) struct Workshop {
     pub(crate) stage: Stage,
     pub(crate) cgroups: cgroup::Cgroups,
     pub(crate) filter: Vec<libc::sock_filter>,
+    /// The program that waits.
+    pub(crate) park: OwnedFd,
     /// The launcher's own mount namespace.
     pub(crate) mounts: OwnedFd,
 }
@@ -97,6 +100,7 @@ pub(crate) enum Ending {
     Failed(Failure),
 }
 
+const KILLED: &str = "killed before the program began";
 const PAIR: &str = "making a socket";
 
 fn pair() -> Result<(OwnedFd, OwnedFd), Failure> {
@@ -235,21 +239,44 @@ impl Sandbox {
 
     /// Takes what the first process has reported; never blocks.
     pub(crate) fn progress(&mut self) -> Progress {
+        if matches!(self.phase, Phase::Armed | Phase::Starting(_)) {
+            return self.answered();
+        }
         let mut buffer = [0; 8192];
         match wire::receive(&self.report, &mut buffer, RecvFlags::DONTWAIT) {
             Ok(Some((Report::Parked(made), fds))) => self.parked(made, fds),
             Ok(Some((Report::Failed(failure), _))) => self.fail(failure),
             // The end: the descriptor was closed, by execve or by death.
             Ok(None) => match self.phase {
-                Phase::Starting => {
-                    self.phase = Phase::Running;
-                    Progress::Started
-                }
-                Phase::Parking | Phase::Armed => self.died("killed before the program began"),
-                Phase::Warming | Phase::Running | Phase::Failed(_) => Progress::Ended,
+                Phase::Parking => self.died(KILLED),
+                Phase::Armed
+                | Phase::Starting(_)
+                | Phase::Warming
+                | Phase::Running
+                | Phase::Failed(_) => Progress::Ended,
             },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,
             Err(error) => self.fail(Failure::new("reading a report", error.to_string())),
+        }
+    }
+
+    /// Takes what the process says that waits: nothing, as long as nothing goes wrong.
+    fn answered(&mut self) -> Progress {
+        let mut buffer = [0; 64];
+        let received = wire::receive_bytes(&self.report, &mut buffer, RecvFlags::DONTWAIT);
+        match (received, &self.phase) {
+            (Ok(Some((length, _))), Phase::Starting(told)) => {
+                let failure = told.explain(buffer.get(..length).unwrap_or_default());
+                self.fail(failure)
+            }
+            // The descriptor was closed by execve.
+            (Ok(None), Phase::Starting(_)) => {
+                self.phase = Phase::Running;
+                Progress::Started
+            }
+            (Ok(_), _) => self.died(KILLED),
+            (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,
+            (Err(error), _) => self.fail(Failure::new("reading an answer", error.to_string())),
         }
     }
 
@@ -332,11 +359,6 @@ impl Sandbox {
         self.member.as_ref().map(|member| &member.process)
     }
 
-    fn tell(&self, go: &Go) -> Result<(), Failure> {
-        let bytes = wire::encode(go).step("passing the program on")?;
-        wire::send(&self.report, &bytes, &[]).step("passing the program on")
-    }
-
     /// Gives it its limits, its code and its work. True if the work has begun by that: else the end of
     /// the report tells.
     pub(crate) fn assign(
@@ -358,12 +380,9 @@ impl Sandbox {
                 },
                 None,
             ) => {
-                self.phase = Phase::Starting;
-                self.tell(&Go {
-                    argv,
-                    environment,
-                    working_dir,
-                })?;
+                let (packet, told) = exec::packet(&argv, &environment, &working_dir);
+                self.phase = Phase::Starting(told);
+                wire::send(&self.report, &packet, &[]).step("passing the program on")?;
                 Ok(false)
             }
             (Work::Tell(message), Some(control)) => {
@@ -476,6 +495,7 @@ fn fork(
             tmp,
             stage: &workshop.stage,
             filter: &workshop.filter,
+            park: &workshop.park,
             report: &report_inside,
             control: control_inside.as_ref().filter(|_| is_program),
             stem,
