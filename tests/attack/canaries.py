@@ -1,0 +1,159 @@
+"""What stands on the host and must be whole after each attack."""
+
+import ctypes
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.shmat.restype = ctypes.c_void_p
+SETTINGS = [
+    "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/kernel/sysrq",
+    "/proc/sys/kernel/hostname", "/proc/sys/kernel/domainname", "/proc/sys/kernel/randomize_va_space",
+    "/proc/sys/kernel/panic", "/proc/sys/fs/suid_dumpable", "/proc/sys/fs/mount-max",
+    *map(str, Path("/sys/fs/cgroup").glob("*/release_agent")),
+    *map(str, Path("/sys/fs/cgroup").glob("*/notify_on_release")),
+]
+# A process that ends with 9 if the signal reaches it that the attacks send.
+SENTINEL = (
+    "import os, signal, time\n"
+    "signal.signal(signal.SIGURG, lambda *_: os._exit(9))\n"
+    "print('ready', flush=True)\n"
+    "time.sleep(100000)\n"
+)
+SIOCGIFADDR = 0x8915
+IPC_CREAT, IPC_RMID, MODE = 0o1000, 0, 0o666
+
+
+def own_mount_namespace():
+    """So that the mount table is ours alone, and any new line in it an attack's."""
+    clone_newns, ms_private, ms_rec = 0x20000, 1 << 18, 1 << 14
+    if LIBC.unshare(clone_newns) or LIBC.mount(None, b"/", None, ms_private | ms_rec, None):
+        raise OSError(ctypes.get_errno(), "a mount namespace for the canaries")
+
+
+def digest(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+class Host:
+    """All canaries. `damage()` tells which are no longer whole."""
+
+    def __init__(self, binary):
+        self.secret = f"canary-{secrets.token_hex(16)}"
+        self.folder = Path(f"/var/tmp/rouse-attack-{os.getpid()}")
+        self.folder.mkdir(mode=0o777)
+        self.folder.chmod(0o777)
+        # Called rouse, as the launcher's name is found by it. Attacks reach this copy, if any.
+        self.binary = self.folder / "rouse"
+        shutil.copy(binary, self.binary)
+        self.file = self.folder / "canary"
+        self.file.write_text(self.secret)
+        self.file.chmod(0o666)
+        self.name = f"rouse-attack-{os.getpid()}"
+        self.shm_file = Path("/dev/shm") / self.name
+        self.shm_file.write_text(self.secret)
+        self.shm_file.chmod(0o666)
+        self.touched = []
+        self._process()
+        self._ipc()
+        self._sockets()
+        self.whole = self._state()
+        self.clock = time.time() - time.monotonic()
+
+    def _process(self):
+        self.process = subprocess.Popen([sys.executable, "-c", SENTINEL], stdout=subprocess.PIPE)
+        self.process.stdout.readline()
+        self.pid = self.process.pid
+
+    def _ipc(self):
+        self.key = 0x0CA0000 + os.getpid() % 0xFFFF
+        self.shm = LIBC.shmget(self.key, 4096, IPC_CREAT | MODE)
+        self.sem = LIBC.semget(self.key, 1, IPC_CREAT | MODE)
+        self.msg = LIBC.msgget(self.key, IPC_CREAT | MODE)
+        if min(self.shm, self.sem, self.msg) < 0:
+            raise OSError(ctypes.get_errno(), "System V IPC for the canaries")
+        self.memory = LIBC.shmat(self.shm, None, 0)
+        ctypes.memmove(self.memory, self.secret.encode(), len(self.secret))
+        os_creat_rdwr = os.O_CREAT | os.O_RDWR
+        self.queue = LIBC.mq_open(f"/{self.name}".encode(), os_creat_rdwr, MODE, None)
+
+    def _sockets(self):
+        self.abstract = socket.socket(socket.AF_UNIX)
+        self.abstract.bind(f"\0{self.name}")
+        self.tcp = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+        self.port = self.tcp.getsockname()[1]
+        self.abstract.listen()
+        for name, listener in (("abstract socket", self.abstract), ("TCP port", self.tcp)):
+            threading.Thread(target=self._accept, args=(name, listener), daemon=True).start()
+
+    def _accept(self, name, listener):
+        while True:
+            try:
+                taken, _ = listener.accept()
+            except OSError:
+                return
+            self.touched.append(f"a connection to the host's {name}")
+            taken.close()
+
+    def _state(self):
+        """What must stay the same: name → value."""
+        state = {}
+        for path in SETTINGS:
+            try:
+                state[path] = Path(path).read_text()
+            except OSError:
+                state[path] = None
+        state["mount table"] = sorted(Path("/proc/self/mountinfo").read_text().splitlines())
+        state["rouse's binary"] = digest(self.binary)
+        state["file"] = self.file.read_text()
+        state["files beside it"] = sorted(os.listdir(self.folder))
+        state["owner and mode"] = [tuple(p.stat()[n] for n in (0, 4, 5)) for p in (self.folder, self.file)]
+        state["/dev/shm"] = self.shm_file.read_text()
+        state["shared memory"] = ctypes.string_at(self.memory, len(self.secret)).decode()
+        state["message queue"] = LIBC.mq_open(f"/{self.name}".encode(), os.O_RDWR) >= 0
+        return state
+
+    def damage(self):
+        now = self._state()
+        found = [name for name, value in self.whole.items() if now[name] != value]
+        found += self.touched
+        if self.process.poll() is not None:
+            found.append("the host's process")
+        if abs(time.time() - time.monotonic() - self.clock) > 5:
+            found.append("the clock")
+        return found
+
+    def addresses(self):
+        """The host's own IPv4 addresses other than loopback."""
+        found = []
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            for _, name in socket.if_nameindex():
+                asked = struct.pack("256s", name.encode())
+                try:
+                    answer = fcntl.ioctl(probe, SIOCGIFADDR, asked)
+                except OSError:
+                    continue
+                found.append(socket.inet_ntoa(answer[20:24]))
+        return [address for address in found if not address.startswith("127.")]
+
+    def remove(self):
+        self.process.kill()
+        self.process.wait()
+        for call, number in ((LIBC.shmctl, self.shm), (LIBC.msgctl, self.msg)):
+            call(number, IPC_RMID, None)
+        LIBC.semctl(self.sem, 0, IPC_RMID)
+        LIBC.mq_unlink(f"/{self.name}".encode())
+        self.shm_file.unlink()
+        self.tcp.close()
+        self.abstract.close()
+        shutil.rmtree(self.folder)
