@@ -128,7 +128,7 @@ CASES = [
     Case(7, "addresses", "ports of the host on loopback", UNREACHED,
          "127.0.0.1 {port} ::1 {port} 0.0.0.0 {port}", variant="loopback"),
     Case(7, "addresses", "ports of the host on its address", UNREACHED, "{address} {port}", variant="host"),
-    Case(7, "addresses", "somewhere outside", UNREACHED, "192.0.2.1 80 2001:db8::1 80", variant="outside"),
+    Case(7, "addresses", "somewhere outside", UNREACHED, "198.51.100.1 80 2001:db8::1 80", variant="outside"),
     Case(7, "metadata", "a cloud's metadata addresses", UNREACHED),
     Case(7, "other-instances", "other instances' addresses and ports", UNREACHED),
     Case(7, "datagrams", "UDP to name servers, multicast, broadcast", UNREACHED + " EPERM EACCES"),

@@ -15,10 +15,10 @@ class Report:
         self.path = FOLDER / f"{name}.json"
         self.rows = []
 
-    def add(self, case, place, answer, held, damage=(), detail="", tried="", group=0):
+    def add(self, case, place, answer, held, damage=(), detail="", tried="", group=0, **more):
         self.rows.append({
             "case": case, "place": place, "answer": answer, "contained": held,
-            "damage": list(damage), "detail": detail, "tried": tried, "group": group,
+            "damage": list(damage), "detail": detail, "tried": tried, "group": group, **more,
         })
 
     def save(self):

@@ -70,9 +70,40 @@ static void own_code(int argc, char **argv) {
   }
 }
 
+/* FOLDER TARGET: exchanges FOLDER/a, a folder, and FOLDER/b, a link to TARGET, for ever. */
+static void swap(int argc, char **argv) {
+  const char *folder = argument(argc, argv, 1);
+  char here[128], link[128], inner[160];
+  snprintf(here, sizeof here, "%s/a", folder);
+  snprintf(link, sizeof link, "%s/b", folder);
+  snprintf(inner, sizeof inner, "%s/inner", here);
+  mkdir(here, 0777);
+  mkdir(inner, 0777);
+  symlink(argument(argc, argv, 2), link);
+  for (;;) renameat2(AT_FDCWD, here, AT_FDCWD, link, RENAME_EXCHANGE);
+}
+
+/* PATH…: files that a layer brought. What can be read must be the image's own. */
+static void steal(int argc, char **argv) {
+  char text[64];
+  for (int i = 1; i < argc; i++) {
+    int fd = open(argv[i], O_RDONLY | O_NONBLOCK);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (got < 0) {
+      tried(argv[i], -1);
+    } else {
+      text[got] = 0;
+      noted("%s reads '%s'", argv[i], text);
+      told(argv[i], strstr(text, "canary") ? "done" : "own file");
+    }
+  }
+}
+
 const struct attack descriptors[] = {
     {"kept-descriptors", kept, 0},
     {"working-dir", working_dir, 0},
+    {"steal", steal, 0},
+    {"swap", swap, 1},
     {"proc-exe", exe, 0},
     {"write-code", own_code, 0},
     {0},

@@ -202,6 +202,8 @@ static void deaf(int argc, char **argv) {
   static const int polite[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
   for (int i = 0; i < 4; i++) signal(polite[i], SIG_IGN);
   struct timespec rest = {atoi(argument(argc, argv, 1)), 0};
+  printf("deaf in %s.\n", call_id);
+  fflush(stdout);
   nanosleep(&rest, NULL);
   told("deaf", "slept");
 }
