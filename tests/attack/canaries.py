@@ -45,6 +45,12 @@ def digest(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
+def mounts():
+    """Lines of the mount table with their mount points."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return {line: line.split()[4] for line in lines}
+
+
 class Host:
     """All canaries. `damage()` tells which are no longer whole."""
 
@@ -69,6 +75,7 @@ class Host:
         self._sockets()
         self.whole = self._state()
         self.digest = digest(self.binary)
+        self.mounts = mounts()
         self.clock = time.time() - time.monotonic()
 
     def _process(self):
@@ -114,7 +121,6 @@ class Host:
                 state[path] = Path(path).read_text()
             except OSError:
                 state[path] = None
-        state["mount table"] = sorted(Path("/proc/self/mountinfo").read_text().splitlines())
         # The kernel sets ctime, whatever a writer says; the content is compared at the end.
         state["rouse's binary"] = tuple(self.binary.stat()[n] for n in (1, 6, 9))
         state["file"] = self.file.read_text()
@@ -128,7 +134,7 @@ class Host:
     def damage(self, digest_too=False):
         now = self._state()
         found = [name for name, value in self.whole.items() if now[name] != value]
-        found += self.touched
+        found += self.touched + self._mounts_changed()
         if self.process.poll() is not None:
             found.append("the host's process")
         if digest_too and digest(self.binary) != self.digest:
@@ -136,6 +142,13 @@ class Host:
         if abs(time.time() - time.monotonic() - self.clock) > 5:
             found.append("the clock")
         return found
+
+    def _mounts_changed(self):
+        """New mounts, and gone ones. What others mounted goes when they remove its folder."""
+        now = mounts()
+        new = [f"new mount {point}" for line, point in now.items() if line not in self.mounts]
+        return new + [f"lost mount {point}" for line, point in self.mounts.items()
+                      if line not in now and os.path.exists(point)]
 
     def addresses(self):
         """The host's own IPv4 addresses other than loopback."""

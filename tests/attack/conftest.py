@@ -4,12 +4,10 @@ import base64
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-os.environ.setdefault("DOCKER_BUILDKIT", "0")
 
 import pytest
 
@@ -51,15 +49,7 @@ def report():
 @pytest.fixture(scope="session")
 def program(tmp_path_factory):
     """The attacks, compiled into one static program."""
-    built = tmp_path_factory.mktemp("program") / "attack"
-    sources = sorted((HERE / "program").glob("*.c"))
-    done = subprocess.run(
-        ["gcc", "-static", "-O1", "-Wall", "-Wextra", "-Wno-format-truncation", "-o", built, *sources],
-        capture_output=True, text=True,
-    )
-    if done.returncode:
-        pytest.exit(f"the attacks do not compile:\n{done.stderr}", 2)
-    return built
+    return e2e.compile_attacks(tmp_path_factory.mktemp("program") / "attack")
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ class Report:
     def __init__(self, name):
         self.path = FOLDER / f"{name}.json"
         self.rows = []
+        # Of the program that was attacked, if it tells.
+        self.version = None
 
     def add(self, case, place, answer, held, damage=(), detail="", tried="", group=0, **more):
         self.rows.append({
@@ -24,4 +26,4 @@ class Report:
     def save(self):
         FOLDER.mkdir(parents=True, exist_ok=True)
         machine = f"Linux {os.uname().release}, {os.cpu_count()} processors"
-        self.path.write_text(json.dumps({"machine": machine, "rows": self.rows}, indent=1) + "\n")
+        self.path.write_text(json.dumps({"machine": machine, "version": self.version, "rows": self.rows}, indent=1) + "\n")

@@ -25,7 +25,7 @@ FLOODS = {
     "inodes": ("150 000 files in `/tmp`", "inodes", "out_of_memory capped"),
     "open-files": ("70 000 open files", "open-files", "capped"),
     "kernel-buffers": ("200 pairs of full pipes and sockets", "kernel-buffers", "out_of_memory capped"),
-    "log-line": ("1 GiB of log without a line's end", "log-line 1024", "taken capped"),
+    "log-line": ("1 GiB of log without a line's end", "log-line 1024", "taken timed_out"),
     "endless-response": ("a response of 4 GiB", "endless-response", "response_too_large"),
     "headers": ("10 000 headers in a response", "headers", "400 413 431 closed"),
 }
@@ -38,7 +38,7 @@ def flood(attacked, program, tmp_path):
     (tmp_path / "code").mkdir()
     code = tmp_path / "code/bootstrap"
     os.link(program, code)
-    settings = {"runtime": "provided", "memory": "128M", "timeout": "30s", "pids": 128, "files": 256,
+    settings = {"runtime": "provided", "memory": "128M", "timeout": "10s", "pids": 128, "files": 256,
                 "concurrency": {"max": 1}}
 
     def deployed(**more):

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,6 +41,8 @@ static void forks(int argc, char **argv) {
   struct timespec second = {1, 0};
   nanosleep(&second, NULL);
   for (int i = 0; i < made; i++) kill(children[i], SIGKILL);
+  while (wait(NULL) > 0) {
+  }
   errno = reason;
   end("processes", made, PROCESSES);
 }

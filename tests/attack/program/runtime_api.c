@@ -10,6 +10,7 @@
 #include <strings.h>
 #include <fcntl.h>
 #include <errno.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 char call_id[64], api_host[64];
@@ -118,6 +119,9 @@ int poll_runtime_api(const char *api, int once) {
     char *found = strcasestr(answer, "lambda-runtime-aws-request-id:");
     if (!found || sscanf(found + 30, " %63[^\r]", call_id) != 1) return 1;
     unquote(event);
+    /* Pid 1 inherits what the attacks leave. */
+    while (waitpid(-1, NULL, WNOHANG) > 0) {
+    }
     run_attack(event, out, sizeof out);
     /* Empty when the attack itself has answered. */
     if (call_id[0]) respond(out);
