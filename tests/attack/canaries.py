@@ -79,7 +79,10 @@ class Host:
         self.clock = time.time() - time.monotonic()
 
     def _process(self):
-        self.process = subprocess.Popen([sys.executable, "-c", SENTINEL], stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SENTINEL],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )
         self.process.stdout.readline()
         self.pid = self.process.pid
 

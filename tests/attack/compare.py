@@ -51,10 +51,7 @@ class Engine:
             time.sleep(0.1)
         self.version = self.call("version", "--format", "{{.Server.Version}}").stdout.strip()
         tree = images.layer(images.plain(program.read_bytes()))
-        done = self.call("import", "-", "attack", stdin=tree)
-        if done.returncode:
-            self.stop()
-            raise SystemExit(f"docker import: {done.stderr}")
+        self.imported = self.call("import", "-", "attack", stdin=tree)
 
     def call(self, *arguments, stdin=b"", timeout=120):
         program = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"
@@ -87,10 +84,12 @@ def run():
     report = Report("docker")
     with tempfile.TemporaryDirectory() as folder:
         program = compile_attacks(Path(folder) / "attack")
-        host = canaries.Host(program)
         engine = Engine(program)
-        report.version = engine.version
+        host = canaries.Host(program)
         try:
+            if engine.imported.returncode:
+                raise SystemExit(f"docker import: {engine.imported.stderr}")
+            report.version = engine.version
             names = {"pid": host.pid, "file": host.file, "name": host.name, "key": host.key,
                      "port": host.port, "address": (host.addresses() or ["192.0.2.2"])[0],
                      "data": engine.folder}

@@ -55,10 +55,9 @@ def image(path, layers, name="attack/image:1", **config):
     return path
 
 
-# A version 2 file capability: every permitted capability, effective.
-EVERY_CAPABILITY = (
-    (0x02000001).to_bytes(4, "little") + b"\xff\xff\xff\xff" + bytes(4) + b"\xff\x01\x00\x00" + bytes(4)
-).decode("latin-1")
+# File capabilities of version 2, effective: CHOWN, DAC_OVERRIDE, NET_RAW, which Docker leaves in reach.
+# No byte is past 0x7f, since tar's extended headers are UTF-8.
+CAPABILITIES = (bytes([1, 0, 0, 2]) + bytes([0x03, 0x20, 0, 0]) + bytes(12)).decode()
 
 
 def plain(program):
@@ -67,5 +66,5 @@ def plain(program):
         Entry("tmp", kind=tarfile.DIRTYPE, mode=0o1777),
         Entry("attack", program),
         Entry("attack-suid", program, mode=0o6755),
-        Entry("attack-caps", program, xattrs={"security.capability": EVERY_CAPABILITY}),
+        Entry("attack-caps", program, xattrs={"security.capability": CAPABILITIES}),
     ]

@@ -12,8 +12,8 @@ struct attack {
 };
 
 /* Tables of the groups, each ended by an entry without a name. */
-extern const struct attack mounts[], kernel[], descriptors[], processes[], calls[], floods[], network[],
-    leftovers[];
+extern const struct attack mounts[], kernel[], descriptors[], processes[], sockets[], calls[], floods[],
+    network[], leftovers[];
 
 /* What a system call gave: the name of errno if it is negative, else "done". */
 void tried(const char *what, long result);

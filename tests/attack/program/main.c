@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const struct attack *groups[] = {mounts, kernel, descriptors, processes,
+static const struct attack *groups[] = {mounts, kernel, descriptors, processes, sockets,
                                         calls,  floods, network,     leftovers};
 static char words[512], detail[3072];
 static int result_fd = -1;
