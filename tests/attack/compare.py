@@ -53,7 +53,7 @@ class Engine:
         tree = images.layer(images.plain(program.read_bytes()))
         self.imported = self.call("import", "-", "attack", stdin=tree)
 
-    def call(self, *arguments, stdin=b"", timeout=120):
+    def call(self, *arguments, stdin=b"", timeout=60):
         program = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"
         done = subprocess.run([program, "-H", self.address, *arguments], input=stdin, capture_output=True,
                               timeout=timeout)
@@ -61,7 +61,11 @@ class Engine:
         return done
 
     def attack(self, command, *options):
-        done = self.call("run", "--rm", *options, "attack", "/attack", *command.split())
+        try:
+            done = self.call("run", "--rm", "--name", "attack", *options, "attack", "/attack", *command.split())
+        except subprocess.TimeoutExpired:
+            self.call("rm", "-f", "attack")
+            return "no answer", "killed after a minute"
         try:
             told = json.loads(done.stdout.splitlines()[-1])
             return told["answer"], told["detail"]
@@ -70,6 +74,7 @@ class Engine:
             return signal, done.stderr[-300:]
 
     def stop(self):
+        self.call("rm", "-f", "attack")
         self.daemon.terminate()
         self.daemon.wait(60)
         subprocess.run(["umount", "-R", self.folder / "data"], capture_output=True)

@@ -87,10 +87,10 @@ class Attacked(e2e.Server):
         tail = base64.b64decode(headers.get("x-rouse-log-tail", "")).decode(errors="replace")
         return ending, f"{str(told)[:500]} {tail[-500:]}"
 
-    def deploy_manifest(self, folder, manifest, *options):
+    def deploy_manifest(self, folder, manifest, *options, check=True):
         """Deploys a manifest given as data; JSON is YAML."""
         (folder / "compose.yaml").write_text(json.dumps(manifest))
-        return self.rouse("deploy", *options, cwd=folder)
+        return self.rouse("deploy", *options, cwd=folder, check=check)
 
     def shows(self, function):
         """Instances of a function."""

@@ -1,6 +1,5 @@
 """The Runtime API, the doors of the platform, and the policy for outbound connections."""
 
-import json
 import shutil
 import threading
 
@@ -126,13 +125,17 @@ def test_egress(attacked, arguments, judge, program, tmp_path, name):
     (tmp_path / "code").mkdir()
     (tmp_path / "code/bootstrap").write_bytes(program.read_bytes())
     (tmp_path / "code/bootstrap").chmod(0o755)
-    (tmp_path / "compose.yaml").write_text(json.dumps({"services": {"egress": {
-        "build": "./code", "x-rouse": {"runtime": "provided", "timeout": "60s", "egress": policy}}}}))
-    done = attacked.rouse("deploy", cwd=tmp_path, check=False)
+
+    def deploy(wanted, *options):
+        manifest = {"services": {"egress": {
+            "build": "./code", "x-rouse": {"runtime": "provided", "timeout": "60s", "egress": wanted}}}}
+        return attacked.deploy_manifest(tmp_path, manifest, *options, check=False)
+
+    done = deploy(policy)
     tried = f"egress `{name}`: the host, private, metadata and unlisted addresses"
     if done.returncode:
-        # There is no such setting yet, and so no way out: the default's cases show that.
-        assert "egress" in done.stderr, done.stderr
+        # There is no such setting at all, and so no way out: the cases of the default show that.
+        assert deploy("none", "--dry-run").returncode and "egress" in done.stderr, done.stderr
         judge(f"7-egress-{name}", PLACE, "not offered", done.stderr.strip(), True, tried, 7)
         return
     answer, detail = attacked.attack("egress", "addresses " + command.format(**arguments))

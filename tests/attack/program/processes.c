@@ -25,12 +25,21 @@
 
 static pid_t foreign(int argc, char **argv) { return (pid_t)atoi(argument(argc, argv, 1)); }
 
+/* Attaches and lets go again, since a tracee without its tracer would stay stopped. */
+static long attach(enum __ptrace_request how, pid_t pid) {
+  if (ptrace(how, pid, 0, 0) < 0) return -1;
+  if (how == PTRACE_SEIZE) ptrace(PTRACE_INTERRUPT, pid, 0, 0);
+  waitpid(pid, NULL, __WALL);
+  ptrace(PTRACE_DETACH, pid, 0, 0);
+  return 0;
+}
+
 /* PID: a process of the host. */
 static void trace(int argc, char **argv) {
   pid_t pid = foreign(argc, argv);
-  tried("attach to the host's process", ptrace(PTRACE_ATTACH, pid, 0, 0));
-  tried("seize it", ptrace(PTRACE_SEIZE, pid, 0, 0));
-  if (getpid() != 1) tried("attach to pid 1", ptrace(PTRACE_ATTACH, 1, 0, 0));
+  tried("attach to the host's process", attach(PTRACE_ATTACH, pid));
+  tried("seize it", attach(PTRACE_SEIZE, pid));
+  if (getpid() != 1) tried("attach to pid 1", attach(PTRACE_ATTACH, 1));
 }
 
 static void trace_own(int argc, char **argv) {
