@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -54,9 +55,10 @@ def mounts():
 class Host:
     """All canaries. `damage()` tells which are no longer whole."""
 
-    def __init__(self, binary):
+    def __init__(self, binary, name=f"rouse-attack-{os.getpid()}"):
+        self.name = name
         self.secret = f"canary-{secrets.token_hex(16)}"
-        self.folder = Path(f"/var/tmp/rouse-attack-{os.getpid()}")
+        self.folder = Path("/var/tmp") / name
         self.folder.mkdir(mode=0o777)
         self.folder.chmod(0o777)
         # Called rouse, as the launcher's name is found by it. Attacks reach this copy, if any.
@@ -65,7 +67,6 @@ class Host:
         self.file = self.folder / "canary"
         self.file.write_text(self.secret)
         self.file.chmod(0o666)
-        self.name = f"rouse-attack-{os.getpid()}"
         self.shm_file = Path("/dev/shm") / self.name
         self.shm_file.write_text(self.secret)
         self.shm_file.chmod(0o666)
@@ -87,7 +88,7 @@ class Host:
         self.pid = self.process.pid
 
     def _ipc(self):
-        self.key = 0x0CA0000 + os.getpid() % 0xFFFF
+        self.key = 0x0CA00000 + zlib.crc32(self.name.encode()) % 0xFFFFF
         self.shm = LIBC.shmget(self.key, 4096, IPC_CREAT | MODE)
         self.sem = LIBC.semget(self.key, 1, IPC_CREAT | MODE)
         self.msg = LIBC.msgget(self.key, IPC_CREAT | MODE)
@@ -95,8 +96,18 @@ class Host:
             raise OSError(ctypes.get_errno(), "System V IPC for the canaries")
         self.memory = LIBC.shmat(self.shm, None, 0)
         ctypes.memmove(self.memory, self.secret.encode(), len(self.secret))
-        os_creat_rdwr = os.O_CREAT | os.O_RDWR
-        self.queue = LIBC.mq_open(f"/{self.name}".encode(), os_creat_rdwr, MODE, None)
+        # One message of 64 bytes at most: all queues of a user share one bound. (mqueue.h, mq_attr)
+        small = (ctypes.c_long * 8)(0, 1, 64, 0)
+        queue = LIBC.mq_open(f"/{self.name}".encode(), os.O_CREAT | os.O_RDWR, MODE, small)
+        if queue < 0:
+            raise OSError(ctypes.get_errno(), "a message queue for the canaries")
+        os.close(queue)
+
+    def _queue_is_there(self):
+        queue = LIBC.mq_open(f"/{self.name}".encode(), os.O_RDWR)
+        if queue >= 0:
+            os.close(queue)
+        return queue >= 0
 
     def _sockets(self):
         self.abstract = socket.socket(socket.AF_UNIX)
@@ -131,7 +142,7 @@ class Host:
         state["owner and mode"] = [tuple(p.stat()[n] for n in (0, 4, 5)) for p in (self.folder, self.file)]
         state["/dev/shm"] = self.shm_file.read_text()
         state["shared memory"] = ctypes.string_at(self.memory, len(self.secret)).decode()
-        state["message queue"] = LIBC.mq_open(f"/{self.name}".encode(), os.O_RDWR) >= 0
+        state["message queue"] = self._queue_is_there()
         return state
 
     def damage(self, digest_too=False):
@@ -174,6 +185,8 @@ class Host:
         LIBC.semctl(self.sem, 0, IPC_RMID)
         LIBC.mq_unlink(f"/{self.name}".encode())
         self.shm_file.unlink()
-        self.tcp.close()
-        self.abstract.close()
+        for listener in (self.tcp, self.abstract):
+            # Else the thread that accepts keeps it.
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
         shutil.rmtree(self.folder)
