@@ -71,11 +71,11 @@ class Host:
         self.shm_file.write_text(self.secret)
         self.shm_file.chmod(0o666)
         self.touched = []
+        self.read_at, self.digest = None, None
         self._process()
         self._ipc()
         self._sockets()
         self.whole = self._state()
-        self.digest = digest(self.binary)
         self.mounts = mounts()
         self.clock = time.time() - time.monotonic()
 
@@ -102,6 +102,13 @@ class Host:
         if queue < 0:
             raise OSError(ctypes.get_errno(), "a message queue for the canaries")
         os.close(queue)
+
+    def _binary_state(self):
+        """Owner, mode and content, which is read again when ctime changes: no writer can set that."""
+        about = self.binary.stat()
+        if about.st_ctime_ns != self.read_at:
+            self.read_at, self.digest = about.st_ctime_ns, digest(self.binary)
+        return about.st_mode, about.st_uid, about.st_gid, self.digest
 
     def _queue_is_there(self):
         queue = LIBC.mq_open(f"/{self.name}".encode(), os.O_RDWR)
@@ -135,8 +142,7 @@ class Host:
                 state[path] = Path(path).read_text()
             except OSError:
                 state[path] = None
-        # The kernel sets ctime, whatever a writer says; the content is compared at the end.
-        state["rouse's binary"] = tuple(self.binary.stat()[n] for n in (1, 6, 9))
+        state["rouse's binary"] = self._binary_state()
         state["file"] = self.file.read_text()
         state["files beside it"] = sorted(os.listdir(self.folder))
         state["owner and mode"] = [tuple(p.stat()[n] for n in (0, 4, 5)) for p in (self.folder, self.file)]
@@ -145,14 +151,12 @@ class Host:
         state["message queue"] = self._queue_is_there()
         return state
 
-    def damage(self, digest_too=False):
+    def damage(self):
         now = self._state()
         found = [name for name, value in self.whole.items() if now[name] != value]
         found += self.touched + self._mounts_changed()
         if self.process.poll() is not None:
             found.append("the host's process")
-        if digest_too and digest(self.binary) != self.digest:
-            found.append("rouse's binary")
         if abs(time.time() - time.monotonic() - self.clock) > 5:
             found.append("the clock")
         return found

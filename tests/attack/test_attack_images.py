@@ -199,7 +199,7 @@ def test_the_launcher_is_not_overwritten(attacked, host, judge, small, tmp_path)
     numbers = ran[-1].rsplit(":", 1)[1].split() if ran else []
     refused = {"-13": "EACCES", "-26": "ETXTBSY", "-30": "EROFS", "-1": "EPERM"}
     answer = "|".join(sorted({refused.get(number, "done") for number in numbers})) or ending
-    held = "done" not in answer and not host.damage(digest_too=True)
+    held = "done" not in answer and not host.damage()
     judge("3-launcher-overwrite", PLACE, answer, f"{ran[-1:]} {detail}", held,
           "overwrite the launcher by an entry point `#!/proc/self/exe`", 3)
 
