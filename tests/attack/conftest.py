@@ -1,0 +1,142 @@
+"""The host with its canaries, the server that is attacked, and the functions that attack."""
+
+import base64
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import pytest
+
+import canaries
+import e2e
+import images
+from report import Report
+
+HERE = Path(__file__).parent
+# Before any thread is started.
+canaries.own_mount_namespace()
+
+MANIFEST = """
+name: attack
+services:
+  folder:
+    build: ./folder
+    x-rouse: {runtime: provided, memory: 256M, timeout: 60s, pids: 128, files: 256, concurrency: {max: 4}}
+  root:
+    image: attack/root:1
+    x-rouse: {memory: 256M, timeout: 60s, pids: 128, files: 256, concurrency: {max: 4}}
+  user:
+    image: attack/user:1
+    x-rouse: {memory: 256M, timeout: 60s, pids: 128, files: 256, concurrency: {max: 4}}
+  neighbour:
+    build: ./folder
+    x-rouse: {runtime: provided, memory: 64M, timeout: 10s, concurrency: {min: 1, max: 1}}
+"""
+FUNCTIONS = {"folder": "folder", "image as root": "root", "image as 1000": "user"}
+
+
+@pytest.fixture(scope="session")
+def report():
+    kept = Report("rouse")
+    yield kept
+    kept.save()
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory):
+    """The attacks, compiled into one static program."""
+    return e2e.compile_attacks(tmp_path_factory.mktemp("program") / "attack")
+
+
+@pytest.fixture(scope="session")
+def host():
+    if not e2e.ROUSE.exists():
+        pytest.exit(f"{e2e.ROUSE} is missing: run ./test, which builds it", 2)
+    canary = canaries.Host(e2e.ROUSE)
+    e2e.use(canary.binary)
+    yield canary
+    canary.remove()
+
+
+class Attacked(e2e.Server):
+    """A server, and how attacks are run in its instances."""
+
+    def call(self, function, payload):
+        """Calls; gives (ending, decoded payload or None, headers)."""
+        status, headers, body = self.http(
+            "POST", f"/_rouse/v1/functions/{function}/invocations?type=wait", json.dumps(payload).encode()
+        )
+        headers = {name.lower(): value for name, value in headers.items()}
+        if status != 200:
+            return f"status {status}", body.decode(errors="replace"), headers
+        try:
+            told = json.loads(body) if body else None
+        except ValueError:
+            told = body
+        return headers.get("x-rouse-ending"), told, headers
+
+    def attack(self, function, command):
+        """Runs an attack: gives its answer and its detail. A call that failed answers how it ended."""
+        ending, told, headers = self.call(function, command)
+        if ending == "succeeded" and isinstance(told, dict) and "answer" in told:
+            return told["answer"], told["detail"]
+        tail = base64.b64decode(headers.get("x-rouse-log-tail", "")).decode(errors="replace")
+        return ending, f"{str(told)[:500]} {tail[-500:]}"
+
+    def deploy_manifest(self, folder, manifest, *options, check=True):
+        """Deploys a manifest given as data; JSON is YAML."""
+        (folder / "compose.yaml").write_text(json.dumps(manifest))
+        return self.rouse("deploy", *options, cwd=folder, check=check)
+
+    def shows(self, function):
+        """Instances of a function."""
+        return [i for i in self.control("instances") if i["owner"].get("name") == function]
+
+    def import_image(self, archive, name, check=True):
+        return self.rouse("image", "import", archive, "--name", name, check=check)
+
+
+@pytest.fixture(scope="session")
+def attacked(tmp_path_factory, host, program):
+    server = Attacked(tmp_path_factory.mktemp("attacked") / "data").start()
+    folder = tmp_path_factory.mktemp("functions")
+    (folder / "folder").mkdir()
+    shutil.copy(program, folder / "folder/bootstrap")
+    for name, user in (("root", "0"), ("user", "1000:1000")):
+        archive = images.image(folder / f"{name}.tar", [images.plain(program.read_bytes())], User=user)
+        server.import_image(archive, f"attack/{name}:1")
+    server.deploy(folder, MANIFEST)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def arguments(host, attacked):
+    """What the cases' arguments name."""
+    addresses = host.addresses()
+    return {
+        "pid": host.pid, "file": host.file, "name": host.name, "key": host.key, "port": host.port,
+        "address": addresses[0] if addresses else "192.0.2.2", "data": attacked.data,
+    }
+
+
+@pytest.fixture
+def judge(host, report, attacked):
+    """Records an attack, and fails if it was not contained or a canary is not whole."""
+
+    def judged(case, place, answer, detail, held, tried="", group=0, **more):
+        damage = host.damage()
+        if host.secret in detail or host.secret in answer:
+            damage.append("the secret was read")
+        if not attacked.healthy():
+            damage.append("the server")
+        report.add(case, place, answer, held and not damage, damage, detail, tried, group, **more)
+        host.touched.clear()
+        assert not damage, (damage, answer, detail)
+        assert held, (answer, detail)
+
+    return judged

@@ -1,0 +1,147 @@
+/* Group 8: what one instance leaves, and what another one finds. */
+#define _GNU_SOURCE
+#include "attack.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <mqueue.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <arpa/inet.h>
+#include <unistd.h>
+
+extern char **environ;
+enum { KEY = 0x0a77ac4 };
+
+static int put(const char *path, const char *text) {
+  int fd = open(path, O_CREAT | O_RDWR, 0666);
+  if (fd >= 0) write(fd, text, strlen(text));
+  return fd;
+}
+
+/* SECRET: left in every place that there is. */
+static void plant(int argc, char **argv) {
+  const char *secret = argument(argc, argv, 1);
+  struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "\0attack-plant"};
+  struct sockaddr_in tcp = {.sin_family = AF_INET, .sin_port = htons(7777)};
+  int id = shmget(KEY, 4096, IPC_CREAT | 0666), abstract = socket(AF_UNIX, SOCK_STREAM, 0),
+      listener = socket(AF_INET, SOCK_STREAM, 0);
+  put("/tmp/planted", secret);
+  put("/dev/shm/planted", secret);
+  mkdir("/tmp/.hidden", 0777);
+  put("/tmp/.hidden/planted", secret);
+  void *memory = id < 0 ? (void *)-1 : shmat(id, NULL, 0);
+  if (memory != (void *)-1) strcpy(memory, secret);
+  semget(KEY, 1, IPC_CREAT | 0666);
+  msgget(KEY, IPC_CREAT | 0666);
+  mq_open("/planted", O_CREAT | O_RDWR, 0666, NULL);
+  bind(abstract, (void *)&at, offsetof(struct sockaddr_un, sun_path) + 13);
+  listen(abstract, 1);
+  bind(listener, (void *)&tcp, sizeof tcp);
+  listen(listener, 1);
+  /* Pages that are given back to the kernel with the secret in them. */
+  for (int i = 0; i < 16; i++) {
+    char *page = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (size_t offset = 0; page != MAP_FAILED && offset < 1 << 20; offset += 64) strcpy(page + offset, secret);
+  }
+  if (fork() == 0) {
+    setsid();
+    close(0), close(1), close(2);
+    /* The result's pipe must close, the listeners must not. */
+    for (int fd = 3; fd < 64; fd++)
+      if (fd != abstract && fd != listener) close(fd);
+    pause();
+    _exit(0);
+  }
+  told("plant", "planted");
+}
+
+static int entries(const char *path) {
+  DIR *folder = opendir(path);
+  int count = 0;
+  for (struct dirent *entry; folder && (entry = readdir(folder));)
+    if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+      noted("%s/%s", path, entry->d_name);
+      count++;
+    }
+  if (folder) closedir(folder);
+  return count;
+}
+
+static int lines(const char *path) {
+  char line[512];
+  int count = -1;
+  FILE *file = fopen(path, "re");
+  while (file && fgets(line, sizeof line, file)) count++;
+  if (file) fclose(file);
+  return count;
+}
+
+/* SECRET: looked for in fresh memory and in the environment. */
+static void find(int argc, char **argv) {
+  const char *secret = argument(argc, argv, 1);
+  struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "\0attack-plant"};
+  int found = entries("/tmp") + entries("/dev/shm");
+  told("files", found ? "found" : "none");
+  found = (shmget(KEY, 0, 0) >= 0) + (semget(KEY, 0, 0) >= 0) + (msgget(KEY, 0) >= 0) +
+          (mq_open("/planted", O_RDWR) != (mqd_t)-1);
+  for (int i = 1; i < 4; i++) {
+    static const char *const tables[] = {"", "/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg"};
+    found += lines(tables[i]) > 0;
+  }
+  told("IPC", found ? "found" : "none");
+  found = connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&at, offsetof(struct sockaddr_un, sun_path) + 13) == 0;
+  int fd = dial("127.0.0.1", 7777);
+  if (fd >= 0) close(fd);
+  told("sockets", found || fd >= 0 ? "found" : "none");
+  found = 0;
+  for (int i = 0; i < 32; i++) {
+    char *page = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (size_t offset = 0; page != MAP_FAILED && offset < 1 << 20; offset += 4096) found += page[offset] != 0;
+    if (page != MAP_FAILED) munmap(page, 1 << 20);
+  }
+  told("memory", found ? "found" : "none");
+  found = 0;
+  for (char **variable = environ; *variable; variable++) found += strstr(*variable, "PLANTED=") == *variable;
+  told("environment", found ? "found" : "none");
+  found = 0;
+  for (int pid = 2; pid < 32768; pid++)
+    found += pid != getpid() && kill(pid, 0) == 0;
+  told("processes", found ? "found" : "none");
+  found = lines("/proc/net/udp") > 0;
+  told("datagram sockets", found ? "found" : "none");
+  (void)secret;
+}
+
+/* Descriptors of this process other than the standard ones and the result's. */
+static void descriptors_left(int argc, char **argv) {
+  (void)argc, (void)argv;
+  char path[64], to[256];
+  int count = 0;
+  for (int fd = 0; fd < 1024; fd++) {
+    snprintf(path, sizeof path, "/proc/1/fd/%d", fd);
+    ssize_t length = readlink(path, to, sizeof to - 1);
+    if (length < 0) continue;
+    to[length] = 0;
+    noted("%d %s", fd, to);
+    count += fd > 2 && strncmp(to, "socket:", 7) != 0 && strncmp(to, "pipe:", 5) != 0;
+  }
+  told("descriptors", count ? "others" : "standard only");
+}
+
+const struct attack leftovers[] = {
+    {"plant", plant, 0},
+    {"find", find, 0},
+    {"descriptors", descriptors_left, 0},
+    {0},
+};
