@@ -173,13 +173,9 @@ pub(crate) fn micros(time: Duration) -> u64 {
 /// In AWS X-Ray's form: version 1, seconds of the epoch in hex, 24 and 16 random hex digits.
 fn new_trace_id() -> String {
     let seconds = Timestamp::now().0 / 1000;
-    let random = uuid::Uuid::new_v4().simple().to_string();
-    let parent = uuid::Uuid::new_v4().simple().to_string();
-    format!(
-        "Root=1-{seconds:08x}-{};Parent={};Sampled=0",
-        &random[..24],
-        &parent[..16]
-    )
+    let (high, low): (u32, u64) = rand::random();
+    let parent: u64 = rand::random();
+    format!("Root=1-{seconds:08x}-{high:08x}{low:016x};Parent={parent:016x};Sampled=0")
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use crate::pool::Pool;
 use crate::prototype::{Prototype, pin_code};
 use crate::{Engine, Error, Result};
 use model::{
-    ChangeKind, Code, Digest, Function, FunctionName, FunctionSpec, Invalid, Principal, Timestamp,
+    ChangeKind, Code, Contract, Digest, Function, FunctionName, FunctionSpec, Invalid, Principal,
+    Timestamp,
 };
 use std::sync::Arc;
 
@@ -59,6 +60,15 @@ impl Engine {
     pub async fn get_function(&self, name: &FunctionName) -> Result<Function> {
         let pool = self.corridor.functions.pool(name)?;
         Ok(Function::clone(pool.function()))
+    }
+
+    /// How one function is talked to.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn contract(&self, name: &FunctionName) -> Result<Contract> {
+        let pool = self.corridor.functions.pool(name)?;
+        Ok(pool.function().spec.contract)
     }
 
     /// All functions by name.

@@ -1,10 +1,13 @@
 //! Calls that wait for their answer.
 
 use crate::attempt::{Attempted, Job};
+use crate::carried::Carried;
 use crate::pool::unavailable;
 use crate::{Engine, Error, Result};
 use bytes::Bytes;
+use futures::FutureExt as _;
 use model::{FunctionName, HttpRequest, MAX_PAYLOAD, Outcome, RequestId};
+use std::panic::AssertUnwindSafe;
 
 /// A call.
 #[derive(Debug, Clone, Default)]
@@ -49,17 +52,16 @@ impl Engine {
         };
         let corridor = self.corridor.clone();
         let name = name.clone();
-        let attempt = self.corridor.attempts.spawn(async move {
+        let call = async move {
             let attempted = corridor.attempt(&name, job).await;
             corridor.dispatcher.slot_freed();
             let Attempted { outcome, run } = attempted?;
             corridor.state.record_run(run);
             Ok(outcome)
-        });
-        match attempt.await {
-            Ok(result) => result,
-            // The task is never aborted, so it panicked; the instance was given up with it.
-            Err(_) => Ok(unavailable("the call broke inside the server".to_owned())),
-        }
+        };
+        // A panic ends the call, not the connection that it came by; the instance is given up with it.
+        let call = AssertUnwindSafe(call).catch_unwind();
+        let ended = Carried::new(self.corridor.attempts.track_future(call)).await;
+        ended.unwrap_or_else(|_| Ok(unavailable("the call broke inside the server".to_owned())))
     }
 }

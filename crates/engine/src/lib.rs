@@ -6,6 +6,7 @@
 
 mod attempt;
 mod bucket;
+mod carried;
 mod catalog;
 mod credentials;
 mod delivery;

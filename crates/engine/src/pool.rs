@@ -275,8 +275,9 @@ impl Pool {
     /// is `needed` goes only if this function has more than its share.
     fn is_wanted_back(&self, table: &Table, needed: bool) -> bool {
         let places = &self.node.places;
-        let spare = needed || table.spare(&self.function) > 0;
-        places.is_short() && spare && places.is_wanted_back(&self.function.spec.name, needed)
+        places.is_short()
+            && (needed || table.spare(&self.function) > 0)
+            && places.is_wanted_back(&self.function.spec.name, needed)
     }
 
     /// Gives a ready instance to those who wait longest, as many as it has room for.

@@ -126,6 +126,14 @@ impl Cgroups {
     }
 }
 
+/// Where the kernel tells the most memory that a group used, in bytes.
+fn peak_file(version: Version) -> &'static str {
+    match version {
+        Version::V1 => "memory.max_usage_in_bytes",
+        Version::V2 => "memory.peak",
+    }
+}
+
 /// Most bytes that may still be charged to a group when the next sandbox gets it: what the kernel
 /// keeps for a while of the last one's files and kernel objects.
 const RESIDUE: u64 = 1024 * 1024;
@@ -201,6 +209,13 @@ impl Group {
         Some((file, part.version))
     }
 
+    /// What tells the most memory that it used, opened for reading.
+    pub(crate) fn memory_peak(&self) -> Option<OwnedFd> {
+        let part = self.part(Controller::Memory)?;
+        let file = part.folder.join(peak_file(part.version));
+        open(file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+    }
+
     /// Lets it run on, so that a signal reaches it.
     pub(crate) fn thaw(&self) {
         if let Some(part) = self.part(Controller::Freezer)
@@ -264,8 +279,8 @@ impl Group {
     pub(crate) fn usage(&self) -> Usage {
         let memory = self.read(
             Controller::Memory,
-            "memory.max_usage_in_bytes",
-            "memory.peak",
+            peak_file(Version::V1),
+            peak_file(Version::V2),
         );
         let nanoseconds = self.read(Controller::Accounting, "cpuacct.usage", "cpu.stat");
         let cpu = match nanoseconds {
@@ -312,7 +327,7 @@ fn empty(folder: &Path) -> bool {
     if !few(used()) {
         let _ = write(&folder.join("memory.force_empty"), "0");
     }
-    few(used()) && write(&folder.join("memory.max_usage_in_bytes"), "0").is_ok()
+    few(used()) && write(&folder.join(peak_file(Version::V1)), "0").is_ok()
 }
 
 /// The number behind `key` in a file of `key number` lines.

@@ -4,7 +4,7 @@ use crate::cgroup::Version;
 use crate::entry::Connection;
 use crate::error::{Error, Failure, Result};
 use crate::network::EGRESS_SOCKETS;
-use crate::wire::{self, MESSAGE_MAX, Reply, Request};
+use crate::wire::{self, GroupFiles, MESSAGE_MAX, Reply, Request};
 use crate::{Assignment, Exit, Shape, Stem, Usage, spec};
 use model::Limits;
 use rustix::net::RecvFlags;
@@ -242,8 +242,8 @@ impl Launcher {
             stem,
             limits: Box::new(limits),
         };
-        let (mut sandbox, freezer, fds, _) = self.make(sandbox, &request).await?;
-        if fds.len() != listeners + egress + 2 + usize::from(freezer.is_some()) {
+        let (mut sandbox, files, fds, _) = self.make(sandbox, &request).await?;
+        if fds.len() != listeners + egress + 2 + files.count() {
             return Err(Error::Step {
                 step: "receiving the sandbox's sockets".to_owned(),
                 reason: NO_ROOM.to_owned(),
@@ -252,7 +252,10 @@ impl Launcher {
         let mut fds = fds.into_iter();
         sandbox.stdout = fds.next();
         sandbox.stderr = fds.next();
-        sandbox.freezer = freezer.and_then(|version| Some((fds.next()?, version)));
+        sandbox.freezer = files
+            .freezer
+            .and_then(|version| Some((fds.next()?, version)));
+        sandbox.memory_peak = if files.memory_peak { fds.next() } else { None };
         sandbox.listeners = fds
             .by_ref()
             .take(listeners)
@@ -302,7 +305,7 @@ impl Launcher {
         &self,
         number: u64,
         request: &Request,
-    ) -> Result<(Sandbox, Option<Version>, Vec<OwnedFd>, Vec<u8>)> {
+    ) -> Result<(Sandbox, GroupFiles, Vec<OwnedFd>, Vec<u8>)> {
         let (watched, exit) = watch::channel(None);
         // Made before it is asked for: dropped at any moment, it kills.
         let mut sandbox = Sandbox {
@@ -314,6 +317,7 @@ impl Launcher {
             number,
             launcher: self.clone(),
             freezer: None,
+            memory_peak: None,
             frozen: AtomicBool::new(false),
             begun: None,
             exit,
@@ -329,14 +333,14 @@ impl Launcher {
             (
                 Reply::Armed {
                     pid,
-                    freezer,
+                    files,
                     greeting,
                     ..
                 },
                 fds,
             ) => {
                 sandbox.pid = pid;
-                Ok((sandbox, freezer, fds, greeting))
+                Ok((sandbox, files, fds, greeting))
             }
             _ => Err(Error::Gone("it answered something else".to_owned())),
         }
@@ -543,6 +547,7 @@ pub struct Sandbox {
     number: u64,
     launcher: Launcher,
     freezer: Option<(OwnedFd, Version)>,
+    memory_peak: Option<OwnedFd>,
     frozen: AtomicBool,
     begun: Option<oneshot::Receiver<std::result::Result<(), Failure>>>,
     exit: watch::Receiver<Option<Exit>>,
@@ -600,6 +605,16 @@ impl Sandbox {
             // It fails only if the sandbox has ended.
             let _ = rustix::io::pwrite(file, word.as_bytes(), 0);
         }
+    }
+
+    /// The most memory that it used so far, in bytes, if the kernel tells. Asks the kernel and not the
+    /// launcher, so that it can be asked with each call.
+    pub fn memory_peak(&self) -> Option<u64> {
+        let file = self.memory_peak.as_ref()?;
+        let mut text = [0; 32];
+        let length = rustix::io::pread(file, &mut text, 0).ok()?;
+        let text = std::str::from_utf8(&text[..length]).ok()?;
+        text.trim().parse().ok()
     }
 
     /// An unconnected TCP socket inside its network namespace, close-on-exec and non-blocking.

@@ -5,7 +5,7 @@ use crate::cgroup::Group;
 use crate::error::{Failure, Step};
 use crate::sandbox::{Ending, Progress, Sandbox, Workshop};
 use crate::slot::Slots;
-use crate::wire::{self, MESSAGE_MAX, Reply, Request};
+use crate::wire::{self, GroupFiles, MESSAGE_MAX, Reply, Request};
 use crate::zygote::{self, Forked, Word, Zygote};
 use crate::{Assignment, Exit, Shape, Stem, Usage, kernel, network, spec};
 use model::Limits;
@@ -354,7 +354,7 @@ impl Process {
                     &Reply::Armed {
                         sandbox: number,
                         pid,
-                        freezer: None,
+                        files: GroupFiles::default(),
                         greeting,
                     },
                     &[],
@@ -413,14 +413,14 @@ impl Process {
         if !sandbox.is_armed() {
             return Ok(());
         }
-        let (freezer, fds) = sandbox.take_ends();
+        let (files, fds) = sandbox.take_ends();
         let pid = sandbox.pid();
         let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         self.reply(
             &Reply::Armed {
                 sandbox: number,
                 pid,
-                freezer,
+                files,
                 greeting,
             },
             &fds,

@@ -7,7 +7,7 @@ use crate::network::Namespace;
 use crate::redirect::Redirect;
 use crate::root::Stage;
 use crate::slot::{Slot, Template};
-use crate::wire::{self, Made, Report};
+use crate::wire::{self, GroupFiles, Made, Report};
 use crate::zygote::Forked;
 use crate::{Assignment, Exit, Shape, Stem, Usage, Work, cgroup, kernel, root};
 use model::Limits;
@@ -222,19 +222,23 @@ impl Sandbox {
         self.control.as_ref()
     }
 
-    /// What the server gets of an armed sandbox: stdout, stderr, the freezer's file, the listeners.
-    pub(crate) fn take_ends(&mut self) -> (Option<cgroup::Version>, Vec<OwnedFd>) {
+    /// What the server gets of an armed sandbox: stdout, stderr, the files of its group, the listeners.
+    pub(crate) fn take_ends(&mut self) -> (GroupFiles, Vec<OwnedFd>) {
+        let mut files = GroupFiles::default();
         let Some(ends) = self.ends.take() else {
-            return (None, Vec::new());
+            return (files, Vec::new());
         };
         let mut fds = vec![ends.stdout, ends.stderr];
-        let mut version = None;
-        if let Some((file, found)) = self.slot.group.freezer() {
-            version = Some(found);
+        if let Some((file, version)) = self.slot.group.freezer() {
+            files.freezer = Some(version);
+            fds.push(file);
+        }
+        if let Some(file) = self.slot.group.memory_peak() {
+            files.memory_peak = true;
             fds.push(file);
         }
         fds.extend(ends.listeners);
-        (version, fds)
+        (files, fds)
     }
 
     /// Takes what the first process has reported; never blocks.

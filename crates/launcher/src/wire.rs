@@ -58,6 +58,22 @@ pub(crate) enum Request {
     },
 }
 
+/// Which files of its group the server is given, opened, in this order.
+#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct GroupFiles {
+    /// What freezes and thaws it.
+    pub(crate) freezer: Option<Version>,
+    /// What tells the most memory that it used.
+    pub(crate) memory_peak: bool,
+}
+
+impl GroupFiles {
+    /// How many.
+    pub(crate) fn count(self) -> usize {
+        usize::from(self.freezer.is_some()) + usize::from(self.memory_peak)
+    }
+}
+
 /// What the launcher says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
@@ -66,12 +82,11 @@ pub(crate) enum Reply {
     Ready { warnings: Vec<String>, egress: bool },
     /// First and last: this machine cannot make sandboxes.
     Missing { reason: String },
-    /// It waits. With stdout, stderr, the freezer's file if it is there, and the listeners in their
-    /// order. A zygote comes without any. `greeting`: what a stem or zygote said when it was ready.
+    /// It waits. With stdout, stderr, the files of its group, and the listeners in their order. A zygote comes without any. `greeting`: what a stem or zygote said when it was ready.
     Armed {
         sandbox: u64,
         pid: u32,
-        freezer: Option<Version>,
+        files: GroupFiles,
         greeting: Vec<u8>,
     },
     /// What it was assigned runs.

@@ -95,9 +95,12 @@ impl Host {
 }
 
 impl Host {
-    /// As [`Host::interpreter`], without looking.
-    pub(crate) fn known(&self, runtime: RuntimeName) -> Option<Interpreter> {
-        self.kept(runtime)?.get().cloned()
+    /// As [`Host::interpreter`], without looking; `None` if one would have to look.
+    pub(crate) fn known(&self, runtime: RuntimeName) -> Option<Option<Interpreter>> {
+        match self.kept(runtime) {
+            Some(kept) => kept.get().cloned().map(Some),
+            None => Some(None),
+        }
     }
 
     fn kept(&self, runtime: RuntimeName) -> Option<&OnceLock<Interpreter>> {

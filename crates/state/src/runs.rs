@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const BUFFER: usize = 10_000;
 
 /// How long a record of a waiting call waits for others to share its commit.
-const DELAY: Duration = Duration::from_millis(20);
+const DELAY: Duration = Duration::from_millis(50);
 
 /// Runs in one listing at most.
 const MAX_LIST: u32 = 1000;

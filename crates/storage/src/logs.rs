@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::broadcast;
 
 /// Lines that a follower may be behind.
@@ -17,6 +18,9 @@ const FOLLOW: usize = 1_000;
 const QUEUE: usize = 4_096;
 /// Bytes of text that may wait for the disk.
 const QUEUE_BYTES: usize = 16 << 20;
+/// How long the writer lets lines gather after it has written some, unless somebody reads or the queue
+/// is half full. Waking it for each call would cost the call more than writing does.
+const GATHER: Duration = Duration::from_millis(10);
 /// Most lines of one answer.
 const MAX_TAIL: usize = 10_000;
 
@@ -57,10 +61,13 @@ impl Storage {
         let folder = segments::folder(&self.folders().logs(), &query.key)?;
         let tail = query.tail.clamp(1, MAX_TAIL);
         let writer = self.logs().writer()?;
+        let shared = Arc::clone(&self.logs().shared);
         blocking::on_disk(move || {
             let (answer, flushed) = sync_channel(1);
+            // A queue that is full has hurried the writer already.
             // A writer that is gone has flushed before it went.
             if writer.send(Order::Flush(answer)).is_ok() {
+                shared.hurry();
                 let _ = flushed.recv();
             }
             segments::read(&folder, &query, tail)
@@ -96,8 +103,46 @@ pub(crate) struct Logs {
 struct Shared {
     /// Bytes of text handed in and not yet written.
     waiting: AtomicUsize,
+    /// Batches handed in and not yet written.
+    batches: AtomicUsize,
+    /// The writer shall not let lines gather now.
+    hurried: Mutex<bool>,
+    hurry: Condvar,
     /// Lines that found the queue full: how many, and one of the instances that wrote them.
     dropped: Mutex<HashMap<String, (u64, InstanceId)>>,
+}
+
+impl Shared {
+    /// Lets the writer go on at once.
+    fn hurry(&self) {
+        *lock(&self.hurried) = true;
+        self.hurry.notify_one();
+    }
+
+    /// Lets lines gather.
+    fn gather(&self) {
+        let hurried = lock(&self.hurried);
+        let waited = self
+            .hurry
+            .wait_timeout_while(hurried, GATHER, |hurried| !*hurried);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+
+    /// Counts a batch that is handed in, if there is room for its text.
+    fn enter(&self, bytes: usize) -> bool {
+        let waiting = self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        let batches = self.batches.fetch_add(1, Ordering::Relaxed);
+        let half = QUEUE_BYTES / 2;
+        if batches == QUEUE / 2 || (waiting <= half && waiting + bytes > half) {
+            self.hurry();
+        }
+        waiting + bytes <= QUEUE_BYTES
+    }
+
+    fn leave(&self, bytes: usize) {
+        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        self.batches.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Logs {
@@ -128,14 +173,13 @@ impl Logs {
         };
         self.publish(key, &lines);
         let (count, bytes) = (lines.len() as u64, size(&lines));
-        let waiting = self.shared.waiting.fetch_add(bytes, Ordering::Relaxed);
-        let sent = waiting + bytes <= QUEUE_BYTES
+        let sent = self.shared.enter(bytes)
             && self.writer.as_ref().is_some_and(|writer| {
                 let order = Order::Append(key.to_owned(), lines);
                 writer.try_send(order).is_ok()
             });
         if !sent {
-            self.shared.waiting.fetch_sub(bytes, Ordering::Relaxed);
+            self.shared.leave(bytes);
             let mut dropped = lock(&self.shared.dropped);
             dropped.entry(key.to_owned()).or_insert((0, first)).0 += count;
         }
@@ -161,6 +205,7 @@ impl Drop for Logs {
     /// Waits until the lines that were handed in are in their files.
     fn drop(&mut self) {
         self.writer = None;
+        self.shared.hurry();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -183,6 +228,7 @@ fn write(orders: &Receiver<Order>, shared: &Shared, mut segments: Segments) {
         asked.drain(..).for_each(|answer: SyncSender<()>| {
             let _ = answer.send(());
         });
+        shared.gather();
     }
 }
 
@@ -190,7 +236,7 @@ fn obey(order: Order, shared: &Shared, segments: &mut Segments, asked: &mut Vec<
     match order {
         Order::Append(key, lines) => {
             segments.append(&key, &lines);
-            shared.waiting.fetch_sub(size(&lines), Ordering::Relaxed);
+            shared.leave(size(&lines));
         }
         Order::Flush(answer) => asked.push(answer),
     }

@@ -58,6 +58,7 @@ pub(super) async fn create(
         Way::Wait => MAX_PAYLOAD,
         Way::Event => MAX_ASYNC_PAYLOAD,
     };
+    let id = request.extensions().get().cloned();
     let (parts, stream) = request.into_parts();
     let mut payload = body::read(&parts.headers, stream, limit).await?;
     if payload.is_empty() {
@@ -67,7 +68,10 @@ pub(super) async fn create(
         return Err(Error::invalid("the payload is not JSON"));
     }
     match how.way {
-        Way::Wait => wait(&doors, &name, payload).await,
+        Way::Wait => {
+            let id = id.unwrap_or_else(RequestId::generate);
+            wait(&doors, &name, id, payload).await
+        }
         Way::Event => submit(&doors, name, payload).await,
     }
 }
@@ -90,8 +94,12 @@ async fn submit(doors: &Doors, name: FunctionName, payload: Bytes) -> Result<Res
     Ok((StatusCode::ACCEPTED, accepted).into_response())
 }
 
-async fn wait(doors: &Doors, name: &FunctionName, payload: Bytes) -> Result<Response> {
-    let id = RequestId::generate();
+async fn wait(
+    doors: &Doors,
+    name: &FunctionName,
+    id: RequestId,
+    payload: Bytes,
+) -> Result<Response> {
     let call = Call {
         payload,
         request_id: Some(id.clone()),

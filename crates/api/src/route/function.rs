@@ -35,9 +35,10 @@ pub(super) async fn call(
         let text = "functions do not take WebSockets or other upgrades";
         return Err(Error::new(Kind::Unsupported, text));
     }
-    let function = doors.engine.get_function(&name).await?;
+    let contract = doors.engine.contract(&name)?;
     let prefix = format!("/fn/{name}");
     let from = service::address(&request);
+    let id = request.extensions().get().cloned();
     let (parts, stream) = request.into_parts();
     let body = body::read(&parts.headers, stream, MAX_PAYLOAD).await?;
     let asking = Asking {
@@ -47,10 +48,10 @@ pub(super) async fn call(
         headers: inward(parts.headers, from, &prefix),
         body,
         from,
-        id: RequestId::generate(),
+        id: id.unwrap_or_else(RequestId::generate),
     };
     let id = asking.id.clone();
-    let call = asking.into_call(function.spec.contract)?;
+    let call = asking.into_call(contract)?;
     let outcome = doors.engine.invoke(&name, call).await?;
     let word = outcome.ending.word();
     let mut response = match answer(outcome.ending, &prefix) {

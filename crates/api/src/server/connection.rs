@@ -48,6 +48,7 @@ pub(super) async fn serve(run: &Run, stream: TcpStream, origin: Origin) {
     let mut stopping = false;
     loop {
         tokio::select! {
+            biased;
             result = connection.as_mut() => {
                 if let Err(error) = result {
                     tracing::debug!(%error, "a connection broke off");

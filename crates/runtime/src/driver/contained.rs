@@ -25,6 +25,7 @@ const MAX_ENDING: Duration = Duration::from_secs(5);
 /// Longest grace of a function of the `lambda` contract (AWS Lambda's is 0 to 2 s). Many do not heed
 /// SIGTERM: the kernel keeps it from the first process of a sandbox that has no handler for it.
 const SHUTDOWN: Duration = Duration::from_millis(500);
+
 /// The memory that was used is asked for at most once in this time.
 const USAGE_AGE: Duration = Duration::from_millis(100);
 
@@ -172,7 +173,7 @@ impl Contained {
         let begun = Instant::now();
         let ending = self.run(invocation).await;
         let duration = begun.elapsed();
-        let memory_peak = self.memory_peak().await;
+        let memory_peak = self.memory_peak();
         let usage = report::Usage {
             duration,
             memory: self.memory,
@@ -215,13 +216,16 @@ impl Contained {
     }
 
     /// The most memory that it has used, in bytes; up to a tenth of a second old.
-    async fn memory_peak(&self) -> u64 {
-        let usage = match self.sandbox.exited().now_or_never() {
-            Some(exit) => Some(exit.usage),
-            None if self.peak.is_old() => self.sandbox.usage().await.ok(),
-            None => None,
+    fn memory_peak(&self) -> u64 {
+        let bytes = if !self.sandbox.is_alive() {
+            let exit = self.sandbox.exited().now_or_never();
+            exit.map(|exit| exit.usage.memory_peak)
+        } else if self.peak.is_old() {
+            self.sandbox.memory_peak()
+        } else {
+            None
         };
-        self.peak.raise(usage.map_or(0, |usage| usage.memory_peak))
+        self.peak.raise(bytes.unwrap_or(0))
     }
 
     pub(crate) fn freeze(&self) {
@@ -233,7 +237,7 @@ impl Contained {
     }
 
     pub(crate) fn is_alive(&self) -> bool {
-        !self.calls.spent.load(Ordering::Acquire) && self.sandbox.exited().now_or_never().is_none()
+        !self.calls.spent.load(Ordering::Acquire) && self.sandbox.is_alive()
     }
 
     pub(crate) async fn exited(&self) -> String {

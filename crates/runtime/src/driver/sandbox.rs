@@ -193,7 +193,7 @@ impl SandboxDriver {
         }
         let (host, runtime) = (self.host.clone(), spec.runtime);
         let interpreter = match host.known(runtime) {
-            Some(known) => Some(known),
+            Some(known) => known,
             None => blocking(move || host.interpreter(runtime)).await?,
         };
         Ok(Sources {

@@ -146,7 +146,8 @@ impl Capture {
 
     /// Reads what is there without waiting: it was written before the answer that the caller has.
     fn drain(&self) {
-        let mut buffer = [0; CHUNK / 2];
+        // There is rarely anything.
+        let mut buffer = [0; CHUNK / 8];
         for pipe in &self.pipes {
             let mut drained = 0;
             while drained < MAX_DRAINED {

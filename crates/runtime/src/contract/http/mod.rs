@@ -6,18 +6,22 @@ mod hop;
 
 use super::{MAX_MESSAGE, cut, failed};
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use launcher::Sandbox;
 use model::{Ending, HttpResponse, Invocation, MAX_PAYLOAD};
+use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio_util::task::AbortOnDropHandle;
 
 /// A connection that was idle for longer is not used again: many servers close theirs after 2 to
 /// 5 s, and a request sent at that moment would be lost.
@@ -64,11 +68,16 @@ pub(crate) struct HttpClient {
     kept: Mutex<Vec<Kept>>,
 }
 
+/// A connection that is driven by the call that uses it: no task of its own that would have to be woken
+/// for each request and each answer.
 struct Kept {
     sender: SendRequest<Full<Bytes>>,
+    /// `None` when it has ended.
+    connection: Option<Driven>,
     since: Instant,
-    _driving: AbortOnDropHandle<()>,
 }
+
+type Driven = Pin<Box<Connection<TokioIo<TcpStream>, Full<Bytes>>>>;
 
 impl Kept {
     async fn over(stream: TcpStream) -> hyper::Result<Self> {
@@ -76,17 +85,53 @@ impl Kept {
             .max_buf_size(MAX_HEAD)
             .handshake(TokioIo::new(stream))
             .await?;
-        let driving = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to an instance broke");
-            }
-        });
         Ok(Self {
             sender,
+            connection: Some(Box::pin(connection)),
             since: Instant::now(),
-            _driving: AbortOnDropHandle::new(driving),
         })
     }
+
+    /// Whether it can take a request now: the call before is over, and the other side has not closed.
+    fn is_ready(&mut self) -> bool {
+        let Self {
+            sender, connection, ..
+        } = self;
+        drive(connection, sender.ready())
+            .now_or_never()
+            .is_some_and(|ready| ready.is_ok())
+    }
+
+    async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>> {
+        let Self {
+            sender, connection, ..
+        } = self;
+        drive(connection, sender.try_send_request(request)).await
+    }
+
+    async fn read(&mut self, body: Incoming) -> hyper::Result<Option<Bytes>> {
+        drive(&mut self.connection, read(body)).await
+    }
+}
+
+/// Lets a connection go on until `work`, which waits for it, is done.
+async fn drive<W: Future>(connection: &mut Option<Driven>, work: W) -> W::Output {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        if let Some(driven) = connection.as_mut()
+            && let Poll::Ready(ended) = driven.as_mut().poll(context)
+        {
+            *connection = None;
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection to an instance broke");
+            }
+        }
+        work.as_mut().poll(context)
+    })
+    .await
 }
 
 impl HttpClient {
@@ -98,17 +143,15 @@ impl HttpClient {
         }
     }
 
-    /// The connection that was used last, if it can be used again. The others are older: once one is
-    /// too old, so are all before it.
+    /// The connection that was used last, if it is not too old. The others are older: once one is too
+    /// old, so are all before it.
     fn take(&self) -> Option<Kept> {
         let mut kept = self.kept();
-        while let Some(last) = kept.pop() {
-            if last.since.elapsed() >= MAX_IDLE {
-                kept.clear();
-            } else if !last.sender.is_closed() {
-                return Some(last);
-            }
+        let last = kept.pop()?;
+        if last.since.elapsed() < MAX_IDLE {
+            return Some(last);
         }
+        kept.clear();
         None
     }
 
@@ -144,9 +187,10 @@ impl HttpClient {
             Ok(request) => request,
             Err(error) => return Ok(failed("Http.InvalidRequest", &error.to_string())),
         };
-        let (kept, response) = self.send(sandbox, request).await?;
+        let (mut kept, response) = self.send(sandbox, request).await?;
         let (head, body) = response.into_parts();
-        let body = read(body)
+        let body = kept
+            .read(body)
             .await
             .map_err(|error| format!("the function broke off its answer: {error}"))?;
         let Some(body) = body else {
@@ -163,8 +207,11 @@ impl HttpClient {
         sandbox: &Sandbox,
         mut request: Request<Full<Bytes>>,
     ) -> Result<(Kept, Response<Incoming>), String> {
-        if let Some(mut kept) = self.take() {
-            match kept.sender.try_send_request(request).await {
+        while let Some(mut kept) = self.take() {
+            if !kept.is_ready() {
+                continue;
+            }
+            match kept.send(request).await {
                 Ok(response) => return Ok((kept, response)),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
@@ -173,9 +220,10 @@ impl HttpClient {
             }
         }
         let mut kept = self.dial(sandbox).await?;
-        let sent = kept.sender.send_request(request).await;
-        let response = sent.map_err(|error| hung_up(&error))?;
-        Ok((kept, response))
+        match kept.send(request).await {
+            Ok(response) => Ok((kept, response)),
+            Err(error) => Err(hung_up(&error.into_error())),
+        }
     }
 
     async fn dial(&self, sandbox: &Sandbox) -> Result<Kept, String> {

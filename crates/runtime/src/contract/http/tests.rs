@@ -81,3 +81,55 @@ fn a_server_error_fails_a_plain_call_and_answers_a_request() {
         other => panic!("{other:?}"),
     }
 }
+
+/// A connection to a server that gives these answers, one for each request, and then closes.
+async fn answering(answers: &'static [&'static str]) -> (Kept, tokio::task::JoinHandle<()>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        for answer in answers {
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"{}") {
+                assert!(stream.read_buf(&mut seen).await.unwrap() > 0);
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let stream = TcpStream::connect(address).await.unwrap();
+    (Kept::over(stream).await.unwrap(), server)
+}
+
+async fn asked(kept: &mut Kept) -> hyper::Result<Option<Bytes>> {
+    assert!(kept.is_ready());
+    let response = kept.send(request(&invocation(None), 80).unwrap()).await;
+    let body = response.map_err(|error| error.into_error())?.into_body();
+    kept.read(body).await
+}
+
+#[tokio::test]
+async fn calls_one_after_the_other_drive_one_connection() {
+    let (mut kept, server) = answering(&[
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\n\r\n",
+    ])
+    .await;
+    assert_eq!(asked(&mut kept).await.unwrap().unwrap(), "one");
+    assert_eq!(asked(&mut kept).await.unwrap().unwrap(), "two");
+    server.await.unwrap();
+    // The other side has closed; the kernel may tell that a moment later.
+    while kept.is_ready() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_an_error() {
+    let (mut kept, _) = answering(&["HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\non"]).await;
+    assert!(asked(&mut kept).await.is_err());
+    assert!(!kept.is_ready());
+    let (mut kept, _) = answering(&[]).await;
+    let response = kept.send(request(&invocation(None), 80).unwrap()).await;
+    assert!(response.is_err());
+}

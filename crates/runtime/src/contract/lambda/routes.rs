@@ -108,7 +108,10 @@ async fn response(turn: &Turn, id: &str, body: Incoming) -> Answer {
                     http: None,
                 },
             };
-            accept(turn.settle(id, ending))
+            let settled = turn.settle(id, ending);
+            // The caller is answered first: he waits, the instance only asks for more.
+            tokio::task::yield_now().await;
+            accept(settled)
         }
         Posted::TooLarge(rest) => too_large(turn, id, rest).await,
         Posted::Broken => broken(),
