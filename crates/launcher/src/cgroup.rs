@@ -189,7 +189,7 @@ impl Group {
         memory_is_fit
     }
 
-    /// What freezes and thaws it, opened for writing, and its words for that.
+    /// What thaws it, opened for writing, and whose words it takes.
     pub(crate) fn freezer(&self) -> Option<(OwnedFd, Version)> {
         let part = self.part(Controller::Freezer)?;
         let name = match part.version {
@@ -201,13 +201,24 @@ impl Group {
         Some((file, part.version))
     }
 
-    /// Lets it run on, so that a signal reaches it.
+    /// Stops what runs in it. Without a freezer it runs on.
+    pub(crate) fn freeze(&self) {
+        self.write_freezer("FROZEN", "1");
+    }
+
+    /// Lets it run on, so that a signal reaches it. One that is not frozen stays as it is.
     pub(crate) fn thaw(&self) {
-        if let Some(part) = self.part(Controller::Freezer)
-            && part.version == Version::V1
-        {
-            // One that is not frozen stays as it is.
-            let _ = write(&part.folder.join("freezer.state"), "THAWED");
+        self.write_freezer("THAWED", "0");
+    }
+
+    fn write_freezer(&self, v1: &str, v2: &str) {
+        if let Some(part) = self.part(Controller::Freezer) {
+            let (name, word) = match part.version {
+                Version::V1 => ("freezer.state", v1),
+                Version::V2 => ("cgroup.freeze", v2),
+            };
+            // The group is there as long as its sandbox is.
+            let _ = write(&part.folder.join(name), word);
         }
     }
 

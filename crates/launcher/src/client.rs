@@ -580,26 +580,31 @@ impl Sandbox {
     /// heeded only then, but for those that this library sends.
     pub fn freeze(&self) {
         if !self.frozen.swap(true, Ordering::AcqRel) {
-            self.write_freezer("FROZEN", "1");
+            self.tell_frozen(true);
         }
     }
 
     /// Lets its processes run on.
     pub fn thaw(&self) {
         if self.frozen.swap(false, Ordering::AcqRel) {
-            self.write_freezer("THAWED", "0");
+            // At once. If it has ended, whoever has its cgroup now is thawed in vain at most; to freeze
+            // is the launcher's alone, who knows whose cgroup it is.
+            if let Some((file, version)) = &self.freezer {
+                let word: &[u8] = match version {
+                    Version::V1 => b"THAWED",
+                    Version::V2 => b"0",
+                };
+                // It fails only if the group is gone.
+                let _ = rustix::io::pwrite(file, word, 0);
+            }
+            // A freeze that is still on its way comes before this.
+            self.tell_frozen(false);
         }
     }
 
-    fn write_freezer(&self, first: &str, second: &str) {
-        if let Some((file, version)) = &self.freezer {
-            let word = match version {
-                Version::V1 => first,
-                Version::V2 => second,
-            };
-            // It fails only if the sandbox has ended.
-            let _ = rustix::io::pwrite(file, word.as_bytes(), 0);
-        }
+    fn tell_frozen(&self, frozen: bool) {
+        let sandbox = self.number;
+        self.launcher.tell(&Request::Freeze { sandbox, frozen });
     }
 
     /// An unconnected TCP socket inside its network namespace, close-on-exec and non-blocking.

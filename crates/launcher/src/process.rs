@@ -7,12 +7,11 @@ use crate::sandbox::{Ending, Progress, Sandbox, Workshop};
 use crate::slot::Slots;
 use crate::wire::{self, MESSAGE_MAX, Reply, Request};
 use crate::zygote::{self, Forked, Word, Zygote};
-use crate::{Assignment, Exit, Shape, Stem, Usage, kernel, network, spec};
+use crate::{Assignment, Shape, Stem, kernel, network, spec};
 use model::Limits;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::net::{AddressFamily, RecvFlags};
-use rustix::process::WaitIdStatus;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -168,6 +167,12 @@ impl Process {
             Request::Kill { sandbox } => {
                 self.sandboxes.get(&sandbox).map(Sandbox::kill);
                 self.zygotes.get(&sandbox).map(Zygote::kill);
+                Ok(())
+            }
+            Request::Freeze { sandbox, frozen } => {
+                if let Some(found) = self.sandboxes.get(&sandbox) {
+                    found.freeze(frozen);
+                }
                 Ok(())
             }
         }
@@ -445,43 +450,36 @@ impl Process {
             self.forks.remove(&number);
             let (ending, slot, intact) = sandbox.finish();
             self.give_back(slot, intact);
-            let sandbox = number;
-            let reply = match ending {
-                Ending::Exited(exit) => Reply::Exited { sandbox, exit },
-                Ending::Failed(failure) => Reply::Failed { sandbox, failure },
-            };
-            return self.reply(&reply, &[]);
+            return self.tell_end(number, ending);
         }
         Ok(())
     }
 
     fn reap_zygote(&mut self, number: u64) -> Result<(), Gone> {
+        // What it said before it ended comes first.
+        self.said(number)?;
         let Some(status) = self.zygotes.get(&number).and_then(Zygote::reap) else {
             return Ok(());
         };
         let Some(zygote) = self.zygotes.remove(&number) else {
             return Ok(());
         };
-        let (slot, asked) = zygote.finish();
+        let (slot, asked, ending) = zygote.finish(status.as_ref());
         self.give_back(slot, false);
         for sandbox in asked {
             if let Some(sandbox) = self.sandboxes.get_mut(&sandbox) {
                 sandbox.fail(Failure::new("forking the zygote", ENDED));
             }
         }
-        let exit = Exit {
-            code: status.as_ref().and_then(WaitIdStatus::exit_status),
-            signal: status.as_ref().and_then(WaitIdStatus::terminating_signal),
-            out_of_memory: false,
-            usage: Usage::default(),
+        self.tell_end(number, ending)
+    }
+
+    fn tell_end(&self, sandbox: u64, ending: Ending) -> Result<(), Gone> {
+        let reply = match ending {
+            Ending::Exited(exit) => Reply::Exited { sandbox, exit },
+            Ending::Failed(failure) => Reply::Failed { sandbox, failure },
         };
-        self.reply(
-            &Reply::Exited {
-                sandbox: number,
-                exit,
-            },
-            &[],
-        )
+        self.reply(&reply, &[])
     }
 
     fn give_back(&mut self, slot: crate::slot::Slot, intact: bool) {
@@ -516,7 +514,7 @@ impl Process {
                 .collect();
             for number in over {
                 if let Some(zygote) = self.zygotes.remove(&number) {
-                    left.push(zygote.finish().0.group);
+                    left.push(zygote.finish(None).0.group);
                 }
             }
             left.retain_mut(|group| !group.remove());

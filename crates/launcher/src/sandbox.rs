@@ -164,6 +164,16 @@ impl Sandbox {
         }
     }
 
+    /// Stops its processes, or lets them run on. Only the launcher may stop them: the server could hit
+    /// the next sandbox of the slot.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        if frozen {
+            self.slot.group.freeze();
+        } else {
+            self.slot.group.thaw();
+        }
+    }
+
     /// Kills all of it: what is in a pid namespace does not outlive its first process.
     pub(crate) fn kill(&self) {
         self.slot.group.thaw();
@@ -245,6 +255,8 @@ impl Sandbox {
                     self.phase = Phase::Running;
                     Progress::Started
                 }
+                // A stem was executed, and has said that it waits before this was looked at.
+                Phase::Armed if self.control.is_some() => Progress::Ended,
                 Phase::Parking | Phase::Armed => self.died("killed before the program began"),
                 Phase::Warming | Phase::Running | Phase::Failed(_) => Progress::Ended,
             },

@@ -36,6 +36,15 @@ impl Skeleton {
         Ok(Self { root, image, owner })
     }
 
+    /// A tmpfs that is there already, to be filled in the same way.
+    pub(crate) fn of(root: OwnedFd, owner: u32) -> Self {
+        Self {
+            root,
+            image: None,
+            owner,
+        }
+    }
+
     /// Whether the image has something at `path`.
     pub(crate) fn in_image(&self, path: &str) -> bool {
         let image = self.image.as_ref();
