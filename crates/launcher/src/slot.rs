@@ -67,9 +67,12 @@ impl Slots {
         if let Some(slot) = self.take_idle(fits)? {
             return Ok(slot);
         }
-        if self.idle.len() >= IDLE_MAX / 2
-            && let Some(mut slot) = self.take_idle(|_| true)?
-        {
+        // One without a template was made for a shape that leaves none, or failed before it had one.
+        let mut other = self.take_idle(|slot| slot.template.is_none())?;
+        if other.is_none() && self.idle.len() >= IDLE_MAX / 2 {
+            other = self.take_idle(|_| true)?;
+        }
+        if let Some(mut slot) = other {
             slot.template = None;
             if slot
                 .network
