@@ -35,6 +35,9 @@ pub(crate) struct Slot {
     pub(crate) template: Option<Template>,
 }
 
+/// Why nothing was made in a slot, and the slot.
+pub(crate) type Unused = Box<(Failure, Slot)>;
+
 /// A mount namespace that holds what sandboxes of one shape see. No sandbox is ever in it: each enters
 /// and makes its own copy.
 pub(crate) struct Template {

@@ -15,7 +15,7 @@ use crate::child::{self, OOM_SCORE};
 use crate::error::{Failure, Step};
 use crate::exec::Program;
 use crate::sandbox::{Ending, Sandbox, Workshop, adopt, wait};
-use crate::slot::Slot;
+use crate::slot::{Slot, Unused};
 use crate::wire::{self, Report};
 use crate::{Exit, Shape, kernel, root};
 use rustix::fs::Mode;
@@ -72,7 +72,7 @@ impl Zygote {
         slot: Slot,
         argv: &[String],
         environment: &[(String, String)],
-    ) -> Result<Self, (Failure, Slot)> {
+    ) -> Result<Self, Unused> {
         match begin(workshop, shape, &slot, argv, environment) {
             Ok((process, control)) => Ok(Self {
                 process,
@@ -82,7 +82,7 @@ impl Zygote {
                 greeted: false,
                 failure: None,
             }),
-            Err(failure) => Err((failure, slot)),
+            Err(failure) => Err(Box::new((failure, slot))),
         }
     }
 
