@@ -7,17 +7,16 @@ use crate::network::Network;
 use crate::root::{Ids, Stage};
 use crate::slot::Slot;
 use crate::userns::UserNamespace;
-use crate::wire::{self, Go, MESSAGE_MAX, Made, Report};
+use crate::wire::{self, Made, Report};
 use crate::{Shape, Stem, capabilities, kernel, network, root};
 use rustix::fs::{Gid, Mode, OFlags, Uid, open};
-use rustix::net::RecvFlags;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use rustix::thread::LinkNameSpaceType;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// How likely the kernel chooses a sandbox when the whole machine lacks memory (−1000 to 1000).
 pub(crate) const OOM_SCORE: &str = "500";
-/// The descriptor by which a stem hears of its assignment.
+/// The descriptor by which what waits hears of its assignment.
 const CONTROL: i32 = 3;
 
 /// What the launcher made ready.
@@ -28,6 +27,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) tmp: u64,
     pub(crate) stage: &'a Stage,
     pub(crate) filter: &'a [libc::sock_filter],
+    /// The program that waits.
+    pub(crate) park: &'a OwnedFd,
     pub(crate) report: &'a OwnedFd,
     pub(crate) stem: &'a Stem,
     /// For a program that is started ahead.
@@ -57,7 +58,8 @@ pub(crate) fn fail(report: &OwnedFd, failure: Failure) -> ! {
     kernel::exit_now(127)
 }
 
-/// Becomes contained and waits. Returns when there is nothing to wait for any more.
+/// Becomes contained and waits, as another program (`park/park.rs`), or becomes the stem. Returns only
+/// the reason why not.
 fn park(plan: &Plan<'_>) -> Result<(), Failure> {
     let (made, fds) = prepare(plan)?;
     let bytes = wire::encode(&Report::Parked(made)).step("reporting")?;
@@ -66,32 +68,18 @@ fn park(plan: &Plan<'_>) -> Result<(), Failure> {
     drop(fds);
     kernel::seccomp(plan.filter).step("installing the system call filter")?;
     if let Stem::Program { argv, environment } = plan.stem {
-        let go = Go {
-            argv: argv.clone(),
-            environment: environment.clone(),
-            working_dir: "/".to_owned(),
-        };
-        return Err(execute(plan, &go));
+        return Err(execute(plan, argv, environment));
     }
-    let mut buffer = vec![0; MESSAGE_MAX];
-    // The end of the stream: the launcher is gone, or is done with this sandbox.
-    match wire::receive::<Go>(plan.report, &mut buffer, RecvFlags::empty()) {
-        Ok(Some((go, _))) => Err(execute(plan, &go)),
-        Ok(None) => Ok(()),
-        Err(error) => Err(error).step("waiting for a program"),
-    }
+    kernel::keep_as(plan.report, CONTROL).step("passing the socket on")?;
+    let error = kernel::execute_file(plan.park);
+    Err(std::io::Error::from(error)).step("waiting for a program")
 }
 
-fn execute(plan: &Plan<'_>, go: &Go) -> Failure {
-    let program = match Program::new(&go.argv, &go.environment) {
+fn execute(plan: &Plan<'_>, argv: &[String], environment: &[(String, String)]) -> Failure {
+    let program = match Program::new(argv, environment) {
         Ok(program) => program,
         Err(failure) => return failure,
     };
-    let entered = rustix::process::chdir(go.working_dir.as_str());
-    if let Err(failure) = entered.step(format!("entering the working directory {}", go.working_dir))
-    {
-        return failure;
-    }
     if let Some(control) = plan.control
         && let Err(failure) = kernel::keep_as(control, CONTROL).step("passing the socket on")
     {
@@ -155,7 +143,13 @@ fn prepare(plan: &Plan<'_>) -> Result<(Made, Vec<OwnedFd>), Failure> {
 /// So that no sandbox keeps another's ends open while it is made.
 fn close_others(plan: &Plan<'_>) -> std::io::Result<()> {
     let slot = plan.slot;
-    let fds = [plan.report, plan.stdout, plan.stderr, &*slot.users.fd];
+    let fds = [
+        plan.report,
+        plan.park,
+        plan.stdout,
+        plan.stderr,
+        &*slot.users.fd,
+    ];
     let template = slot.template.as_ref().map(|template| &template.namespace);
     let redirect = slot.network.as_ref();
     let redirect = redirect.and_then(|network| network.redirect.as_ref());

@@ -7,7 +7,7 @@ use crate::sandbox::Workshop;
 use crate::slot::Slots;
 use crate::userns::UserNamespaces;
 use crate::wire::{self, Reply};
-use crate::{capabilities, cgroup, kernel, mounts, network, probe, seccomp};
+use crate::{capabilities, cgroup, kernel, mounts, network, park, probe, seccomp};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -232,6 +232,7 @@ fn prepare(data: &Path) -> std::result::Result<(Workshop, UserNamespaces, OwnedF
         stage,
         cgroups,
         filter: seccomp::compile(),
+        park: park::file().map_err(|error| format!("making the program that waits: {error}"))?,
         mounts: std::fs::File::open("/proc/self/ns/mnt")
             .map_err(told)?
             .into(),

@@ -262,6 +262,25 @@ pub(crate) fn execve(path: &CStr, argv: &CStrings, envp: &CStrings) -> Errno {
     Errno::from_raw_os_error(code.unwrap_or(libc::EINVAL))
 }
 
+/// Becomes the program that `file` is, without arguments or environment; returns only the reason why not.
+pub(crate) fn execute_file(file: &OwnedFd) -> Errno {
+    let argv = [c"rouse-park".as_ptr(), std::ptr::null()];
+    let envp = [std::ptr::null::<c_char>()];
+    // SAFETY: the path is a valid empty string, both arrays are null-terminated; all outlive the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    let code = io::Error::last_os_error().raw_os_error();
+    Errno::from_raw_os_error(code.unwrap_or(libc::EINVAL))
+}
+
 /// A null-terminated array of C strings, as execve(2) takes it.
 pub(crate) struct CStrings {
     // The pointers point into these; neither changes after it is made.

@@ -21,6 +21,7 @@ mod exec;
 mod kernel;
 mod mounts;
 mod network;
+mod park;
 pub mod probe;
 mod proc;
 mod process;

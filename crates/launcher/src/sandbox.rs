@@ -5,11 +5,12 @@ mod fork;
 pub(crate) use fork::{adopt, wait};
 
 use crate::error::{Failure, Step};
+use crate::exec::{self, Told};
 use crate::network::Namespace;
 use crate::redirect::Redirect;
 use crate::root::Stage;
 use crate::slot::{Slot, Template, Unused};
-use crate::wire::{self, Go, Made, Report};
+use crate::wire::{self, Made, Report};
 use crate::zygote::Forked;
 use crate::{Assignment, Exit, Shape, Stem, Usage, Work, cgroup, kernel, root};
 use fork::{Ends, fork};
@@ -29,7 +30,7 @@ enum Phase {
     /// It waits for its assignment.
     Armed,
     /// It was told what to execute.
-    Starting,
+    Starting(Told),
     /// What it was assigned runs, or has run.
     Running,
     /// It never got there.
@@ -67,6 +68,8 @@ pub(crate) struct Workshop {
     pub(crate) stage: Stage,
     pub(crate) cgroups: cgroup::Cgroups,
     pub(crate) filter: Vec<libc::sock_filter>,
+    /// The program that waits.
+    pub(crate) park: OwnedFd,
     /// The launcher's own mount namespace.
     pub(crate) mounts: OwnedFd,
 }
@@ -92,6 +95,8 @@ pub(crate) enum Ending {
     Exited(Exit),
     Failed(Failure),
 }
+
+const KILLED: &str = "killed before the program began";
 
 impl Sandbox {
     /// Forks. The child goes on by itself. Gives the slot back in the error. With a stem that is a
@@ -229,23 +234,46 @@ impl Sandbox {
 
     /// Takes what the first process has reported; never blocks.
     pub(crate) fn progress(&mut self) -> Progress {
+        if matches!(self.phase, Phase::Armed | Phase::Starting(_)) {
+            return self.answered();
+        }
         let mut buffer = [0; 8192];
         match wire::receive(&self.report, &mut buffer, RecvFlags::DONTWAIT) {
             Ok(Some((Report::Parked(made), fds))) => self.parked(made, fds),
             Ok(Some((Report::Failed(failure), _))) => self.fail(failure),
             // The end: the descriptor was closed, by execve or by death.
             Ok(None) => match self.phase {
-                Phase::Starting => {
-                    self.phase = Phase::Running;
-                    Progress::Started
-                }
-                // A stem was executed, and has said that it waits before this was looked at.
-                Phase::Armed if self.control.is_some() => Progress::Ended,
-                Phase::Parking | Phase::Armed => self.died("killed before the program began"),
-                Phase::Warming | Phase::Running | Phase::Failed(_) => Progress::Ended,
+                Phase::Parking => self.died(KILLED),
+                Phase::Armed
+                | Phase::Starting(_)
+                | Phase::Warming
+                | Phase::Running
+                | Phase::Failed(_) => Progress::Ended,
             },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,
             Err(error) => self.fail(Failure::new("reading a report", error.to_string())),
+        }
+    }
+
+    /// Takes what the process says that waits: nothing, as long as nothing goes wrong.
+    fn answered(&mut self) -> Progress {
+        let mut buffer = [0; 64];
+        let received = wire::receive_bytes(&self.report, &mut buffer, RecvFlags::DONTWAIT);
+        match (received, &self.phase) {
+            (Ok(Some((length, _))), Phase::Starting(told)) => {
+                let failure = told.explain(buffer.get(..length).unwrap_or_default());
+                self.fail(failure)
+            }
+            // The descriptor was closed by execve.
+            (Ok(None), Phase::Starting(_)) => {
+                self.phase = Phase::Running;
+                Progress::Started
+            }
+            // A stem was executed, and has said that it waits before this was looked at.
+            (Ok(None), Phase::Armed) if self.control.is_some() => Progress::Ended,
+            (Ok(_), _) => self.died(KILLED),
+            (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,
+            (Err(error), _) => self.fail(Failure::new("reading an answer", error.to_string())),
         }
     }
 
@@ -328,11 +356,6 @@ impl Sandbox {
         self.member.as_ref().map(|member| &member.process)
     }
 
-    fn tell(&self, go: &Go) -> Result<(), Failure> {
-        let bytes = wire::encode(go).step("passing the program on")?;
-        wire::send(&self.report, &bytes, &[]).step("passing the program on")
-    }
-
     /// Gives it its limits, its code and its work. True if the work has begun by that: else the end of
     /// the report tells.
     pub(crate) fn assign(
@@ -354,12 +377,9 @@ impl Sandbox {
                 },
                 None,
             ) => {
-                self.phase = Phase::Starting;
-                self.tell(&Go {
-                    argv,
-                    environment,
-                    working_dir,
-                })?;
+                let (packet, told) = exec::packet(&argv, &environment, &working_dir);
+                self.phase = Phase::Starting(told);
+                wire::send(&self.report, &packet, &[]).step("passing the program on")?;
                 Ok(false)
             }
             (Work::Tell(message), Some(control)) => {

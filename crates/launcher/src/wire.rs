@@ -96,7 +96,7 @@ pub(crate) enum Reply {
 /// What a child says to the launcher before it becomes the program.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// All is made; it waits for a [`Go`]. With the listeners and what `made` names, in its order.
+    /// All is made; it waits. With the listeners and what `made` names, in its order.
     Parked(Made),
     /// A step failed; the child ends.
     Failed(Failure),
@@ -113,14 +113,6 @@ pub(crate) struct Made {
     pub(crate) template: bool,
     /// As whom the program runs.
     pub(crate) ids: Ids,
-}
-
-/// What the launcher says to a child that waits.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Go {
-    pub(crate) argv: Vec<String>,
-    pub(crate) environment: Vec<(String, String)>,
-    pub(crate) working_dir: String,
 }
 
 /// Encodes a message.

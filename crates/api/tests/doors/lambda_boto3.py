@@ -196,6 +196,36 @@ def test_owner_updates_configuration():
     assert "KMSKeyArn" in message
 
 
+def test_owner_reserves_concurrency():
+    name, made = create()
+    nothing = client.get_function_concurrency(FunctionName=name)
+    assert "ReservedConcurrentExecutions" not in nothing
+    assert "Concurrency" not in client.get_function(FunctionName=name)
+    reserve = dict(FunctionName=made["FunctionArn"], ReservedConcurrentExecutions=3)
+    assert client.put_function_concurrency(**reserve)["ReservedConcurrentExecutions"] == 3
+    kept = client.get_function_concurrency(FunctionName=name)
+    assert kept["ReservedConcurrentExecutions"] == 3
+    shown = client.get_function(FunctionName=name)["Concurrency"]
+    assert shown == {"ReservedConcurrentExecutions": 3}
+    assert invoke(name, 1)[1] == 1
+    wrong = "InvalidParameterValueException"
+    too = dict(FunctionName=name, ReservedConcurrentExecutions=1001)
+    refused(wrong, 400, client.put_function_concurrency, **too)
+    # A tenth of the machine's thousand stays for the others.
+    most = dict(FunctionName=name, ReservedConcurrentExecutions=901)
+    assert "1000" in refused(wrong, 400, client.put_function_concurrency, **most)
+    client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    message = refused("TooManyRequestsException", 429, client.invoke, FunctionName=name)
+    assert "reserved" in message
+    deleted = client.delete_function_concurrency(FunctionName=name)
+    assert deleted["ResponseMetadata"]["HTTPStatusCode"] == 204
+    client.delete_function_concurrency(FunctionName=name)
+    assert invoke(name, 2)[1] == 2
+    missing = "ResourceNotFoundException"
+    refused(missing, 404, client.get_function_concurrency, FunctionName="not-there")
+    refused(missing, 404, client.delete_function_concurrency, FunctionName="not-there")
+
+
 def test_owner_lists_in_pages():
     names = {create()[0] for _ in range(5)}
     pages = client.get_paginator("list_functions").paginate(PaginationConfig={"PageSize": 2})
@@ -294,8 +324,16 @@ def test_instance_invokes_and_may_not_change_anything():
     assert answer["StatusCode"] == 202
     denied = "AccessDeniedException"
     assert "function:caller" in refused(denied, 403, client.list_functions)
-    for call in (client.get_function, client.get_function_configuration, client.delete_function):
+    for call in (
+        client.get_function,
+        client.get_function_configuration,
+        client.delete_function,
+        client.get_function_concurrency,
+        client.delete_function_concurrency,
+    ):
         refused(denied, 403, call, FunctionName="caller")
+    reserve = dict(FunctionName="caller", ReservedConcurrentExecutions=1)
+    refused(denied, 403, client.put_function_concurrency, **reserve)
     refused(denied, 403, client.update_function_configuration, FunctionName="caller", Timeout=9)
     code = dict(FunctionName="caller", ZipFile=archive())
     refused(denied, 403, client.update_function_code, **code)

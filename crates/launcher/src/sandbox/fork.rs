@@ -82,6 +82,7 @@ pub(super) fn fork(
             tmp,
             stage: &workshop.stage,
             filter: &workshop.filter,
+            park: &workshop.park,
             report: &report_inside,
             control: control_inside.as_ref().filter(|_| is_program),
             stem,

@@ -138,6 +138,9 @@ pub(super) fn of_zygote(shape: &Shape) -> Option<Shape> {
         hosts: Vec::new(),
         listen: Vec::new(),
         hostname: String::new(),
+        serves: false,
+        egress: false,
+        files: 1024,
         ..shape.clone()
     })
 }

@@ -4,7 +4,7 @@ use super::contained::{Calls, Contained, Peak, Talk};
 use super::kind::{self, Kind, Preload, Stem};
 use super::plan::{self, Plan, Sources};
 use super::shelf::{Announced, Bounds, Shelves, Taken};
-use super::zygotes::{Ready, Zygotes};
+use super::zygotes::Zygotes;
 use crate::contract::lambda::RuntimeApi;
 use crate::egress::Outbound;
 use crate::gateway::Gate;
@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::logs::Capture;
 use crate::{Door, Error, Inbound, InstanceSpec, Options, Result, bootstrap};
 use launcher::{Launcher, Sandbox, Volume, Work};
-use model::{Code, Digest, Egress, Owner, RuntimeName, StartKind};
+use model::{Code, Contract, Digest, Egress, Owner, RuntimeName, StartKind};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,10 +63,11 @@ impl SandboxDriver {
             armed: options.armed,
             stems: options.stems,
         };
+        let zygotes = Zygotes::new(launcher.clone(), options.preload);
         Ok(Self {
             can_egress: launcher.can_egress(),
-            shelves: Shelves::new(launcher.clone(), bounds),
-            zygotes: Zygotes::new(launcher, options.preload),
+            shelves: Shelves::new(launcher, zygotes.clone(), bounds),
+            zygotes,
             code: Arc::default(),
             storage,
             inbound,
@@ -87,15 +88,15 @@ impl SandboxDriver {
     pub(crate) async fn prepare(&self, spec: &InstanceSpec) -> Result<Announced> {
         let sources = self.sources(spec).await?;
         let plan = plan::plan(spec, &sources)?;
-        let (kind, zygote) = self.kind(spec, &sources, &plan);
+        let kind = self.kind(spec, &sources, &plan);
         let plain = Kind {
             shape: plan.shape,
             stem: Stem::None,
         };
         // Where the stems do not suffice, a program starts afresh.
         let kinds = match kind.stem {
-            Stem::None => vec![(plain, None)],
-            _ => vec![(kind, zygote), (plain, None)],
+            Stem::None => vec![plain],
+            _ => vec![kind, plain],
         };
         Ok(self.shelves.announce(kinds, &spec.limits))
     }
@@ -105,38 +106,31 @@ impl SandboxDriver {
         self.shelves.set_scarce(scarce);
     }
 
-    /// Which prepared sandbox fits, and the zygote that more can be forked from.
-    fn kind(
-        &self,
-        spec: &InstanceSpec,
-        sources: &Sources,
-        plan: &Plan,
-    ) -> (Kind, Option<Arc<Ready>>) {
+    /// Which prepared sandbox fits. Starts the zygote that it needs.
+    fn kind(&self, spec: &InstanceSpec, sources: &Sources, plan: &Plan) -> Kind {
         let shape = plan.shape.clone();
         let Work::Execute {
             argv, environment, ..
         } = &plan.assignment.work
         else {
             let stem = Stem::None;
-            return (Kind { shape, stem }, None);
+            return Kind { shape, stem };
         };
         let zygote = |preload| {
             let interpreter = sources.interpreter.as_ref()?;
             let zygotes = &self.zygotes;
             zygotes.get(&shape, preload, &interpreter.program, environment)
         };
-        let full = match spec.runtime {
-            RuntimeName::Python311 => zygote(Preload::Modules),
+        let full = match (spec.runtime, spec.contract) {
+            (RuntimeName::Python311, Contract::Lambda) => zygote(Preload::Modules),
             _ => None,
         };
         let modules = full.as_ref().map(|full| &full.modules);
         let stem = kind::stem(spec, argv, environment, &sources.folder, modules);
-        let zygote = match stem {
-            Stem::Python(Preload::Modules) => full,
-            Stem::Python(Preload::Bootstrap) => zygote(Preload::Bootstrap),
-            Stem::None | Stem::Node { .. } => None,
-        };
-        (Kind { shape, stem }, zygote)
+        if stem == Stem::Python(Preload::Bootstrap) {
+            zygote(Preload::Bootstrap);
+        }
+        Kind { shape, stem }
     }
 
     /// See [`crate::Runtime::start`].
@@ -144,12 +138,12 @@ impl SandboxDriver {
         let begun = Instant::now();
         let sources = self.sources(&spec).await?;
         let plan = plan::plan(&spec, &sources)?;
-        let (kind, zygote) = self.kind(&spec, &sources, &plan);
+        let kind = self.kind(&spec, &sources, &plan);
         let Taken {
             armed,
             has_stem,
             start,
-        } = self.shelves.take(kind, zygote, &spec.limits).await?;
+        } = self.shelves.take(kind, &spec.limits).await?;
         let Plan {
             mut assignment,
             api,

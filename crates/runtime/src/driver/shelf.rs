@@ -7,7 +7,7 @@
 mod refill;
 
 use super::kind::{Kind, Stem};
-use super::zygotes::Ready;
+use super::zygotes::Zygotes;
 use crate::{Error, Result};
 use launcher::{Armed, Launcher};
 use model::{Limits, StartKind};
@@ -59,8 +59,6 @@ struct Shelf {
     missed: Instant,
     /// Those of the last function that took one, or announced itself: likely the next one's.
     limits: Limits,
-    /// For stems that are forks: of which zygote.
-    zygote: Option<Arc<Ready>>,
 }
 
 /// See the module. A cheap handle.
@@ -71,6 +69,7 @@ pub(super) struct Shelves {
 
 struct Inner {
     launcher: Launcher,
+    zygotes: Zygotes,
     bounds: Bounds,
     shelves: Mutex<HashMap<Arc<Kind>, Shelf>>,
     /// There may be something to fill.
@@ -101,6 +100,14 @@ impl Drop for Announced {
 impl Inner {
     fn shelves(&self) -> MutexGuard<'_, HashMap<Arc<Kind>, Shelf>> {
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the kind is one of forks whose zygote is ready.
+    fn can_fork(&self, kind: &Kind) -> bool {
+        match kind.stem {
+            Stem::Python(preload) => self.zygotes.current(&kind.shape, preload).is_some(),
+            Stem::None | Stem::Node { .. } => false,
+        }
     }
 
     fn base(&self, kind: &Kind) -> usize {
@@ -137,7 +144,6 @@ impl Shelf {
             used: now,
             missed: now,
             limits: Limits::default(),
-            zygote: None,
         }
     }
 
@@ -165,9 +171,10 @@ impl Shelf {
 }
 
 impl Shelves {
-    pub(super) fn new(launcher: Launcher, bounds: Bounds) -> Self {
+    pub(super) fn new(launcher: Launcher, zygotes: Zygotes, bounds: Bounds) -> Self {
         let inner = Arc::new(Inner {
             launcher,
+            zygotes,
             bounds,
             shelves: Mutex::default(),
             lacking: Notify::new(),
@@ -188,15 +195,11 @@ impl Shelves {
     }
 
     /// From now on sandboxes of these kinds are kept ready.
-    pub(super) fn announce(
-        &self,
-        kinds: Vec<(Kind, Option<Arc<Ready>>)>,
-        limits: &Limits,
-    ) -> Announced {
+    pub(super) fn announce(&self, kinds: Vec<Kind>, limits: &Limits) -> Announced {
         let mut shelves = self.inner.shelves();
         let kinds = kinds
             .into_iter()
-            .map(|(kind, zygote)| {
+            .map(|kind| {
                 let base = self.inner.base(&kind);
                 let kind = Arc::new(kind);
                 let shelf = shelves
@@ -204,7 +207,6 @@ impl Shelves {
                     .or_insert_with(|| Shelf::new(base));
                 shelf.announced += 1;
                 shelf.limits.clone_from(limits);
-                shelf.zygote = zygote.or(shelf.zygote.take());
                 kind
             })
             .collect();
@@ -220,16 +222,11 @@ impl Shelves {
     ///
     /// # Errors
     /// The launcher's.
-    pub(super) async fn take(
-        &self,
-        kind: Kind,
-        zygote: Option<Arc<Ready>>,
-        limits: &Limits,
-    ) -> Result<Taken> {
+    pub(super) async fn take(&self, kind: Kind, limits: &Limits) -> Result<Taken> {
         if kind.stem == Stem::None {
             return self.take_plain(kind, limits).await;
         }
-        let can_fork = matches!(kind.stem, Stem::Python(_)) && zygote.is_some();
+        let can_fork = self.inner.can_fork(&kind);
         let shape = kind.shape.clone();
         let waiting = {
             let mut shelves = self.inner.shelves();
@@ -238,7 +235,6 @@ impl Shelves {
             let shelf = shelves
                 .entry(kind.clone())
                 .or_insert_with(|| Shelf::new(base));
-            shelf.zygote = zygote.or(shelf.zygote.take());
             shelf.limits.clone_from(limits);
             if let Some(armed) = shelf.pop() {
                 drop(shelves);

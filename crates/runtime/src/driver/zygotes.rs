@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Forks of one zygote; then there is a new one.
 const FORKS: u32 = 1000;
@@ -44,6 +45,8 @@ pub(super) struct Zygotes {
     /// The modules to import, as Python names them.
     preload: Arc<[String]>,
     states: Arc<Mutex<HashMap<(Shape, Preload), State>>>,
+    /// One has become ready.
+    ready: Arc<Notify>,
 }
 
 impl Zygotes {
@@ -52,11 +55,25 @@ impl Zygotes {
             launcher,
             preload: preload.into(),
             states: Arc::default(),
+            ready: Arc::default(),
         }
     }
 
     fn states(&self) -> MutexGuard<'_, HashMap<(Shape, Preload), State>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resolves when one has become ready since this was asked last; for one waiter.
+    pub(super) async fn changed(&self) {
+        self.ready.notified().await;
+    }
+
+    /// The one for instances of this shape, if it is ready.
+    pub(super) fn current(&self, shape: &Shape, preload: Preload) -> Option<Arc<Ready>> {
+        match self.states().get(&(kind::of_zygote(shape)?, preload)) {
+            Some(State::Ready(ready)) => Some(ready.clone()),
+            _ => None,
+        }
     }
 
     /// The one for instances of this shape, if it is ready; else it is started, for the next time.
@@ -128,6 +145,7 @@ impl Zygotes {
             }
         };
         self.states().insert(key, state);
+        self.ready.notify_one();
     }
 
     /// Forgets one that has ended by itself.

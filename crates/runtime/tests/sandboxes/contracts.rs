@@ -5,8 +5,9 @@ use model::{
     Contract, Ending, Event, EventId, EventState, HttpRequest, NewEvent, Owner, RuntimeName,
     Stream, Target, Timestamp,
 };
-use runtime::{Door, Peer};
+use runtime::{Door, Instance, Peer};
 use serde_json::json;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -15,6 +16,7 @@ crate::tests!(
     a_python_function_answers_and_is_shut_in,
     an_executable_bootstrap_is_a_function,
     an_http_function_takes_calls_events_and_requests,
+    an_http_instance_answers_several_calls_at_once,
     connections_out_come_up_with_whose_they_are,
 );
 
@@ -130,6 +132,65 @@ http.createServer((request, response) => {
   });
 }).listen(process.env.PORT);
 ";
+
+/// Answers "wait" when a "go" comes, and never "hang".
+const MEETING: &str = "
+const http = require('node:http');
+const waiting = [];
+http.createServer((request, response) => {
+  let body = '';
+  request.on('data', (chunk) => { body += chunk; });
+  request.on('end', () => {
+    if (body === 'hang') return;
+    if (body === 'wait') return waiting.push(response);
+    waiting.splice(0).forEach((one) => one.end('1'));
+    response.end('2');
+  });
+}).listen(process.env.PORT);
+";
+
+/// Calls that only end because another one comes while they are under way.
+async fn an_http_instance_answers_several_calls_at_once(rig: &Rig) {
+    let files = [("server.js", MEETING, false)];
+    let mut spec = rig.function(RuntimeName::Nodejs20, "", &files).await;
+    spec.contract = Contract::Http;
+    spec.handler = None;
+    spec.command = Some(vec!["node".into(), "server.js".into()]);
+    let instance = rig.start(spec).await;
+    for _ in 0..3 {
+        let waits = futures::future::join_all([(); 8].map(|()| call(&instance, "wait")));
+        let waits = until_it_ends(&instance, pin!(waits)).await;
+        assert!(waits.iter().all(|outcome| answer(outcome) == 1));
+    }
+    // One that is late leaves its neighbour alone, and the instance is to be given no further call.
+    let mut late = invocation("hang");
+    late.timeout = 300;
+    let mut neighbour = Box::pin(call(&instance, "wait"));
+    tokio::select! {
+        late = instance.call(late) => assert_eq!(late.ending, Ending::TimedOut { after: 300 }),
+        early = &mut neighbour => panic!("{early:?}"),
+    }
+    assert!(!instance.is_alive());
+    let waited = until_it_ends(&instance, neighbour.as_mut()).await;
+    drop(neighbour);
+    assert_eq!(answer(&waited), 1);
+    instance.stop(Duration::from_secs(10)).await;
+}
+
+/// Says "go" again and again: a "wait" that comes after one needs the next.
+async fn until_it_ends<T>(
+    instance: &Instance,
+    mut waiting: Pin<&mut impl Future<Output = T>>,
+) -> T {
+    loop {
+        tokio::select! {
+            ended = &mut waiting => return ended,
+            () = tokio::time::sleep(Duration::from_millis(50)) => {
+                assert_eq!(answer(&call(instance, "go").await), 2);
+            }
+        }
+    }
+}
 
 async fn an_http_function_takes_calls_events_and_requests(rig: &Rig) {
     let files = [("server.js", SERVER, false)];

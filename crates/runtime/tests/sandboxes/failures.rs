@@ -31,8 +31,8 @@ async fn neighbour(rig: &Rig) -> Instance {
         .await
 }
 
-async fn is_well(mut neighbour: Instance) {
-    assert_eq!(answer(&call(&mut neighbour, "{}").await), "well");
+async fn is_well(neighbour: Instance) {
+    assert_eq!(answer(&call(&neighbour, "{}").await), "well");
     neighbour.stop(Duration::from_secs(10)).await;
 }
 

@@ -204,17 +204,17 @@ const BAD: &[Bad] = &[
     ),
     (
         "services:\n  f: {image: x, x-rouse: {contract: http, concurrency: {per_instance: 1001}}}",
-        "2:70",
+        "2:71",
         "must be 1 to 1000",
     ),
     (
         "services:\n  f: {image: x, x-rouse: {concurrency: {per_instance: 2}}}",
-        "2:54",
+        "2:55",
         "hands out one call at a time",
     ),
     (
         "services:\n  f: {image: x, x-rouse: {concurrency: {reserved: 1001}}}",
-        "2:50",
+        "2:51",
         "must be 0 to 1000",
     ),
     (

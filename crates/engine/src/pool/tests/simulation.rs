@@ -1,6 +1,7 @@
 //! Many random days in the life of a pool, each told by its seed.
 
 use super::*;
+use crate::places::Asked;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -30,7 +31,18 @@ async fn simulate(seed: u64) {
         },
     );
     let starts = random.random_range(1..5);
-    let pool = open(&fake, scaling(max, 1_000), starts);
+    let fresh = random.random_bool(0.25);
+    let scaling = Scaling {
+        per_instance: if fresh { 1 } else { random.random_range(1..4) },
+        freeze_after: random.random_bool(0.8).then(|| random.random_range(0..400)),
+        ..scaling(max, 1_000)
+    };
+    let fresh = if fresh { Fresh::Always } else { Fresh::Reuse };
+    // Sometimes the machine has fewer places than the function may have instances.
+    let places = random.random_range(1..8);
+    let node = node(&fake, starts, places);
+    let pool = Pool::open(named("f", scaling, fresh), prototype(), node.clone());
+    let most = places.min(max as usize);
     let mut callers = Vec::new();
     for _ in 0..60 {
         let (pool, fake) = (pool.clone(), fake.clone());
@@ -40,7 +52,7 @@ async fn simulate(seed: u64) {
         callers.push(tokio::spawn(async move {
             tokio::time::sleep(come).await;
             if let Ok(Grant::Ready(mut lease)) = pool.acquire(patience).await {
-                assert!(fake.alive().len() <= max as usize, "seed {seed}");
+                assert!(fake.alive().len() <= most, "seed {seed}");
                 let bound = Duration::from_millis(if goes_away { 50 } else { 10_000 });
                 let _ = tokio::time::timeout(bound, lease.call(invocation())).await;
             }
@@ -57,11 +69,18 @@ async fn simulate(seed: u64) {
         pool.statuses().is_empty(),
         "seed {seed}: the books are even"
     );
+    assert!(!node.places.is_short(), "seed {seed}");
+    let left = std::iter::from_fn(|| match node.places.ask(&pool.function.spec.name) {
+        Asked::Now(place) => Some(place),
+        Asked::Later(_) => None,
+    });
+    let left = left.collect::<Vec<_>>().len();
+    assert_eq!(left, places, "seed {seed}: every place was given back");
 }
 
 #[tokio::test(start_paused = true)]
 async fn whatever_happens_nobody_hangs_and_nothing_leaks() {
-    for seed in 0..60 {
+    for seed in 0..120 {
         simulate(seed).await;
     }
 }

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const SETTLE: Duration = Duration::from_millis(3);
 /// Between looks at shelves that may have become too large.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long a sandbox may take to get ready; a Node.js needs some tens of milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// After a sandbox could not be made.
 const HOLD: Duration = Duration::from_secs(1);
 
@@ -21,9 +23,10 @@ pub(super) async fn fill(shelves: Weak<Inner>) {
         let Some(inner) = shelves.upgrade() else {
             return;
         };
-        let woken = tokio::time::timeout(LOOK, inner.lacking.notified()).await;
-        if woken.is_err() {
-            shrink(&inner);
+        tokio::select! {
+            () = inner.lacking.notified() => {}
+            () = inner.zygotes.changed() => {}
+            () = tokio::time::sleep(LOOK) => shrink(&inner),
         }
         tokio::time::sleep(SETTLE).await;
         while let Some(kind) = next(&inner) {
@@ -46,9 +49,8 @@ fn next(inner: &Inner) -> Option<Arc<Kind>> {
         return None;
     }
     let lacks = |kind: &Kind, shelf: &Shelf| {
-        let is_fork = matches!(kind.stem, Stem::Python(_));
         let missing = shelf.ready.len() + shelf.arming < shelf.target + shelf.waiters.len();
-        missing && (!is_fork || shelf.zygote.is_some())
+        missing && (!matches!(kind.stem, Stem::Python(_)) || inner.can_fork(kind))
     };
     // The emptiest first.
     let (kind, shelf) = shelves
@@ -94,11 +96,8 @@ async fn arm(inner: &Inner, kind: &Kind) -> Result<Armed> {
                 environment,
             }
         }
-        Stem::Python(_) => {
-            let zygote = {
-                let shelves = inner.shelves();
-                shelves.get(kind).and_then(|shelf| shelf.zygote.clone())
-            };
+        Stem::Python(preload) => {
+            let zygote = inner.zygotes.current(&kind.shape, *preload);
             let zygote =
                 zygote.ok_or_else(|| Error::Missing("the zygote is not ready".to_owned()))?;
             launcher::Stem::Fork {
@@ -111,8 +110,14 @@ async fn arm(inner: &Inner, kind: &Kind) -> Result<Armed> {
         let shelf = shelves.get(kind);
         shelf.map(|shelf| shelf.limits.clone()).unwrap_or_default()
     };
-    let armed = inner.launcher.arm(kind.shape.clone(), stem, limits).await;
-    armed.map_err(Error::Launcher)
+    let armed = inner.launcher.arm(kind.shape.clone(), stem, limits);
+    match tokio::time::timeout(PATIENCE, armed).await {
+        Ok(armed) => armed.map_err(Error::Launcher),
+        Err(_) => Err(Error::Missing(format!(
+            "a sandbox was not ready within {} s",
+            PATIENCE.as_secs()
+        ))),
+    }
 }
 
 /// Lets go of what is not needed any more.

@@ -1,0 +1,37 @@
+//! The program that waits in armed sandboxes (`park/park.rs`), as a sealed file in memory: nobody can
+//! write to it, not even through `/proc/1/exe`.
+
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/park"));
+/// Out of the way of the numbers that children give to what they keep.
+const NUMBER: i32 = 64;
+
+/// Makes the file.
+pub(crate) fn file() -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Where it must be said (sysctl vm.memfd_noexec), say that it is a program; earlier kernels than
+    // 6.3 do not know the flag.
+    let made = match memfd_create(c"rouse-park", flags | MemfdFlags::EXEC) {
+        Err(Errno::INVAL) => memfd_create(c"rouse-park", flags)?,
+        other => other?,
+    };
+    let mut written = 0;
+    while let Some(rest) = PROGRAM.get(written..)
+        && !rest.is_empty()
+    {
+        written += rustix::io::write(&made, rest)?;
+    }
+    rustix::fs::fchmod(&made, Mode::from_raw_mode(0o555))?;
+    fcntl_add_seals(
+        &made,
+        SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+    )?;
+    // What somebody has open for writing cannot be executed.
+    let path = format!("/proc/self/fd/{}", made.as_raw_fd());
+    let readable = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(rustix::io::fcntl_dupfd_cloexec(readable, NUMBER)?)
+}
