@@ -42,13 +42,15 @@ impl Group {
         Ok(())
     }
 
-    /// Makes the group fit for the next sandbox: no process, hardly any memory charged, counters at
+    /// Whether it has a group of version 2, which serves one sandbox only: `memory.peak` cannot be set
+    /// back, and version 2 makes and removes groups fast.
+    pub(crate) fn is_unified(&self) -> bool {
+        self.parts.iter().any(|part| part.version == Version::V2)
+    }
+
+    /// Makes a group of version 1 fit for the next sandbox: no process, hardly any memory charged, counters at
     /// the beginning. False if that cannot be had; then it is to be removed.
     pub(crate) fn reset(&mut self) -> bool {
-        if self.parts.iter().any(|part| part.version == Version::V2) {
-            // memory.peak cannot be set back; and version 2 makes and removes groups fast.
-            return false;
-        }
         let mut memory_is_fit = true;
         for part in &self.parts {
             if fs::read_to_string(part.folder.join("tasks")).is_ok_and(|tasks| !tasks.is_empty()) {

@@ -63,7 +63,7 @@ impl Process {
     }
 
     pub(super) fn give_back(&mut self, slot: Slot, intact: bool) {
-        if let Some(mut group) = self.slots.give_back(slot, intact)
+        if let Some(mut group) = self.slots.give_back(&self.workshop.cgroups, slot, intact)
             && !group.remove()
         {
             self.leaving.push((group, Instant::now()));
