@@ -1,11 +1,11 @@
-//! Moving into a waiting sandbox what belongs to its work: the code, and the size of `/tmp`. The launcher enters the sandbox's mounts for that, as long as nothing of a user has run
-//! there.
+//! Moving into a waiting sandbox what belongs to its work: the code, and the size of `/tmp`. The
+//! launcher enters the sandbox's mounts for that, as long as nothing of a user has run there.
 
 use crate::error::{Failure, Step};
-use crate::mounts::{READ_ONLY, attach, bind};
+use crate::mounts::{READ_ONLY, attach, bind, open_in};
 use crate::sandbox::Sandbox;
 use crate::{Assignment, root};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{CWD, OFlags};
 use rustix::thread::{
     LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
 };
@@ -52,9 +52,7 @@ fn inside(trees: &[(OwnedFd, &Path)], tmp: Option<u64>) -> Result<(), Failure> {
     for (tree, target) in trees {
         let step = || format!("mounting the code at {}", target.display());
         // The place is a folder of ours, or of an image, whose links could lead anywhere inside.
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let at = openat2(CWD, *target, flags, Mode::empty(), resolve).step(step())?;
+        let at = open_in(CWD, *target, OFlags::PATH).step(step())?;
         attach(tree, at).step(step())?;
     }
     tmp.map_or(Ok(()), root::resize_temporary)

@@ -3,6 +3,10 @@
 //! `rouse serve` starts itself a second time as the launcher ([`spawn`]) before it has threads, then
 //! gives up its own privilege. The launcher is single-threaded, parses nothing from outside, and is
 //! the only place with `unsafe`. It ends, with every sandbox, when the server's socket closes.
+//!
+//! [`Launcher::arm`] makes a sandbox that waits, [`Armed::assign`] lets it run; [`Launcher::start`] does
+//! both. What sandboxes use one after the other is a slot (`slot`); what can be forked into them is a
+//! [`Zygote`]. Why: `docs/adr/0005-armed-sandboxes.md`.
 
 mod assign;
 mod capabilities;

@@ -3,12 +3,13 @@
 
 use crate::kernel;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
-use rustix::io::Result;
+use rustix::io::{Errno, Result};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags,
     fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
     fspick, move_mount, open_tree,
 };
+use rustix::path::Arg;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -96,10 +97,22 @@ pub(crate) fn attach(tree: impl AsFd, place: impl AsFd) -> Result<()> {
     move_mount(tree.as_fd(), "", place.as_fd(), "", flags)
 }
 
+/// Times that a path is resolved again because mounts changed meanwhile.
+const RETRIES: u32 = 1000;
+
 /// Opens what `path` names inside `root`, as a process whose `/` were `root` would.
-pub(crate) fn open_in(root: impl AsFd, path: &str, flags: OFlags) -> Result<OwnedFd> {
+pub(crate) fn open_in(root: impl AsFd, path: impl Arg, flags: OFlags) -> Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+    let path = path.as_cow_c_str()?;
+    let mut tries = 0;
+    loop {
+        let flags = flags | OFlags::CLOEXEC;
+        match openat2(root.as_fd(), &*path, flags, Mode::empty(), resolve) {
+            // A mount or rename anywhere while it went through "..": openat2(2), "ERRORS".
+            Err(Errno::AGAIN) if tries < RETRIES => tries += 1,
+            opened => return opened,
+        }
+    }
 }
 
 /// Opens the place `path` inside `root`, to mount on.

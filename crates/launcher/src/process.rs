@@ -1,18 +1,20 @@
 //! The launcher's main loop. It waits for nothing but everything at once: requests, words of children
 //! that get ready, and ends of sandboxes.
 
+mod end;
+mod word;
+
 use crate::cgroup::Group;
 use crate::error::{Failure, Step};
-use crate::sandbox::{Ending, Progress, Sandbox, Workshop};
+use crate::sandbox::{Sandbox, Workshop};
 use crate::slot::Slots;
-use crate::wire::{self, GroupFiles, MESSAGE_MAX, Reply, Request};
-use crate::zygote::{self, Forked, Word, Zygote};
-use crate::{Assignment, Exit, Shape, Stem, Usage, kernel, network, spec};
+use crate::wire::{self, MESSAGE_MAX, Reply, Request};
+use crate::zygote::{self, Forked, Zygote};
+use crate::{Assignment, Shape, Stem, network, spec};
 use model::Limits;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::net::{AddressFamily, RecvFlags};
-use rustix::process::WaitIdStatus;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -109,7 +111,7 @@ impl Process {
     }
 
     fn request(&mut self, buffer: &mut [u8]) -> Result<(), Gone> {
-        let outcome = match wire::receive(&self.server, buffer, RecvFlags::DONTWAIT) {
+        match wire::receive(&self.server, buffer, RecvFlags::DONTWAIT) {
             Ok(None) => Err(Gone),
             Ok(Some((request, _))) => self.answer(request),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
@@ -118,8 +120,7 @@ impl Process {
                 Ok(())
             }
             Err(_) => Err(Gone),
-        };
-        outcome
+        }
     }
 
     fn answer(&mut self, request: Request) -> Result<(), Gone> {
@@ -168,6 +169,12 @@ impl Process {
             Request::Kill { sandbox } => {
                 self.sandboxes.get(&sandbox).map(Sandbox::kill);
                 self.zygotes.get(&sandbox).map(Zygote::kill);
+                Ok(())
+            }
+            Request::Freeze { sandbox, frozen } => {
+                if let Some(found) = self.sandboxes.get(&sandbox) {
+                    found.freeze(frozen);
+                }
                 Ok(())
             }
         }
@@ -229,7 +236,8 @@ impl Process {
                 self.sandboxes.insert(number, sandbox);
                 watched
             }
-            Err((failure, slot)) => {
+            Err(back) => {
+                let (failure, slot) = *back;
                 self.give_back(slot, false);
                 Err(failure)
             }
@@ -273,7 +281,8 @@ impl Process {
                 self.zygotes.insert(number, zygote);
                 watched
             }
-            Err((failure, slot)) => {
+            Err(back) => {
+                let (failure, slot) = *back;
                 self.give_back(slot, false);
                 Err(failure)
             }
@@ -306,227 +315,6 @@ impl Process {
         let network = network.ok_or_else(|| Failure::new(STEP, ENDED))?;
         self.slots
             .inside(&network.fd, || Ok(network::tcp(AddressFamily::INET)?))
-    }
-
-    fn reported(&mut self, number: u64) -> Result<(), Gone> {
-        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
-            return Ok(());
-        };
-        match sandbox.progress() {
-            Progress::Parked => self.parked(number),
-            Progress::Armed(greeting) => self.armed(number, greeting),
-            Progress::Started => {
-                // At its end the socket would be ready for ever.
-                let _ = epoll::delete(&self.epoll, sandbox.report());
-                self.reply(&Reply::Started { sandbox: number }, &[])
-            }
-            Progress::Ended => {
-                let _ = epoll::delete(&self.epoll, sandbox.report());
-                Ok(())
-            }
-            Progress::Waiting | Progress::Failed => Ok(()),
-        }
-    }
-
-    fn parked(&mut self, number: u64) -> Result<(), Gone> {
-        let Some(fork) = self.forks.remove(&number) else {
-            return self.armed(number, Vec::new());
-        };
-        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
-            return Ok(());
-        };
-        let asked = match self.zygotes.get_mut(&fork.zygote) {
-            Some(zygote) => zygote.ask(number, sandbox, &fork),
-            None => Err(Failure::new("forking the zygote", ENDED)),
-        };
-        if let Err(failure) = asked {
-            sandbox.fail(failure);
-        }
-        Ok(())
-    }
-
-    fn said(&mut self, number: u64) -> Result<(), Gone> {
-        if let Some(zygote) = self.zygotes.get_mut(&number) {
-            let pid = zygote.process().number();
-            return match zygote.listen() {
-                Word::Nothing => Ok(()),
-                Word::Greeting(greeting) => self.reply(
-                    &Reply::Armed {
-                        sandbox: number,
-                        pid,
-                        files: GroupFiles::default(),
-                        greeting,
-                    },
-                    &[],
-                ),
-                Word::Fork(sandbox, fork) => {
-                    self.joined(sandbox, fork);
-                    Ok(())
-                }
-                Word::End => {
-                    let _ = epoll::delete(&self.epoll, zygote.control());
-                    Ok(())
-                }
-            };
-        }
-        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
-            return Ok(());
-        };
-        match sandbox.greeted() {
-            Progress::Armed(greeting) => self.armed(number, greeting),
-            Progress::Ended => {
-                if let Some(control) = sandbox.control() {
-                    let _ = epoll::delete(&self.epoll, control);
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn joined(&mut self, number: u64, fork: Result<kernel::Child, Failure>) {
-        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
-            // It ended meanwhile, and with it whatever is in its pid namespace.
-            return;
-        };
-        match fork {
-            Ok(process) => {
-                sandbox.join(process);
-                let watched = match self.sandboxes.get(&number).and_then(Sandbox::member) {
-                    Some(member) => self.watch(&member.pidfd, number, PROCESS),
-                    None => Ok(()),
-                };
-                if let (Err(failure), Some(sandbox)) = (watched, self.sandboxes.get_mut(&number)) {
-                    sandbox.fail(failure);
-                }
-            }
-            Err(failure) => {
-                sandbox.fail(failure);
-            }
-        }
-    }
-
-    fn armed(&mut self, number: u64, greeting: Vec<u8>) -> Result<(), Gone> {
-        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
-            return Ok(());
-        };
-        if !sandbox.is_armed() {
-            return Ok(());
-        }
-        let (files, fds) = sandbox.take_ends();
-        let pid = sandbox.pid();
-        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        self.reply(
-            &Reply::Armed {
-                sandbox: number,
-                pid,
-                files,
-                greeting,
-            },
-            &fds,
-        )
-    }
-
-    fn reap(&mut self, number: u64) -> Result<(), Gone> {
-        if self.zygotes.contains_key(&number) {
-            return self.reap_zygote(number);
-        }
-        // What it reported before it ended comes first.
-        self.reported(number)?;
-        self.said(number)?;
-        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
-            return Ok(());
-        };
-        let over = sandbox.reap();
-        for ended in sandbox.ended_processes() {
-            let _ = epoll::delete(&self.epoll, ended);
-        }
-        if over && let Some(sandbox) = self.sandboxes.remove(&number) {
-            self.forks.remove(&number);
-            let (ending, slot, intact) = sandbox.finish();
-            self.give_back(slot, intact);
-            let sandbox = number;
-            let reply = match ending {
-                Ending::Exited(exit) => Reply::Exited { sandbox, exit },
-                Ending::Failed(failure) => Reply::Failed { sandbox, failure },
-            };
-            return self.reply(&reply, &[]);
-        }
-        Ok(())
-    }
-
-    fn reap_zygote(&mut self, number: u64) -> Result<(), Gone> {
-        let Some(status) = self.zygotes.get(&number).and_then(Zygote::reap) else {
-            return Ok(());
-        };
-        let Some(zygote) = self.zygotes.remove(&number) else {
-            return Ok(());
-        };
-        let (slot, asked) = zygote.finish();
-        self.give_back(slot, false);
-        for sandbox in asked {
-            if let Some(sandbox) = self.sandboxes.get_mut(&sandbox) {
-                sandbox.fail(Failure::new("forking the zygote", ENDED));
-            }
-        }
-        let exit = Exit {
-            code: status.as_ref().and_then(WaitIdStatus::exit_status),
-            signal: status.as_ref().and_then(WaitIdStatus::terminating_signal),
-            out_of_memory: false,
-            usage: Usage::default(),
-        };
-        self.reply(
-            &Reply::Exited {
-                sandbox: number,
-                exit,
-            },
-            &[],
-        )
-    }
-
-    fn give_back(&mut self, slot: crate::slot::Slot, intact: bool) {
-        if let Some(mut group) = self.slots.give_back(slot, intact)
-            && !group.remove()
-        {
-            self.leaving.push((group, Instant::now()));
-        }
-    }
-
-    fn end_all(mut self) {
-        self.zygotes.values().for_each(Zygote::kill);
-        self.sandboxes.values().for_each(Sandbox::kill);
-        let start = Instant::now();
-        let mut left: Vec<Group> = self.leaving.drain(..).map(|(group, _)| group).collect();
-        while start.elapsed() < PATIENCE {
-            let over: Vec<u64> = self
-                .sandboxes
-                .iter_mut()
-                .filter_map(|(number, sandbox)| sandbox.reap().then_some(*number))
-                .collect();
-            for number in over {
-                if let Some(sandbox) = self.sandboxes.remove(&number) {
-                    let (_, slot, _) = sandbox.finish();
-                    left.push(slot.group);
-                }
-            }
-            let over: Vec<u64> = self
-                .zygotes
-                .iter()
-                .filter_map(|(number, zygote)| zygote.reap().map(|_| *number))
-                .collect();
-            for number in over {
-                if let Some(zygote) = self.zygotes.remove(&number) {
-                    left.push(zygote.finish().0.group);
-                }
-            }
-            left.retain_mut(|group| !group.remove());
-            if left.is_empty() && self.sandboxes.is_empty() && self.zygotes.is_empty() {
-                break;
-            }
-            kernel::pause(RETRY);
-        }
-        self.slots.remove();
-        self.workshop.cgroups.remove();
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn enter(
     let ids = etc::ids(&root, &shape.user)?;
     devices::mount(&root, users.base)?;
     if shape.is_unique() {
-        temporary(&root, users, tmp)?;
+        places_beneath(temporary(&root, users, tmp)?, shape, users)?;
     }
     for bound in &shape.binds {
         bind_at(&root, &bound.source, &bound.target, users)?;
@@ -93,7 +93,7 @@ pub(crate) fn furnish(shape: &Shape, users: &UserNamespace, tmp: u64) -> Result<
     if shape.is_unique() {
         return Ok(());
     }
-    temporary(&root, users, tmp)
+    temporary(&root, users, tmp).map(drop)
 }
 
 /// Bytes that `/tmp` may hold: it counts against the memory.
@@ -106,11 +106,33 @@ fn inodes(size: u64) -> u64 {
     (size / 4096).max(1024)
 }
 
-fn temporary(root: &OwnedFd, users: &UserNamespace, size: u64) -> Result<(), Failure> {
+fn temporary(root: &OwnedFd, users: &UserNamespace, size: u64) -> Result<OwnedFd, Failure> {
     const STEP: &str = "mounting /tmp";
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     let tmp = mounts::tmpfs(size, inodes(size), "1777", users.base, attributes).step(STEP)?;
-    attach(tmp, place(root, "tmp").step(STEP)?).step(STEP)
+    attach(&tmp, place(root, "tmp").step(STEP)?).step(STEP)?;
+    Ok(tmp)
+}
+
+/// Makes the places beneath `/tmp` on which is mounted: those of the root are covered by it.
+fn places_beneath(tmp: OwnedFd, shape: &Shape, users: &UserNamespace) -> Result<(), Failure> {
+    let tmp = Skeleton::of(tmp, users.base);
+    let binds = shape.binds.iter().map(|bind| (&bind.source, &bind.target));
+    let volumes = shape.volumes.iter();
+    let volumes = volumes.map(|volume| (&volume.source, &volume.target));
+    for (source, target) in binds.chain(volumes) {
+        if let Ok(beneath) = target.strip_prefix("/tmp") {
+            let step = || format!("making room for {}", target.display());
+            make_place(&tmp, source, text(beneath)?).step(step())?;
+        }
+    }
+    for place in &shape.places {
+        if let Ok(beneath) = place.strip_prefix("/tmp") {
+            let step = || format!("making room for {}", place.display());
+            tmp.folder(text(beneath)?).step(step())?;
+        }
+    }
+    Ok(())
 }
 
 /// Sets how much `/tmp` of this mount namespace may hold.

@@ -1,21 +1,24 @@
 //! One sandbox as the launcher keeps it, from its fork to its end.
 
-use crate::child::{self, Plan};
+mod fork;
+
+pub(crate) use fork::{adopt, wait};
+
 use crate::error::{Failure, Step};
 use crate::exec::{self, Told};
 use crate::network::Namespace;
 use crate::redirect::Redirect;
 use crate::root::Stage;
-use crate::slot::{Slot, Template};
+use crate::slot::{Slot, Template, Unused};
 use crate::wire::{self, GroupFiles, Made, Report};
 use crate::zygote::Forked;
 use crate::{Assignment, Exit, Shape, Stem, Usage, Work, cgroup, kernel, root};
+use fork::{Ends, fork};
 use model::Limits;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, waitid};
+use rustix::net::RecvFlags;
+use rustix::process::{Signal, WaitIdStatus};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 /// How far it is.
@@ -32,13 +35,6 @@ enum Phase {
     Running,
     /// It never got there.
     Failed(Failure),
-}
-
-/// The launcher's ends of what connects it, and the server, with a sandbox.
-struct Ends {
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-    listeners: Vec<OwnedFd>,
 }
 
 /// A fork of a zygote in the sandbox.
@@ -101,17 +97,6 @@ pub(crate) enum Ending {
 }
 
 const KILLED: &str = "killed before the program began";
-const PAIR: &str = "making a socket";
-
-fn pair() -> Result<(OwnedFd, OwnedFd), Failure> {
-    socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .step(PAIR)
-}
 
 impl Sandbox {
     /// Forks. The child goes on by itself. Gives the slot back in the error. With a stem that is a
@@ -122,7 +107,7 @@ impl Sandbox {
         slot: Slot,
         stem: &Stem,
         limits: &Limits,
-    ) -> Result<(Self, Option<Forked>), (Failure, Slot)> {
+    ) -> Result<(Self, Option<Forked>), Unused> {
         let tmp = root::temporary_size(limits);
         match fork(workshop, &shape, &slot, stem, tmp) {
             Ok(mut forked) => {
@@ -140,7 +125,7 @@ impl Sandbox {
                 };
                 Ok((sandbox, forked.for_zygote.take()))
             }
-            Err(failure) => Err((failure, slot)),
+            Err(failure) => Err(Box::new((failure, slot))),
         }
     }
 
@@ -165,6 +150,16 @@ impl Sandbox {
             kernel::signal(&self.main().pidfd, Signal::TERM);
         } else {
             self.kill();
+        }
+    }
+
+    /// Stops its processes, or lets them run on. Only the launcher may stop them: the server could hit
+    /// the next sandbox of the slot.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        if frozen {
+            self.slot.group.freeze();
+        } else {
+            self.slot.group.thaw();
         }
     }
 
@@ -278,6 +273,8 @@ impl Sandbox {
                 self.phase = Phase::Running;
                 Progress::Started
             }
+            // A stem was executed, and has said that it waits before this was looked at.
+            (Ok(None), Phase::Armed) if self.control.is_some() => Progress::Ended,
             (Ok(_), _) => self.died(KILLED),
             (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,
             (Err(error), _) => self.fail(Failure::new("reading an answer", error.to_string())),
@@ -447,91 +444,4 @@ impl Sandbox {
     pub(crate) fn usage(&self) -> Usage {
         self.slot.group.usage()
     }
-}
-
-/// The status of a process that has ended, if the kernel tells it.
-#[expect(clippy::option_option, reason = "ended, and known how")]
-pub(crate) fn wait(pidfd: &OwnedFd) -> Option<Option<WaitIdStatus>> {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-    match waitid(WaitId::PidFd(pidfd.as_fd()), options) {
-        Ok(None) => None,
-        Ok(status) => Some(status),
-        // Nobody else waits for it, so this does not happen; it must not be waited for forever.
-        Err(_) => Some(None),
-    }
-}
-
-/// What a fork leaves with the launcher.
-struct Fork {
-    child: kernel::Child,
-    report: OwnedFd,
-    control: Option<OwnedFd>,
-    for_zygote: Option<Forked>,
-    ends: Ends,
-}
-
-fn fork(
-    workshop: &Workshop,
-    shape: &Shape,
-    slot: &Slot,
-    stem: &Stem,
-    tmp: u64,
-) -> Result<Fork, Failure> {
-    const STEP: &str = "making pipes";
-    let (stdout, stdout_inside) = pipe_with(PipeFlags::CLOEXEC).step(STEP)?;
-    let (stderr, stderr_inside) = pipe_with(PipeFlags::CLOEXEC).step(STEP)?;
-    let (report, report_inside) = pair()?;
-    let (control, control_inside) = match stem {
-        Stem::None => (None, None),
-        Stem::Program { .. } | Stem::Fork { .. } => {
-            let (ours, theirs) = pair()?;
-            (Some(ours), Some(theirs))
-        }
-    };
-    let unified = slot.group.unified()?;
-    let unified = unified.as_ref().map(AsFd::as_fd);
-    let child = kernel::fork(libc::CLONE_NEWPID, unified).step("forking")?;
-    let is_program = matches!(stem, Stem::Program { .. });
-    let Some(child) = child else {
-        child::run(&Plan {
-            shape,
-            slot,
-            tmp,
-            stage: &workshop.stage,
-            filter: &workshop.filter,
-            park: &workshop.park,
-            report: &report_inside,
-            control: control_inside.as_ref().filter(|_| is_program),
-            stem,
-            stdout: &stdout_inside,
-            stderr: &stderr_inside,
-        })
-    };
-    let for_zygote = match (stem, control_inside) {
-        (Stem::Fork { zygote }, Some(control)) => Some(Forked {
-            zygote: *zygote,
-            control,
-            stdout: stdout_inside,
-            stderr: stderr_inside,
-        }),
-        _ => None,
-    };
-    Ok(Fork {
-        child,
-        report,
-        control,
-        for_zygote,
-        ends: Ends {
-            stdout,
-            stderr,
-            listeners: Vec::new(),
-        },
-    })
-}
-
-/// A process by its number, which must be a child of the launcher that was not awaited.
-pub(crate) fn adopt(number: i32) -> io::Result<kernel::Child> {
-    let pid = Pid::from_raw(number).ok_or(io::ErrorKind::InvalidData)?;
-    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
-    Ok(kernel::Child { pid, pidfd })
 }

@@ -36,6 +36,15 @@ impl Skeleton {
         Ok(Self { root, image, owner })
     }
 
+    /// A tmpfs that is there already, to be filled in the same way.
+    pub(crate) fn of(root: OwnedFd, owner: u32) -> Self {
+        Self {
+            root,
+            image: None,
+            owner,
+        }
+    }
+
     /// Whether the image has something at `path`.
     pub(crate) fn in_image(&self, path: &str) -> bool {
         let image = self.image.as_ref();
@@ -100,7 +109,7 @@ impl Skeleton {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let folder = self.real(folder)?;
         self.make_folder(&folder)?;
-        let opened = open_in(&self.root, &at(&folder), OFlags::PATH | OFlags::DIRECTORY)?;
+        let opened = open_in(&self.root, at(&folder), OFlags::PATH | OFlags::DIRECTORY)?;
         Ok((opened, name.to_owned()))
     }
 
@@ -112,7 +121,7 @@ impl Skeleton {
         };
         let mut known = path;
         loop {
-            match open_in(&image.root, &at(known), OFlags::PATH) {
+            match open_in(&image.root, at(known), OFlags::PATH) {
                 Ok(there) => {
                     let link = format!("/proc/self/fd/{}", fd_number(&there));
                     let real = std::fs::read_link(link)?;
@@ -139,7 +148,7 @@ impl Skeleton {
                 continue;
             }
             let (parent, name) = folder.rsplit_once('/').unwrap_or(("", folder));
-            let parent = open_in(&self.root, &at(parent), OFlags::PATH | OFlags::DIRECTORY)?;
+            let parent = open_in(&self.root, at(parent), OFlags::PATH | OFlags::DIRECTORY)?;
             match mkdirat(&parent, name, self.mode_of(folder)) {
                 Ok(()) => self.own(&parent, name)?,
                 Err(Errno::EXIST) => {}

@@ -35,6 +35,9 @@ pub(crate) struct Slot {
     pub(crate) template: Option<Template>,
 }
 
+/// Why nothing was made in a slot, and the slot.
+pub(crate) type Unused = Box<(Failure, Slot)>;
+
 /// A mount namespace that holds what sandboxes of one shape see. No sandbox is ever in it: each enters
 /// and makes its own copy.
 pub(crate) struct Template {
@@ -67,9 +70,12 @@ impl Slots {
         if let Some(slot) = self.take_idle(fits)? {
             return Ok(slot);
         }
-        if self.idle.len() >= IDLE_MAX / 2
-            && let Some(mut slot) = self.take_idle(|_| true)?
-        {
+        // One without a template was made for a shape that leaves none, or failed before it had one.
+        let mut other = self.take_idle(|slot| slot.template.is_none())?;
+        if other.is_none() && self.idle.len() >= IDLE_MAX / 2 {
+            other = self.take_idle(|_| true)?;
+        }
+        if let Some(mut slot) = other {
             slot.template = None;
             if slot
                 .network
@@ -112,8 +118,7 @@ impl Slots {
 
     fn make(&mut self, cgroups: &Cgroups) -> Result<Slot, Failure> {
         let users = self.users.take()?;
-        self.made += 1;
-        match cgroups.create(&format!("slot-{:05}", self.made)) {
+        match self.make_group(cgroups) {
             Ok(group) => Ok(Slot {
                 users,
                 group,
@@ -128,12 +133,30 @@ impl Slots {
         }
     }
 
+    fn make_group(&mut self, cgroups: &Cgroups) -> Result<Group, Failure> {
+        self.made += 1;
+        cgroups.create(&format!("slot-{:05}", self.made))
+    }
+
     /// Takes a slot back when nothing runs in it any more. `intact`: its last sandbox was made as it
-    /// should be. If its cgroups cannot be used again, they are given, to be removed.
-    pub(crate) fn give_back(&mut self, mut slot: Slot, intact: bool) -> Option<Group> {
-        if intact && self.idle.len() < IDLE_MAX && slot.group.reset() {
-            self.idle.push_back((slot, Instant::now()));
-            return None;
+    /// should be. Cgroups that cannot be used again are given, to be removed.
+    pub(crate) fn give_back(
+        &mut self,
+        cgroups: &Cgroups,
+        mut slot: Slot,
+        intact: bool,
+    ) -> Option<Group> {
+        if intact && self.idle.len() < IDLE_MAX {
+            let left = if slot.group.is_unified() {
+                let fresh = self.make_group(cgroups).ok();
+                fresh.map(|fresh| Some(std::mem::replace(&mut slot.group, fresh)))
+            } else {
+                slot.group.reset().then_some(None)
+            };
+            if let Some(left) = left {
+                self.idle.push_back((slot, Instant::now()));
+                return left;
+            }
         }
         self.users.give_back(slot.users);
         Some(slot.group)

@@ -397,6 +397,9 @@ mod tests {
         }
     }
 
+    /// What makes it wrong, and the word that the refusal has.
+    type Change<T> = (fn(&mut T), &'static str);
+
     fn refused<T>(
         mut changed: T,
         change: fn(&mut T),
@@ -411,7 +414,7 @@ mod tests {
 
     #[test]
     fn each_bound_of_a_shape_is_named() {
-        let cases: [(fn(&mut Shape), &str); 8] = [
+        let cases: [Change<Shape>; 8] = [
             (|s| s.hostname = "a b".to_owned(), "host name"),
             (|s| s.hosts[0].0 = "a\n1.2.3.4 b".to_owned(), "host name"),
             (|s| s.listen = vec![s.listen[0]; 65], "listeners"),
@@ -440,7 +443,7 @@ mod tests {
     #[test]
     fn each_bound_of_a_program_is_named() {
         type Program = (Vec<String>, Vec<(String, String)>);
-        let cases: [(fn(&mut Program), &str); 5] = [
+        let cases: [Change<Program>; 5] = [
             (|(argv, _)| argv.clear(), "no program"),
             (|(argv, _)| argv.push("x".repeat(TEXT_MAX)), "arguments"),
             (|(argv, _)| argv.push("a\0b".to_owned()), "zero byte"),
@@ -465,7 +468,7 @@ mod tests {
 
     #[test]
     fn each_bound_of_an_assignment_is_named() {
-        let cases: [(fn(&mut Assignment), &str); 3] = [
+        let cases: [Change<Assignment>; 3] = [
             (|a| a.limits.memory = 1, "memory"),
             (|a| a.code = vec![bind("/a", "/")], "mounted on"),
             (|a| a.work = Work::Tell(vec![0; MESSAGE_MAX + 1]), "message"),

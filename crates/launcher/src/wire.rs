@@ -56,6 +56,11 @@ pub(crate) enum Request {
     Kill {
         sandbox: u64,
     },
+    /// Stop all of its processes, or let them run on.
+    Freeze {
+        sandbox: u64,
+        frozen: bool,
+    },
 }
 
 /// Which files of its group the server is given, opened, in this order.
@@ -173,10 +178,15 @@ pub(crate) fn receive<T: DeserializeOwned>(
         return Ok(None);
     };
     let bytes = buffer.get(..length).unwrap_or_default();
-    match postcard::from_bytes(bytes) {
-        Ok(decoded) => Ok(Some((decoded, fds))),
-        Err(error) => Err(malformed(&format!("not a message: {error}"))),
-    }
+    Ok(Some((decode(bytes)?, fds)))
+}
+
+/// Decodes a message.
+///
+/// # Errors
+/// `InvalidData` for what is no message of this kind.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    postcard::from_bytes(bytes).map_err(|error| malformed(&format!("not a message: {error}")))
 }
 
 fn malformed(text: &str) -> io::Error {

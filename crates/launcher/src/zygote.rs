@@ -6,7 +6,7 @@
 //! parent (`CLONE_PARENT`), so it ends as every sandbox does.
 //!
 //! The protocol, on descriptor 3 (`SOCK_SEQPACKET`): first the launcher sends the system call filter
-//! (`struct sock_filter`s). The zygote sends one packet, its greeting, when it can be forked. Then each
+//! (`struct sock_filter`s). The zygote sends one packet of text, its greeting, when it can be forked. Then each
 //! packet asks for a fork: JSON, with the stem's socket, a pidfd of the sandbox, stdout, stderr, and the
 //! cgroup files to write "0" to. The answer is the fork's process id, or a sentence why not.
 
@@ -14,10 +14,10 @@ use crate::capabilities;
 use crate::child::{self, OOM_SCORE};
 use crate::error::{Failure, Step};
 use crate::exec::Program;
-use crate::sandbox::{Sandbox, Workshop, adopt, wait};
-use crate::slot::Slot;
-use crate::wire;
-use crate::{Shape, kernel, root};
+use crate::sandbox::{Ending, Sandbox, Workshop, adopt, wait};
+use crate::slot::{Slot, Unused};
+use crate::wire::{self, Report};
+use crate::{Exit, Shape, kernel, root};
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
 use rustix::process::{Signal, WaitIdStatus};
@@ -26,6 +26,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Longest greeting in bytes.
 const GREETING_MAX: usize = 64 * 1024;
+const STARTING: &str = "starting a zygote";
 /// Descriptor of the socket in the zygote.
 const CONTROL: i32 = 3;
 /// Memory of a zygote in bytes, its processes, its processor time in thousandths of a processor.
@@ -46,6 +47,10 @@ pub(crate) struct Zygote {
     slot: Slot,
     /// Sandboxes whose fork was asked for, in order.
     asked: VecDeque<u64>,
+    /// Whether it has said that it can be forked.
+    greeted: bool,
+    /// What kept it from becoming its program.
+    failure: Option<Failure>,
 }
 
 /// What a zygote says.
@@ -67,15 +72,17 @@ impl Zygote {
         slot: Slot,
         argv: &[String],
         environment: &[(String, String)],
-    ) -> Result<Self, (Failure, Slot)> {
+    ) -> Result<Self, Unused> {
         match begin(workshop, shape, &slot, argv, environment) {
             Ok((process, control)) => Ok(Self {
                 process,
                 control,
                 slot,
                 asked: VecDeque::new(),
+                greeted: false,
+                failure: None,
             }),
-            Err(failure) => Err((failure, slot)),
+            Err(failure) => Err(Box::new((failure, slot))),
         }
     }
 
@@ -96,9 +103,23 @@ impl Zygote {
         wait(&self.process.pidfd)
     }
 
-    /// Its slot, and the sandboxes that wait for it in vain.
-    pub(crate) fn finish(self) -> (Slot, VecDeque<u64>) {
-        (self.slot, self.asked)
+    /// Its slot, the sandboxes that wait for it in vain, and what is to be told of its end.
+    pub(crate) fn finish(self, status: Option<&WaitIdStatus>) -> (Slot, VecDeque<u64>, Ending) {
+        let exit = Exit {
+            code: status.and_then(WaitIdStatus::exit_status),
+            signal: status.and_then(WaitIdStatus::terminating_signal),
+            out_of_memory: self.slot.group.out_of_memory(),
+            usage: self.slot.group.usage(),
+        };
+        let ending = match self.failure {
+            Some(failure) => Ending::Failed(failure),
+            None if self.greeted => Ending::Exited(exit),
+            None => {
+                let reason = format!("it ended before it could be forked: {}", exit.describe());
+                Ending::Failed(Failure::new(STARTING, reason))
+            }
+        };
+        (self.slot, self.asked, ending)
     }
 
     /// Asks for a fork that joins this parked sandbox.
@@ -142,6 +163,13 @@ impl Zygote {
         };
         buffer.truncate(length);
         let Some(sandbox) = self.asked.pop_front() else {
+            if !self.greeted
+                && let Ok(Report::Failed(failure)) = wire::decode(&buffer)
+            {
+                self.failure = Some(failure);
+                return Word::Nothing;
+            }
+            self.greeted = true;
             return Word::Greeting(buffer);
         };
         let text = String::from_utf8_lossy(&buffer);
@@ -160,14 +188,13 @@ fn begin(
     argv: &[String],
     environment: &[(String, String)],
 ) -> Result<(kernel::Child, OwnedFd), Failure> {
-    const STEP: &str = "starting a zygote";
     let (control, inside) = socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
         SocketFlags::CLOEXEC,
         None,
     )
-    .step(STEP)?;
+    .step(STARTING)?;
     let unified = slot.group.unified()?;
     let unified = unified.as_ref().map(AsFd::as_fd);
     let Some(child) = kernel::fork(0, unified).step("forking")? else {

@@ -1,6 +1,7 @@
 //! Which controllers this machine mounts where, and where we may make groups.
 
-use super::{Version, write};
+use super::Version;
+use super::group::write;
 use model::Limits;
 use std::fmt;
 use std::fs;

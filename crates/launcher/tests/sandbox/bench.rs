@@ -1,6 +1,8 @@
 //! A launcher of its own for each case, and what the cases ask of it.
 
-use launcher::{Assignment, Bind, Error, Exit, Launcher, Root, Sandbox, Shape, User, Work};
+use launcher::{
+    Armed, Assignment, Bind, Error, Exit, Launcher, Root, Sandbox, Shape, Stem, User, Work,
+};
 use std::fs::File;
 use std::future::Future;
 use std::io::Read as _;
@@ -10,8 +12,8 @@ use std::rc::Rc;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Long enough for anything here on a slow machine; nothing waits for it when all is well.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Long enough for anything here on an emulated machine; nothing waits for it when all is well.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 pub(crate) struct Bench {
     pub(crate) launcher: Launcher,
@@ -136,6 +138,12 @@ impl Bench {
         spec.start(&self.launcher).await
     }
 
+    /// Makes it, and lets it wait for its assignment.
+    pub(crate) async fn arm(&self, spec: &Spec, stem: Stem) -> launcher::Result<Armed> {
+        let (shape, limits) = (spec.shape.clone(), spec.limits.clone());
+        self.launcher.arm(shape, stem, limits).await
+    }
+
     /// Starts it, reads all it writes, and awaits its end.
     pub(crate) async fn run(&self, spec: Spec) -> Output {
         let sandbox = self.start(spec).await.expect("it starts");
@@ -185,6 +193,31 @@ pub(crate) async fn first_line(sandbox: &mut Sandbox) -> String {
     let (line, file) = read.await.unwrap();
     sandbox.stdout = Some(file.into());
     line
+}
+
+/// What `/proc/PID/status` says of a process of the host; words are separated by one blank.
+pub(crate) fn status(pid: u32, name: &str) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    field(&text, name)
+}
+
+/// A line of a text of `/proc/PID/status`.
+pub(crate) fn field(text: &str, name: &str) -> String {
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let words = value.unwrap_or_default().split_whitespace();
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Which namespace of this kind a process is in.
+pub(crate) fn namespace(pid: u32, kind: &str) -> PathBuf {
+    std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap()
+}
+
+/// Kills a process of the host.
+pub(crate) fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
 /// Whether the process `pid` of the host is there and not a zombie.

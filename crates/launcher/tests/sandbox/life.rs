@@ -2,12 +2,12 @@
 
 use crate::Case;
 use crate::bench::{
-    are_gone, block_on, cgroups, connect, lives, open_files, parent, program, shell, until, with,
-    with_data,
+    are_gone, block_on, cgroups, connect, kill, lives, open_files, parent, program, shell, until,
+    with, with_data,
 };
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Pid;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -110,11 +110,6 @@ fn a_vanished_server_leaves_nothing() {
     block_on(until("the end", || {
         !lives(pid) && !lives(launcher) && are_gone(&groups)
     }));
-}
-
-fn kill(pid: u32) {
-    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
 }
 
 fn a_killed_launcher() {

@@ -9,6 +9,7 @@
     clippy::print_stdout
 )]
 
+mod armed;
 mod bench;
 mod contain;
 mod ending;
@@ -17,6 +18,8 @@ mod life;
 mod limits;
 mod network;
 mod privilege;
+mod reuse;
+mod zygote;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -27,6 +30,7 @@ fn main() {
     launcher::run_if_launcher();
     privilege::run_if_helper();
     let cases = [
+        armed::CASES,
         contain::CASES,
         ending::CASES,
         image::CASES,
@@ -34,6 +38,8 @@ fn main() {
         limits::CASES,
         network::CASES,
         privilege::CASES,
+        reuse::CASES,
+        zygote::CASES,
     ];
     let wanted: Vec<String> = std::env::args()
         .skip(1)

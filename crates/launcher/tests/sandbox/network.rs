@@ -214,7 +214,12 @@ fn destinations(listener: TcpListener, count: usize) -> tokio::task::JoinHandle<
         for _ in 0..count {
             let (mut stream, _) = listener.accept().unwrap();
             let destination = stream.local_addr().unwrap();
-            write!(stream, "{destination}").unwrap();
+            stream
+                .write_all(destination.to_string().as_bytes())
+                .unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            // Closed with something unread, it would be reset, and what was written could be lost.
+            let _ = stream.read_to_end(&mut Vec::new());
         }
     })
 }

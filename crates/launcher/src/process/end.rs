@@ -1,0 +1,109 @@
+//! What ends: sandboxes, zygotes, and the launcher with all of them.
+
+use super::{ENDED, Gone, PATIENCE, Process, RETRY};
+use crate::cgroup::Group;
+use crate::error::Failure;
+use crate::kernel;
+use crate::sandbox::{Ending, Sandbox};
+use crate::slot::Slot;
+use crate::wire::Reply;
+use crate::zygote::Zygote;
+use rustix::event::epoll;
+use std::time::Instant;
+
+impl Process {
+    pub(super) fn reap(&mut self, number: u64) -> Result<(), Gone> {
+        if self.zygotes.contains_key(&number) {
+            return self.reap_zygote(number);
+        }
+        // What it reported before it ended comes first.
+        self.reported(number)?;
+        self.said(number)?;
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+            return Ok(());
+        };
+        let over = sandbox.reap();
+        for ended in sandbox.ended_processes() {
+            let _ = epoll::delete(&self.epoll, ended);
+        }
+        if over && let Some(sandbox) = self.sandboxes.remove(&number) {
+            self.forks.remove(&number);
+            let (ending, slot, intact) = sandbox.finish();
+            self.give_back(slot, intact);
+            return self.tell_end(number, ending);
+        }
+        Ok(())
+    }
+
+    fn reap_zygote(&mut self, number: u64) -> Result<(), Gone> {
+        // What it said before it ended comes first.
+        self.said(number)?;
+        let Some(status) = self.zygotes.get(&number).and_then(Zygote::reap) else {
+            return Ok(());
+        };
+        let Some(zygote) = self.zygotes.remove(&number) else {
+            return Ok(());
+        };
+        let (slot, asked, ending) = zygote.finish(status.as_ref());
+        self.give_back(slot, false);
+        for sandbox in asked {
+            if let Some(sandbox) = self.sandboxes.get_mut(&sandbox) {
+                sandbox.fail(Failure::new("forking the zygote", ENDED));
+            }
+        }
+        self.tell_end(number, ending)
+    }
+
+    fn tell_end(&self, sandbox: u64, ending: Ending) -> Result<(), Gone> {
+        let reply = match ending {
+            Ending::Exited(exit) => Reply::Exited { sandbox, exit },
+            Ending::Failed(failure) => Reply::Failed { sandbox, failure },
+        };
+        self.reply(&reply, &[])
+    }
+
+    pub(super) fn give_back(&mut self, slot: Slot, intact: bool) {
+        if let Some(mut group) = self.slots.give_back(&self.workshop.cgroups, slot, intact)
+            && !group.remove()
+        {
+            self.leaving.push((group, Instant::now()));
+        }
+    }
+
+    pub(super) fn end_all(mut self) {
+        self.zygotes.values().for_each(Zygote::kill);
+        self.sandboxes.values().for_each(Sandbox::kill);
+        let start = Instant::now();
+        let mut left: Vec<Group> = self.leaving.drain(..).map(|(group, _)| group).collect();
+        while start.elapsed() < PATIENCE {
+            let over: Vec<u64> = self
+                .sandboxes
+                .iter_mut()
+                .filter_map(|(number, sandbox)| sandbox.reap().then_some(*number))
+                .collect();
+            for number in over {
+                if let Some(sandbox) = self.sandboxes.remove(&number) {
+                    let (_, slot, _) = sandbox.finish();
+                    left.push(slot.group);
+                }
+            }
+            let over: Vec<u64> = self
+                .zygotes
+                .iter()
+                .filter_map(|(number, zygote)| zygote.reap().map(|_| *number))
+                .collect();
+            for number in over {
+                if let Some(zygote) = self.zygotes.remove(&number) {
+                    left.push(zygote.finish(None).0.group);
+                }
+            }
+            left.retain_mut(|group| !group.remove());
+            if left.is_empty() && self.sandboxes.is_empty() && self.zygotes.is_empty() {
+                break;
+            }
+            kernel::pause(RETRY);
+        }
+        self.slots.remove();
+        self.workshop.cgroups.remove();
+    }
+}

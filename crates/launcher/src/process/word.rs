@@ -1,0 +1,131 @@
+//! What children say while they get ready.
+
+use super::{ENDED, Gone, PROCESS, Process};
+use crate::error::Failure;
+use crate::kernel;
+use crate::sandbox::{Progress, Sandbox};
+use crate::wire::{GroupFiles, Reply};
+use crate::zygote::Word;
+use rustix::event::epoll;
+use std::os::fd::AsFd;
+
+impl Process {
+    pub(super) fn reported(&mut self, number: u64) -> Result<(), Gone> {
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+            return Ok(());
+        };
+        match sandbox.progress() {
+            Progress::Parked => self.parked(number),
+            Progress::Armed(greeting) => self.armed(number, greeting),
+            Progress::Started => {
+                // At its end the socket would be ready for ever.
+                let _ = epoll::delete(&self.epoll, sandbox.report());
+                self.reply(&Reply::Started { sandbox: number }, &[])
+            }
+            Progress::Ended => {
+                let _ = epoll::delete(&self.epoll, sandbox.report());
+                Ok(())
+            }
+            Progress::Waiting | Progress::Failed => Ok(()),
+        }
+    }
+
+    fn parked(&mut self, number: u64) -> Result<(), Gone> {
+        let Some(fork) = self.forks.remove(&number) else {
+            return self.armed(number, Vec::new());
+        };
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+            return Ok(());
+        };
+        let asked = match self.zygotes.get_mut(&fork.zygote) {
+            Some(zygote) => zygote.ask(number, sandbox, &fork),
+            None => Err(Failure::new("forking the zygote", ENDED)),
+        };
+        if let Err(failure) = asked {
+            sandbox.fail(failure);
+        }
+        Ok(())
+    }
+
+    pub(super) fn said(&mut self, number: u64) -> Result<(), Gone> {
+        if let Some(zygote) = self.zygotes.get_mut(&number) {
+            let pid = zygote.process().number();
+            return match zygote.listen() {
+                Word::Nothing => Ok(()),
+                Word::Greeting(greeting) => self.reply(
+                    &Reply::Armed {
+                        sandbox: number,
+                        pid,
+                        files: GroupFiles::default(),
+                        greeting,
+                    },
+                    &[],
+                ),
+                Word::Fork(sandbox, fork) => {
+                    self.joined(sandbox, fork);
+                    Ok(())
+                }
+                Word::End => {
+                    let _ = epoll::delete(&self.epoll, zygote.control());
+                    Ok(())
+                }
+            };
+        }
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+            return Ok(());
+        };
+        match sandbox.greeted() {
+            Progress::Armed(greeting) => self.armed(number, greeting),
+            Progress::Ended => {
+                if let Some(control) = sandbox.control() {
+                    let _ = epoll::delete(&self.epoll, control);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn joined(&mut self, number: u64, fork: Result<kernel::Child, Failure>) {
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+            // It ended meanwhile, and with it whatever is in its pid namespace.
+            return;
+        };
+        match fork {
+            Ok(process) => {
+                sandbox.join(process);
+                let watched = match self.sandboxes.get(&number).and_then(Sandbox::member) {
+                    Some(member) => self.watch(&member.pidfd, number, PROCESS),
+                    None => Ok(()),
+                };
+                if let (Err(failure), Some(sandbox)) = (watched, self.sandboxes.get_mut(&number)) {
+                    sandbox.fail(failure);
+                }
+            }
+            Err(failure) => {
+                sandbox.fail(failure);
+            }
+        }
+    }
+
+    fn armed(&mut self, number: u64, greeting: Vec<u8>) -> Result<(), Gone> {
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+            return Ok(());
+        };
+        if !sandbox.is_armed() {
+            return Ok(());
+        }
+        let (files, fds) = sandbox.take_ends();
+        let pid = sandbox.pid();
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        self.reply(
+            &Reply::Armed {
+                sandbox: number,
+                pid,
+                files,
+                greeting,
+            },
+            &fds,
+        )
+    }
+}

@@ -1,0 +1,120 @@
+//! How a sandbox's first process comes to be, and how it is waited for.
+
+use super::Workshop;
+use crate::child::{self, Plan};
+use crate::error::{Failure, Step};
+use crate::slot::Slot;
+use crate::zygote::Forked;
+use crate::{Shape, Stem, kernel};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The launcher's ends of what connects it, and the server, with a sandbox.
+pub(super) struct Ends {
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    pub(super) listeners: Vec<OwnedFd>,
+}
+
+const PAIR: &str = "making a socket";
+
+fn pair() -> Result<(OwnedFd, OwnedFd), Failure> {
+    socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .step(PAIR)
+}
+
+/// The status of a process that has ended, if the kernel tells it.
+#[expect(clippy::option_option, reason = "ended, and known how")]
+pub(crate) fn wait(pidfd: &OwnedFd) -> Option<Option<WaitIdStatus>> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    match waitid(WaitId::PidFd(pidfd.as_fd()), options) {
+        Ok(None) => None,
+        Ok(status) => Some(status),
+        // Nobody else waits for it, so this does not happen; it must not be waited for forever.
+        Err(_) => Some(None),
+    }
+}
+
+/// What a fork leaves with the launcher.
+pub(super) struct Fork {
+    pub(super) child: kernel::Child,
+    pub(super) report: OwnedFd,
+    pub(super) control: Option<OwnedFd>,
+    pub(super) for_zygote: Option<Forked>,
+    pub(super) ends: Ends,
+}
+
+/// Makes the ends, and forks the first process, which goes on by itself.
+pub(super) fn fork(
+    workshop: &Workshop,
+    shape: &Shape,
+    slot: &Slot,
+    stem: &Stem,
+    tmp: u64,
+) -> Result<Fork, Failure> {
+    const STEP: &str = "making pipes";
+    let (stdout, stdout_inside) = pipe_with(PipeFlags::CLOEXEC).step(STEP)?;
+    let (stderr, stderr_inside) = pipe_with(PipeFlags::CLOEXEC).step(STEP)?;
+    let (report, report_inside) = pair()?;
+    let (control, control_inside) = match stem {
+        Stem::None => (None, None),
+        Stem::Program { .. } | Stem::Fork { .. } => {
+            let (ours, theirs) = pair()?;
+            (Some(ours), Some(theirs))
+        }
+    };
+    let unified = slot.group.unified()?;
+    let unified = unified.as_ref().map(AsFd::as_fd);
+    let child = kernel::fork(libc::CLONE_NEWPID, unified).step("forking")?;
+    let is_program = matches!(stem, Stem::Program { .. });
+    let Some(child) = child else {
+        child::run(&Plan {
+            shape,
+            slot,
+            tmp,
+            stage: &workshop.stage,
+            filter: &workshop.filter,
+            park: &workshop.park,
+            report: &report_inside,
+            control: control_inside.as_ref().filter(|_| is_program),
+            stem,
+            stdout: &stdout_inside,
+            stderr: &stderr_inside,
+        })
+    };
+    let for_zygote = match (stem, control_inside) {
+        (Stem::Fork { zygote }, Some(control)) => Some(Forked {
+            zygote: *zygote,
+            control,
+            stdout: stdout_inside,
+            stderr: stderr_inside,
+        }),
+        _ => None,
+    };
+    Ok(Fork {
+        child,
+        report,
+        control,
+        for_zygote,
+        ends: Ends {
+            stdout,
+            stderr,
+            listeners: Vec::new(),
+        },
+    })
+}
+
+/// A process by its number, which must be a child of the launcher that was not awaited.
+pub(crate) fn adopt(number: i32) -> io::Result<kernel::Child> {
+    let pid = Pid::from_raw(number).ok_or(io::ErrorKind::InvalidData)?;
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+    Ok(kernel::Child { pid, pidfd })
+}
