@@ -2,7 +2,6 @@
 it answers. Talks to nobody else."""
 
 import importlib
-import io
 import json
 import logging
 import os
@@ -58,10 +57,16 @@ class RuntimeApi:
         return int(status_line[1]), told, self.reader.read(int(told.get("content-length", 0)))
 
     def rehearse(self):
-        """Reads an answer that never came over the wire."""
-        reader, self.reader = self.reader, io.BytesIO(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-        self.read()
-        self.reader = reader
+        """Asks something that answers at once, over a pair of sockets."""
+        here, there = socket.socketpair()
+        kept = self.socket, self.reader
+        self.socket, self.reader = here, here.makefile("rb")
+        with here, there, self.reader:
+            answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+            there.sendall(answer * 2)
+            self.ask("GET", "invocation/next")
+            self.ask("POST", "invocation/0/response", b"{}")
+        self.socket, self.reader = kept
 
     def post_error(self, route, error_type, report):
         printable = "".join(c if " " <= c <= "~" else "?" for c in error_type)
@@ -251,12 +256,33 @@ def reseed():
 
 
 def rehearse():
-    """Does once what every call does, so that its memory and caches are there."""
+    """Does once what a start and every call do, so that its memory and caches are this process's own:
+    after a fork the first touch of each page costs a copy."""
     headers = {"lambda-runtime-aws-request-id": "", "lambda-runtime-deadline-ms": "1"}
     context = Context(headers)
     context.get_remaining_time_in_millis()
     run(lambda event, _: event, b'{"a": [1, 2.5, "b", null, true]}', context)
     logging.root.isEnabledFor(logging.INFO)
+    os.environ.update(dict(os.environ))
+    time.tzset()
+
+
+def rehearse_import():
+    """Imports a handler that is not there before and not there afterwards."""
+    folder = os.environ.get("TMPDIR", "/tmp")
+    path = os.path.join(folder, "rehearsal.py")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("import json\n\n\ndef handler(event, context):\n    return json.dumps(event)\n")
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    sys.path.insert(0, folder)
+    try:
+        load_handler("rehearsal.handler")
+    finally:
+        sys.path.remove(folder)
+        sys.path_importer_cache.pop(folder, None)
+        sys.modules.pop("rehearsal", None)
+        sys.dont_write_bytecode = before
+        os.remove(path)
 
 
 def wait(control):
@@ -265,7 +291,9 @@ def wait(control):
     reseed()
     api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
     rehearse()
+    rehearse_import()
     api.rehearse()
+    logs = open_logs()
     with socket.socket(fileno=control) as told:
         told.send(b"1")
         message = told.recv(256 * 1024)
@@ -280,20 +308,24 @@ def wait(control):
     # What was known of the empty folder does not hold any more.
     for path in [path for path in sys.path_importer_cache if path.startswith(task_root)]:
         del sys.path_importer_cache[path]
-    serve(api)
+    serve(api, logs)
 
 
 def main():
-    serve(RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"]))
+    serve(RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"]), open_logs())
 
 
-def serve(api):
+def open_logs():
     # Lines show at once, though standard output is a pipe.
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
-    sys.path[0] = os.environ["LAMBDA_TASK_ROOT"]
     logs = LogHandler()
     logging.root.addHandler(logs)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    return logs
+
+
+def serve(api, logs):
+    sys.path[0] = os.environ["LAMBDA_TASK_ROOT"]
     try:
         handler = load_handler(os.environ["_HANDLER"])
     except Exception as error:

@@ -2,15 +2,14 @@
 // it answers. Talks to nobody else. A CommonJS file, since Node starts those faster.
 'use strict';
 
-const { closeSync, existsSync, readSync, writeSync } = require('node:fs');
-const http = require('node:http');
+const { closeSync, existsSync, readSync, rmSync, writeFileSync, writeSync } = require('node:fs');
 const { createRequire } = require('node:module');
+const net = require('node:net');
 const path = require('node:path');
 const { pathToFileURL } = require('node:url');
 
 const { env } = process;
 const [apiHost, apiPort] = env.AWS_LAMBDA_RUNTIME_API.split(':');
-const agent = new http.Agent({ keepAlive: true, maxSockets: 2 });
 const REQUEST_ID = 'lambda-runtime-aws-request-id';
 
 // What a call logs is written before its answer, however much it is, and before the process ends.
@@ -25,35 +24,81 @@ class BootstrapError extends Error {
   }
 }
 
-// One request to the Runtime API; resolves with status, headers and body.
-function ask(method, route, body, headers = {}, other = {}) {
-  return new Promise((resolve, reject) => {
-    const options = {
-      host: apiHost,
-      port: apiPort,
-      path: `/2018-06-01/runtime/${route}`,
-      method,
-      agent,
-      headers: { ...headers },
-      ...other,
-    };
-    if (body !== undefined) {
-      options.headers['content-type'] = 'application/json';
-      options.headers['content-length'] = Buffer.byteLength(body);
-    }
-    const request = http.request(options, (response) => {
-      const chunks = [];
-      response.on('data', (chunk) => chunks.push(chunk));
-      response.on('error', reject);
-      response.on('end', () => {
-        const text = Buffer.concat(chunks).toString('utf8');
-        resolve({ status: response.statusCode, headers: response.headers, text });
-      });
+// The Runtime API over one kept connection, one request after the other. Not `node:http`, which does far
+// more: the other end always answers with a Content-Length.
+class RuntimeApi {
+  constructor(host, port) {
+    this.host = `${host}:${port}`;
+    this.received = Buffer.alloc(0);
+    this.socket = net.connect({ host, port: Number(port), noDelay: true });
+    this.socket.unref();
+    this.socket.on('data', (chunk) => this.take(chunk));
+    this.socket.on('error', (error) => this.fail(error));
+    this.socket.on('close', () => this.fail(new Error('the Runtime API closed the connection')));
+  }
+
+  // Resolves with status, headers in lower case, and body.
+  ask(method, route, body = '', headers = {}) {
+    const content = Buffer.from(body);
+    const lines = [
+      `${method} /2018-06-01/runtime/${route} HTTP/1.1`,
+      `Host: ${this.host}`,
+      'Content-Type: application/json',
+      `Content-Length: ${content.length}`,
+      ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+      '',
+      '',
+    ];
+    return new Promise((resolve, reject) => {
+      if (this.broken) {
+        reject(this.broken);
+        return;
+      }
+      this.waiting = { resolve, reject };
+      this.socket.ref();
+      this.socket.write(Buffer.concat([Buffer.from(lines.join('\r\n'), 'latin1'), content]));
     });
-    request.on('error', reject);
-    request.end(body);
-  });
+  }
+
+  fail(error) {
+    this.broken = error;
+    this.waiting?.reject(error);
+    this.waiting = undefined;
+  }
+
+  take(chunk) {
+    this.received = this.received.length === 0 ? chunk : Buffer.concat([this.received, chunk]);
+    if (this.answer === undefined) {
+      const end = this.received.indexOf('\r\n\r\n');
+      if (end < 0) {
+        return;
+      }
+      const [first, ...lines] = this.received.toString('latin1', 0, end).split('\r\n');
+      const headers = {};
+      for (const line of lines) {
+        const colon = line.indexOf(':');
+        headers[line.slice(0, colon).toLowerCase()] = line.slice(colon + 1).trim();
+      }
+      this.answer = { status: Number(first.split(' ')[1]), headers, begin: end + 4 };
+    }
+    const { status, headers, begin } = this.answer;
+    const end = begin + Number(headers['content-length'] ?? 0);
+    if (this.received.length < end) {
+      return;
+    }
+    const text = this.received.toString('utf8', begin, end);
+    this.received = this.received.subarray(end);
+    this.answer = undefined;
+    const { resolve } = this.waiting ?? {};
+    this.waiting = undefined;
+    // Between requests it does not keep the event loop going.
+    this.socket.unref();
+    resolve?.({ status, headers, text });
+  }
 }
+
+const api = new RuntimeApi(apiHost, apiPort);
+const ask = (...request) => api.ask(...request);
 
 // Anything that was thrown, as the Runtime API wants it.
 function describe(error) {
@@ -283,25 +328,28 @@ async function main() {
   }
 }
 
-// Does once what every call does, over a server of its own, so that its code is loaded and compiled.
+// Does once what a start and every call do, so that its code is loaded and compiled.
 async function rehearse() {
-  const server = http.createServer((request, response) => {
-    request.resume();
-    response.end('{}');
-  });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  const own = new http.Agent({ keepAlive: true });
-  for (let turn = 0; turn < 3; turn += 1) {
-    await ask('POST', 'rehearsal', '{}', {}, { host: '127.0.0.1', port, agent: own });
-    stringify(await run(async (event) => event, JSON.parse('{"a":[1]}'), buildContext({})));
+  const folder = path.join(env.TMPDIR || '/tmp', 'rehearsal');
+  writeFileSync(`${folder}.js`, 'exports.handler = async (event) => event;');
+  try {
+    const handler = await loadHandler(path.dirname(folder), 'rehearsal.handler');
+    const answers = net.createServer((socket) => {
+      socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}'));
+    });
+    await new Promise((resolve) => answers.listen(0, '127.0.0.1', resolve));
+    const own = new RuntimeApi('127.0.0.1', answers.address().port);
+    for (let turn = 0; turn < 3; turn += 1) {
+      const call = await own.ask('GET', 'invocation/next');
+      stringify(await run(handler, JSON.parse(call.text), buildContext(call.headers)));
+    }
+    emptied = null;
+    own.socket.destroy();
+    await new Promise((resolve) => answers.close(resolve));
+  } finally {
+    delete require.cache[`${folder}.js`];
+    rmSync(`${folder}.js`);
   }
-  emptied = null;
-  own.destroy();
-  await new Promise((resolve) => {
-    server.close(resolve);
-    server.closeAllConnections();
-  });
 }
 
 // Started ahead: waits on the descriptor for the function's variables, then runs as ever.
