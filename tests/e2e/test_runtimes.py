@@ -242,7 +242,8 @@ def handler(e, c):
     seen = server.invoke("sees")[1]
     assert (seen["seccomp"], seen["privs"]) == ("2", "1")
     assert int(seen["caps"], 16) == 0
-    assert seen["processes"] == ["1"]
+    # A fork of a zygote has one beside it that only waits; an interpreter of its own has none.
+    assert seen["processes"] in (["1"], ["1", "2"])
     assert seen["links"] == ["lo"]
     assert seen["homes"] == [], "the host's homes are not to be seen"
     assert seen["mounted"] == [], "/sys tells of the host"

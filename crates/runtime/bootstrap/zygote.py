@@ -212,7 +212,8 @@ def main():
     # What lives now lives for ever: the collector must not touch it, or each fork would copy it.
     gc.collect()
     gc.freeze()
-    zygote.control.send(json.dumps(beyond).encode())
+    packages = [name for name in beyond if name not in sys.stdlib_module_names]
+    zygote.control.send(json.dumps({"modules": beyond, "packages": packages}).encode())
     zygote.serve()
 
 

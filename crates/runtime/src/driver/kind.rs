@@ -1,9 +1,9 @@
 //! Which prepared sandbox fits an instance.
 
+use super::zygotes::Imported;
 use crate::InstanceSpec;
 use launcher::{Root, Shape};
 use model::{Contract, RuntimeName};
-use std::collections::HashSet;
 use std::path::Path;
 
 /// Sandboxes of one kind can take each other's place until they are assigned.
@@ -65,14 +65,14 @@ fn takes_late(spec: &InstanceSpec) -> bool {
         .all(|name| name == LATE || !EARLY.iter().any(|early| name.starts_with(early)))
 }
 
-/// The stem for a function whose code is in `folder`. `preloaded`: the names of the modules that the
-/// zygote has imported, if it has.
+/// The stem for a function. `shadows`: whether its code brings modules of its own that the zygote has
+/// imported from elsewhere; `has_libraries`: whether it has a folder for the dynamic loader.
 pub(super) fn stem(
     spec: &InstanceSpec,
     argv: &[String],
     environment: &[(String, String)],
-    folder: &Path,
-    preloaded: Option<&HashSet<String>>,
+    has_libraries: bool,
+    shadows: bool,
 ) -> Stem {
     if spec.contract != Contract::Lambda || !takes_late(spec) {
         return Stem::None;
@@ -83,30 +83,42 @@ pub(super) fn stem(
             environment: early(environment),
         },
         // The dynamic loader remembers that a folder was missing.
-        RuntimeName::Python311 if folder.join("lib").exists() => Stem::None,
-        RuntimeName::Python311 => {
-            let shadows = preloaded.is_some_and(|names| shadows(folder, names));
-            Stem::Python(if shadows {
-                Preload::Bootstrap
-            } else {
-                Preload::Modules
-            })
-        }
+        RuntimeName::Python311 if has_libraries => Stem::None,
+        RuntimeName::Python311 if shadows => Stem::Python(Preload::Bootstrap),
+        RuntimeName::Python311 => Stem::Python(Preload::Modules),
         RuntimeName::Provided | RuntimeName::Image => Stem::None,
     }
 }
 
-/// Whether the code brings a module of its own that the zygote has imported from elsewhere.
-fn shadows(folder: &Path, names: &HashSet<String>) -> bool {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return true;
-    };
-    entries.flatten().any(|entry| {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let module = name.split('.').next().unwrap_or_default();
-        names.contains(module)
-    })
+/// How deep a function's own packages are looked for, and how many entries are looked at; code with more
+/// is taken to bring its own.
+const DEPTH: usize = 4;
+const ENTRIES: usize = 20_000;
+
+/// Whether code brings a module of its own that a zygote has imported from elsewhere: one of Python's own
+/// at its top, or another's anywhere, since code may put its folders on the path by itself.
+pub(super) fn shadows(folder: &Path, imported: &Imported) -> bool {
+    let mut left = vec![(folder.to_owned(), 0)];
+    let mut seen = 0;
+    while let Some((folder, depth)) = left.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            return true;
+        };
+        for entry in entries.flatten() {
+            seen += 1;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let module = name.split('.').next().unwrap_or_default();
+            let at_top = depth == 0 && imported.modules.contains(module);
+            if seen > ENTRIES || at_top || imported.packages.contains(module) {
+                return true;
+            }
+            if depth < DEPTH && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                left.push((entry.path(), depth + 1));
+            }
+        }
+    }
+    false
 }
 
 /// What a stem's program starts with: what is the same for all functions.
@@ -158,46 +170,54 @@ mod tests {
         }
     }
 
-    fn stem_of(spec: &InstanceSpec, folder: &Path, names: &[&str]) -> Stem {
-        let names = names.iter().map(|name| (*name).to_owned()).collect();
-        stem(spec, &["node".to_owned()], &[], folder, Some(&names))
+    fn imported() -> Imported {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Imported {
+            modules: names(&["numpy", "six", "email"]),
+            packages: names(&["numpy", "six"]),
+        }
     }
 
     #[test]
-    fn code_that_brings_a_preloaded_module_gets_a_zygote_without() {
-        let folder = tempfile::tempdir().unwrap();
-        let modules = Stem::Python(Preload::Modules);
-        let bootstrap = Stem::Python(Preload::Bootstrap);
-        assert_eq!(stem_of(&python(), folder.path(), &["numpy"]), modules);
-        std::fs::write(folder.path().join("numpyish.py"), "").unwrap();
-        assert_eq!(stem_of(&python(), folder.path(), &["numpy"]), modules);
-        std::fs::create_dir(folder.path().join("numpy")).unwrap();
-        assert_eq!(stem_of(&python(), folder.path(), &["numpy"]), bootstrap);
-        assert_eq!(stem_of(&python(), folder.path(), &["six"]), modules);
-        std::fs::write(folder.path().join("six.py"), "").unwrap();
-        assert_eq!(stem_of(&python(), folder.path(), &["six"]), bootstrap);
+    fn code_that_brings_a_preloaded_module_is_found() {
+        let fresh = || tempfile::tempdir().unwrap();
+        let with = |path: &str| {
+            let folder = fresh();
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+            shadows(folder.path(), &imported())
+        };
+        assert!(!shadows(fresh().path(), &imported()));
+        assert!(!with("numpyish.py") && !with("app.py") && !with("app/email.py"));
+        assert!(with("numpy/__init__.py") && with("six.py") && with("email/__init__.py"));
+        assert!(with("vendor/six.py") && with("a/b/c/numpy/core.so"));
+        assert!(shadows(Path::new("/no/such"), &imported()));
+    }
+
+    #[test]
+    fn what_shadows_gets_a_zygote_without() {
+        let of = |shadows| stem(&python(), &[], &[], false, shadows);
+        assert_eq!(of(false), Stem::Python(Preload::Modules));
+        assert_eq!(of(true), Stem::Python(Preload::Bootstrap));
     }
 
     #[test]
     fn libraries_and_early_variables_need_a_program_of_their_own() {
-        let folder = tempfile::tempdir().unwrap();
+        let stem_of = |spec: &InstanceSpec| stem(spec, &["node".to_owned()], &[], false, false);
         let mut early = python();
         let set = |spec: &mut InstanceSpec, name: &str| {
             spec.environment.insert(name.to_owned(), "1".to_owned());
         };
         set(&mut early, "STAGE");
-        assert_ne!(stem_of(&early, folder.path(), &[]), Stem::None);
+        assert_ne!(stem_of(&early), Stem::None);
         set(&mut early, "PYTHONUNBUFFERED");
-        assert_eq!(stem_of(&early, folder.path(), &[]), Stem::None);
+        assert_eq!(stem_of(&early), Stem::None);
         let mut node = spec();
         set(&mut node, "NODE_ENV");
-        assert!(matches!(
-            stem_of(&node, folder.path(), &[]),
-            Stem::Node { .. }
-        ));
+        assert!(matches!(stem_of(&node), Stem::Node { .. }));
         set(&mut node, "NODE_OPTIONS");
-        assert_eq!(stem_of(&node, folder.path(), &[]), Stem::None);
-        std::fs::create_dir(folder.path().join("lib")).unwrap();
-        assert_eq!(stem_of(&python(), folder.path(), &[]), Stem::None);
+        assert_eq!(stem_of(&node), Stem::None);
+        assert_eq!(stem(&python(), &[], &[], true, false), Stem::None);
     }
 }

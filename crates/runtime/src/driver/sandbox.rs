@@ -4,7 +4,7 @@ use super::contained::{Calls, Contained, Peak, Talk};
 use super::kind::{self, Kind, Preload, Stem};
 use super::plan::{self, Plan, Sources};
 use super::shelf::{Announced, Bounds, Shelves, Taken};
-use super::zygotes::Zygotes;
+use super::zygotes::{Ready, Zygotes};
 use crate::contract::lambda::RuntimeApi;
 use crate::egress::Outbound;
 use crate::gateway::Gate;
@@ -14,7 +14,7 @@ use crate::{Door, Error, Inbound, InstanceSpec, Options, Result, bootstrap};
 use launcher::{Launcher, Sandbox, Volume, Work};
 use model::{Code, Contract, Digest, Egress, Owner, RuntimeName, StartKind};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use storage::Storage;
@@ -29,6 +29,8 @@ pub(crate) struct SandboxDriver {
     zygotes: Zygotes,
     /// Where unpacked code is.
     code: Arc<Mutex<HashMap<Digest, PathBuf>>>,
+    /// Which code brings modules of its own that zygotes have imported.
+    shadowing: Arc<Mutex<HashMap<PathBuf, bool>>>,
     storage: Storage,
     inbound: mpsc::Sender<Inbound>,
     host: Host,
@@ -69,6 +71,7 @@ impl SandboxDriver {
             shelves: Shelves::new(launcher, zygotes.clone(), bounds),
             zygotes,
             code: Arc::default(),
+            shadowing: Arc::default(),
             storage,
             inbound,
             host,
@@ -125,8 +128,9 @@ impl SandboxDriver {
             (RuntimeName::Python311, Contract::Lambda) => zygote(Preload::Modules),
             _ => None,
         };
-        let modules = full.as_ref().map(|full| &full.modules);
-        let stem = kind::stem(spec, argv, environment, &sources.folder, modules);
+        let shadows = full.is_some_and(|full| self.shadows(&sources.folder, &full));
+        let has_libraries = sources.folder.join("lib").exists();
+        let stem = kind::stem(spec, argv, environment, has_libraries, shadows);
         if stem == Stem::Python(Preload::Bootstrap) {
             zygote(Preload::Bootstrap);
         }
@@ -158,6 +162,23 @@ impl SandboxDriver {
         let mut instance = self.assemble(spec, sandbox, api, doors, made)?;
         instance.get_ready().await?;
         Ok(instance)
+    }
+
+    /// Whether the code in `folder` brings modules of its own; looked at once.
+    fn shadows(&self, folder: &Path, zygote: &Ready) -> bool {
+        let known = || {
+            self.shadowing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(known) = known().get(folder) {
+            return *known;
+        }
+        let shadows = kind::shadows(folder, &zygote.imported);
+        let mut known = known();
+        known.retain(|folder, _| folder.exists());
+        known.insert(folder.to_owned(), shadows);
+        shadows
     }
 
     async fn code(&self, digest: &Digest) -> Result<PathBuf> {

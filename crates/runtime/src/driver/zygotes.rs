@@ -16,11 +16,19 @@ const FORKS: u32 = 1000;
 /// After a failed start, before the next is tried.
 const HOLD: Duration = Duration::from_secs(30);
 
+/// The top names of what a zygote imported beyond its bootstrap, as it tells them.
+#[derive(Debug, Default, serde::Deserialize)]
+pub(super) struct Imported {
+    /// All.
+    pub(super) modules: HashSet<String>,
+    /// Those that are not Python's own.
+    pub(super) packages: HashSet<String>,
+}
+
 /// What instances are forked from.
 pub(super) struct Ready {
     zygote: Zygote,
-    /// The top names of the modules that it imported beyond its bootstrap.
-    pub(super) modules: HashSet<String>,
+    pub(super) imported: Imported,
     forks: AtomicU32,
 }
 
@@ -129,11 +137,11 @@ impl Zygotes {
         let started = self.launcher.zygote(key.0.clone(), argv, environment).await;
         let state = match started {
             Ok(zygote) => {
-                let modules = serde_json::from_slice(zygote.greeting()).unwrap_or_default();
+                let imported = serde_json::from_slice(zygote.greeting()).unwrap_or_default();
                 tracing::info!(pid = zygote.pid(), elapsed = ?begun.elapsed(), "a Python zygote is ready");
                 let ready = Arc::new(Ready {
                     zygote,
-                    modules,
+                    imported,
                     forks: AtomicU32::new(0),
                 });
                 tokio::spawn(self.clone().watch(key.clone(), ready.clone()));
