@@ -1,7 +1,7 @@
 """What a function can do wrong: a clear recorded outcome each, the platform and neighbours unharmed."""
 
-import os
 import json
+import os
 import time
 from pathlib import Path
 

@@ -22,7 +22,9 @@ def groups_of(pids):
 
 
 def cgroups(names):
-    return {str(path) for name in names for path in Path("/sys/fs/cgroup").rglob(name)}
+    # Groups come and go meanwhile: unlike rglob, walk heeds that.
+    walk = os.walk("/sys/fs/cgroup")
+    return {os.path.join(folder, name) for folder, inside, _ in walk for name in inside if name in names}
 
 
 def links():
