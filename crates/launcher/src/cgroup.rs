@@ -47,11 +47,13 @@ impl Cgroups {
             parents: Vec::new(),
             warnings: Vec::new(),
         };
-        for hierarchy in &hierarchies {
-            for place in hierarchy.places() {
-                sweep(&place.join(name))?;
-            }
-        }
+        let old = || {
+            let places = hierarchies.iter().flat_map(Hierarchy::places);
+            places.map(|place| place.join(name))
+        };
+        // What is frozen does not even heed a kill, whichever hierarchy it comes from.
+        old().for_each(|folder| thaw_all(&folder));
+        old().try_for_each(|folder| sweep(&folder))?;
         for controller in Controller::ALL {
             let made = match hierarchies.iter().find(|h| h.has(controller)) {
                 Some(hierarchy) => cgroups.add(hierarchy, controller, name),
@@ -157,6 +159,16 @@ fn sweep(parent: &Path) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Lets what runs in the sandboxes beneath `parent` run on.
+fn thaw_all(parent: &Path) {
+    let folders = fs::read_dir(parent).into_iter().flatten().flatten();
+    for folder in folders.map(|entry| entry.path()) {
+        // Each is there in one version only.
+        let _ = group::write(&folder.join("freezer.state"), "THAWED");
+        let _ = group::write(&folder.join("cgroup.freeze"), "0");
+    }
 }
 
 fn kill_all(folder: &Path) {

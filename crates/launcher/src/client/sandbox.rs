@@ -156,6 +156,8 @@ impl Sandbox {
     /// Kills all of it.
     pub fn kill(&self) {
         if !self.killed.swap(true, Ordering::Relaxed) {
+            // If the launcher is gone, its end has killed all; what is frozen heeds that only now.
+            self.thaw();
             let sandbox = self.number;
             self.launcher.tell(&Request::Kill { sandbox });
         }

@@ -34,6 +34,10 @@ pub(crate) const CASES: &[Case] = &[
     ),
     ("two_launchers_do_not_disturb_each_other", two_launchers),
     ("one_data_folder_has_one_launcher", one_data_folder),
+    (
+        "a_killed_launcher_and_a_frozen_sandbox",
+        a_killed_launcher_and_a_frozen_sandbox,
+    ),
     ("malformed_requests_do_not_end_it", malformed_requests),
 ];
 
@@ -131,6 +135,31 @@ fn a_killed_launcher() {
         assert!(are_gone(&groups));
         assert_eq!(bench.run(shell("echo again")).await.stdout, "again\n");
     });
+}
+
+fn a_killed_launcher_and_a_frozen_sandbox() {
+    let data = TempDir::new().unwrap();
+    let (groups, pid) = block_on(async {
+        let launcher = connect(data.path());
+        let sandbox = shell("sleep 1000").start(&launcher).await.unwrap();
+        let (groups, pid) = (cgroups(sandbox.pid), sandbox.pid);
+        sandbox.freeze();
+        until("its freezing", || state(pid) == Some('D')).await;
+        kill(parent(pid));
+        launcher.gone().await;
+        // As if the server had been killed as well: nobody thaws it.
+        std::mem::forget(sandbox);
+        (groups, pid)
+    });
+    with_data(data, |_bench| async move {
+        assert!(are_gone(&groups) && !lives(pid));
+    });
+}
+
+/// The letter of a process's state.
+fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// Puts a foreign process into a group that a killed launcher left, as if its death signal had

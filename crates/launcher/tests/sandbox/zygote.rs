@@ -100,7 +100,7 @@ fn contained() {
     with_nursery(|nursery| async move {
         let greeting = String::from_utf8_lossy(nursery.zygote.greeting()).into_owned();
         assert!(
-            greeting.starts_with('[') && greeting.contains("\"ssl\""),
+            greeting.starts_with("{\"modules\": [") && greeting.contains("\"ssl\""),
             "{greeting}"
         );
         let zygote = nursery.zygote.pid();

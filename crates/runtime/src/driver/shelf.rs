@@ -228,34 +228,23 @@ impl Shelves {
         }
         let can_fork = self.inner.can_fork(&kind);
         let shape = kind.shape.clone();
-        let waiting = {
-            let mut shelves = self.inner.shelves();
-            let base = self.inner.base(&kind);
-            let kind = Arc::new(kind);
-            let shelf = shelves
-                .entry(kind.clone())
-                .or_insert_with(|| Shelf::new(base));
-            shelf.limits.clone_from(limits);
-            if let Some(armed) = shelf.pop() {
-                drop(shelves);
-                self.inner.lacking.notify_one();
+        // A zygote forks in milliseconds; a program of its own starts as fast in a sandbox that is
+        // ready as in one that is being made.
+        let waiting = match self.look(kind, limits, can_fork) {
+            Look::Ready(armed) => {
                 return Ok(Taken {
                     armed,
                     has_stem: true,
                     start: StartKind::Stem,
                 });
             }
-            self.inner.missed(&kind, shelf);
-            can_fork.then(|| self.inner.wait(&kind, shelf))
+            Look::Waiting(waiting) => waiting.await,
+            Look::Nothing => {
+                let stem = Stem::None;
+                return self.take_plain(Kind { shape, stem }, limits).await;
+            }
         };
-        self.inner.lacking.notify_one();
-        // A zygote forks in milliseconds; a program of its own starts as fast in a sandbox that is
-        // ready as in one that is being made.
-        let Some(waiting) = waiting else {
-            let stem = Stem::None;
-            return self.take_plain(Kind { shape, stem }, limits).await;
-        };
-        match waiting.await {
+        match waiting {
             Ok(Ok(armed)) => Ok(Taken {
                 armed,
                 has_stem: true,
@@ -272,33 +261,55 @@ impl Shelves {
     }
 
     async fn take_plain(&self, kind: Kind, limits: &Limits) -> Result<Taken> {
-        let taken = |armed, start| Taken {
-            armed,
+        let (armed, start) = match self.look(kind, limits, true) {
+            Look::Ready(armed) => (Ok(armed), StartKind::Armed),
+            Look::Waiting(waiting) => {
+                let ended = |_| Err(Error::Missing("the server is shutting down".to_owned()));
+                (waiting.await.unwrap_or_else(ended), StartKind::Cold)
+            }
+            Look::Nothing => (
+                Err(Error::Missing("nothing was asked for".to_owned())),
+                StartKind::Cold,
+            ),
+        };
+        Ok(Taken {
+            armed: armed?,
             has_stem: false,
             start,
-        };
-        let waiting = {
-            let mut shelves = self.inner.shelves();
-            let base = self.inner.base(&kind);
-            let kind = Arc::new(kind);
-            let shelf = shelves
-                .entry(kind.clone())
-                .or_insert_with(|| Shelf::new(base));
-            shelf.limits.clone_from(limits);
-            if let Some(armed) = shelf.pop() {
-                drop(shelves);
-                self.inner.lacking.notify_one();
-                return Ok(taken(armed, StartKind::Armed));
-            }
-            self.inner.missed(&kind, shelf);
-            self.inner.wait(&kind, shelf)
-        };
-        self.inner.lacking.notify_one();
-        match waiting.await {
-            Ok(armed) => Ok(taken(armed?, StartKind::Cold)),
-            Err(_) => Err(Error::Missing("the server is shutting down".to_owned())),
-        }
+        })
     }
+
+    /// Takes what is ready; else asks for one more, if that is wanted.
+    fn look(&self, kind: Kind, limits: &Limits, wait: bool) -> Look {
+        let mut shelves = self.inner.shelves();
+        let base = self.inner.base(&kind);
+        let kind = Arc::new(kind);
+        let shelf = shelves
+            .entry(kind.clone())
+            .or_insert_with(|| Shelf::new(base));
+        shelf.limits.clone_from(limits);
+        let look = match shelf.pop() {
+            Some(armed) => Look::Ready(armed),
+            None => {
+                self.inner.missed(&kind, shelf);
+                match wait {
+                    true => Look::Waiting(self.inner.wait(&kind, shelf)),
+                    false => Look::Nothing,
+                }
+            }
+        };
+        drop(shelves);
+        self.inner.lacking.notify_one();
+        look
+    }
+}
+
+/// What was found on a shelf.
+enum Look {
+    Ready(Armed),
+    /// One is being made.
+    Waiting(oneshot::Receiver<Result<Armed>>),
+    Nothing,
 }
 
 impl Inner {
