@@ -18,6 +18,9 @@ enum Verdict {
     Socket,
     /// socketpair(2): only UNIX.
     SocketPair,
+    /// setsockopt(2): anything but putting another protocol over TCP, which has been a way into the
+    /// kernel more than once.
+    SocketOption,
 }
 
 /// Every flag that makes a namespace, with CLONE_NEWTIME.
@@ -32,7 +35,7 @@ const NAMESPACES: u32 = (libc::CLONE_NEWNS
 const NEWTIME: u32 = 0x80;
 
 /// The verdicts that are not plain: arguments matter, or the error does.
-const SPECIAL: [(libc::c_long, Verdict); 8] = [
+const SPECIAL: [(libc::c_long, Verdict); 9] = [
     (libc::SYS_clone, Verdict::WithoutBits(NAMESPACES)),
     (
         libc::SYS_unshare,
@@ -43,6 +46,7 @@ const SPECIAL: [(libc::c_long, Verdict); 8] = [
     (libc::SYS_personality, Verdict::ZeroOrQuery),
     (libc::SYS_socket, Verdict::Socket),
     (libc::SYS_socketpair, Verdict::SocketPair),
+    (libc::SYS_setsockopt, Verdict::SocketOption),
     (libc::SYS_io_uring_setup, Verdict::Errno(libc::ENOSYS)),
     // All of the machine shares one number of these requests (`fs.aio-max-nr`), which one sandbox
     // could use up. Whoever is told that there are none reads and writes without.
@@ -60,6 +64,7 @@ const FOREIGN: u32 = 0x4000_0000;
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const ARGUMENT_0: u32 = 16;
+const ARGUMENT_1: u32 = 24;
 const ARGUMENT_2: u32 = 32;
 
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
@@ -166,6 +171,14 @@ fn leaf(verdict: Verdict) -> Vec<sock_filter> {
             refuse(libc::EAFNOSUPPORT),
             allow,
         ],
+        Verdict::SocketOption => vec![
+            plain(LOAD, ARGUMENT_1),
+            branch(IF_EQUAL, libc::IPPROTO_TCP as u32, 0, 3),
+            plain(LOAD, ARGUMENT_2),
+            branch(IF_EQUAL, libc::TCP_ULP as u32, 0, 1),
+            refuse(libc::EPERM),
+            allow,
+        ],
     }
 }
 
@@ -202,6 +215,7 @@ mod tests {
                         NUMBER => number as u32,
                         ARCHITECTURE => arch,
                         ARGUMENT_0 => args[0] as u32,
+                        ARGUMENT_1 => args[1] as u32,
                         ARGUMENT_2 => args[2] as u32,
                         other => panic!("loads offset {other}"),
                     }
@@ -289,6 +303,18 @@ mod tests {
             first(libc::SYS_socketpair, libc::AF_INET as u32),
             errno(libc::EAFNOSUPPORT)
         );
+    }
+
+    #[test]
+    fn nothing_is_put_over_tcp() {
+        let option = |level: i32, name: i32| {
+            let arguments = [3, level as u64, name as u64];
+            run(libc::SYS_setsockopt, ARCH, arguments)
+        };
+        let refused = option(libc::IPPROTO_TCP, libc::TCP_ULP);
+        assert_eq!(refused, errno(libc::EPERM));
+        assert_eq!(option(libc::IPPROTO_TCP, libc::TCP_NODELAY), ALLOW);
+        assert_eq!(option(libc::SOL_SOCKET, libc::TCP_ULP), ALLOW);
     }
 
     #[test]
