@@ -141,16 +141,20 @@ def handler(e, c):
     python(server, "forks", code)
     assert server.invoke("forks")[:2] == (None, "answered")
     assert ending(server, "forks") == "succeeded"
-    [instance] = [one for one in server.control("instances") if one["owner"]["name"] == "forks"]
-    pids = sandbox_pids(instance["pid"])
+    pids = pids_of(server, "forks")
     assert len(pids) >= 6
     server.client("lambda").delete_function(FunctionName="forks")
-    wait_for("its children to be gone", lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    wait_for("its children to be gone", lambda: not alive(pids))
 
 
-def sandbox_pids(pid):
-    """The processes that share the pid namespace of this one."""
-    namespace = os.readlink(f"/proc/{pid}/ns/pid")
+def alive(pids):
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def pids_of(server, name):
+    """The processes that share the pid namespace of a function's one instance."""
+    [instance] = [one for one in server.control("instances") if one["owner"]["name"] == name]
+    namespace = os.readlink(f"/proc/{instance['pid']}/ns/pid")
     found = []
     for link in Path("/proc").glob("[0-9]*/ns/pid"):
         try:
@@ -222,8 +226,10 @@ def test_ignores_being_asked_to_end(server):
     code = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ndef handler(e, c):\n    return 1\n"
     python(server, "stubborn", code)
     assert server.invoke("stubborn")[1] == 1
+    pids = pids_of(server, "stubborn")
+    assert pids
     server.client("lambda").delete_function(FunctionName="stubborn")
-    wait_for("the stubborn instance to be gone", lambda: sandbox_pids("stubborn") == 0)
+    wait_for("the stubborn instance to be gone", lambda: not alive(pids))
 
 
 def test_an_event_of_a_function_that_fails_is_retried_and_then_a_dead_letter(server, tmp_path):

@@ -141,7 +141,7 @@ fn a_killed_launcher_and_a_frozen_sandbox() {
     let data = TempDir::new().unwrap();
     let (groups, pid) = block_on(async {
         let launcher = connect(data.path());
-        let sandbox = shell("sleep 1000").start(&launcher).await.unwrap();
+        let sandbox = program(&["sleep", "1000"]).start(&launcher).await.unwrap();
         let (groups, pid) = (cgroups(sandbox.pid), sandbox.pid);
         sandbox.freeze();
         until("its freezing", || is_frozen(&groups)).await;
@@ -156,13 +156,14 @@ fn a_killed_launcher_and_a_frozen_sandbox() {
     });
 }
 
-/// Whether one of these groups stands still, as either version of the freezer tells it.
+/// Whether one of these groups stands still or is told to, as either version of the freezer tells it.
 fn is_frozen(groups: &[std::path::PathBuf]) -> bool {
     let says = |group: &std::path::PathBuf, file: &str, word: &str| {
         std::fs::read_to_string(group.join(file)).is_ok_and(|text| text.contains(word))
     };
     groups.iter().any(|group| {
-        says(group, "freezer.state", "FROZEN") || says(group, "cgroup.events", "frozen 1")
+        let first = ["FROZEN", "FREEZING"].map(|word| says(group, "freezer.state", word));
+        first.contains(&true) || says(group, "cgroup.events", "frozen 1")
     })
 }
 
