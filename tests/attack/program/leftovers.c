@@ -87,6 +87,16 @@ static int lines(const char *path) {
   return count;
 }
 
+/* Whether a line of the file has the text. */
+static int holds(const char *path, const char *text) {
+  char line[512];
+  int found = 0;
+  FILE *file = fopen(path, "re");
+  while (file && fgets(line, sizeof line, file)) found |= strstr(line, text) != NULL;
+  if (file) fclose(file);
+  return found;
+}
+
 /* SECRET: looked for in fresh memory and in the environment. */
 static void find(int argc, char **argv) {
   const char *secret = argument(argc, argv, 1);
@@ -118,7 +128,8 @@ static void find(int argc, char **argv) {
   for (int pid = 2; pid < 32768; pid++)
     found += pid != getpid() && kill(pid, 0) == 0;
   told("processes", found ? "found" : "none");
-  found = lines("/proc/net/udp") > 0;
+  /* The platform's own name server, 127.0.0.53:53, is there for whoever may connect out. */
+  found = lines("/proc/net/udp") > holds("/proc/net/udp", "3500007F:0035");
   told("datagram sockets", found ? "found" : "none");
   (void)secret;
 }
