@@ -6,7 +6,7 @@ mod house;
 use engine::{Call, Error, Put};
 use house::{House, function, ok, service, steady, until};
 use model::{
-    BucketSpec, ChangeKind, Code, Deployment, Digest, Ending, ImageConfig, ImageRecord,
+    BucketSpec, ChangeKind, Code, Deployment, Digest, Egress, Ending, ImageConfig, ImageRecord,
     InstanceState, Kind, NotificationRule, RuntimeName, Target,
 };
 use runtime::{Fake, FakeStart};
@@ -46,6 +46,20 @@ async fn a_put_creates_changes_or_leaves_alone() {
     let missing = Put::Update { revision_id: None };
     let refused = house.engine.put_function(other, missing).await;
     assert_eq!(refused.unwrap_err().kind(), Kind::NotFound);
+}
+
+#[tokio::test]
+async fn a_changed_egress_is_a_new_revision_and_reaches_its_instances() {
+    let fake = steady(0, 0);
+    let house = House::open(fake.clone()).await;
+    let mut spec = house.spec("f").await;
+    house.put(spec.clone()).await;
+    house.invoke("f").await.unwrap();
+    spec.egress = Some(Egress::list(["example.com:443"]).unwrap());
+    assert_eq!(house.put(spec.clone()).await.revision, 2);
+    house.invoke("f").await.unwrap();
+    let told: Vec<_> = fake.started().into_iter().map(|spec| spec.egress).collect();
+    assert_eq!(told, [None, spec.egress]);
 }
 
 #[tokio::test]
