@@ -175,7 +175,7 @@ mod tests {
         let ended = |status: u16, payload: &'static [u8]| {
             let http = Some(HttpResponse {
                 status,
-                headers: Vec::new(),
+                headers: http::HeaderMap::new(),
             });
             let payload = Bytes::from_static(payload);
             answer(Ending::Succeeded { payload, http }, &RequestId("i".into()))

@@ -31,12 +31,12 @@ impl fmt::Display for RequestId {
 /// The HTTP side of a call that came through a function's HTTP route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpRequest {
-    /// Method, upper case.
-    pub method: String,
+    /// Method.
+    pub method: http::Method,
     /// Path and query below the function's route, beginning with `/`.
     pub path_and_query: String,
-    /// Header names (lower case) and values; hop-by-hop headers and credentials removed.
-    pub headers: Vec<(String, String)>,
+    /// Hop-by-hop headers and credentials removed.
+    pub headers: http::HeaderMap,
 }
 
 /// What one instance is asked to do.
@@ -65,8 +65,8 @@ pub struct Invocation {
 pub struct HttpResponse {
     /// Status code.
     pub status: u16,
-    /// Header names and values; hop-by-hop headers removed.
-    pub headers: Vec<(String, String)>,
+    /// Hop-by-hop headers removed.
+    pub headers: http::HeaderMap,
 }
 
 /// How a call ended. Only [`Ending::Succeeded`] settles an event; all the others are the function's

@@ -1,6 +1,7 @@
 //! The platform's own log lines, worded as AWS Lambda words them, since tools read them.
 
 use model::{Ending, RequestId, Timestamp};
+use std::fmt;
 use std::time::Duration;
 
 const MIB: u64 = 1024 * 1024;
@@ -35,8 +36,8 @@ pub(crate) fn end(id: &RequestId, ending: &Ending, usage: &Usage) -> Vec<String>
 pub(crate) fn init(ending: &Ending, took: Duration) -> String {
     let error = ending.error().unwrap_or_default();
     format!(
-        "INIT_REPORT Init Duration: {:.2} ms\tPhase: init\tStatus: {}\tError: {error}",
-        milliseconds(took),
+        "INIT_REPORT Init Duration: {} ms\tPhase: init\tStatus: {}\tError: {error}",
+        Milliseconds(took),
         status(ending),
     )
 }
@@ -60,16 +61,16 @@ fn cause(id: &RequestId, ending: &Ending) -> Option<String> {
 }
 
 fn report(id: &RequestId, ending: &Ending, usage: &Usage) -> String {
-    let duration = milliseconds(usage.duration);
     let mut line = format!(
-        "REPORT RequestId: {id}\tDuration: {duration:.2} ms\tBilled Duration: {:.0} ms\t\
+        "REPORT RequestId: {id}\tDuration: {} ms\tBilled Duration: {} ms\t\
          Memory Size: {} MB\tMax Memory Used: {} MB",
-        duration.ceil(),
+        Milliseconds(usage.duration),
+        usage.duration.as_nanos().div_ceil(1_000_000),
         usage.memory / MIB,
         usage.memory_peak.div_ceil(MIB),
     );
     if let Some(init) = usage.init {
-        line.push_str(&format!("\tInit Duration: {:.2} ms", milliseconds(init)));
+        line.push_str(&format!("\tInit Duration: {} ms", Milliseconds(init)));
     }
     if let Some(error_type) = ending.error_type() {
         line.push_str(&format!("\tStatus: {}", status(ending)));
@@ -87,8 +88,14 @@ fn status(ending: &Ending) -> &'static str {
     }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
+/// Milliseconds with two decimals. In whole numbers: this is worked out for every call.
+struct Milliseconds(Duration);
+
+impl fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hundredths = (self.0.as_nanos() + 5_000) / 10_000;
+        write!(f, "{}.{:02}", hundredths / 100, hundredths % 100)
+    }
 }
 
 #[cfg(test)]

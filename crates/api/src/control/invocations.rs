@@ -137,12 +137,9 @@ fn render(outcome: Outcome, id: &RequestId) -> Response {
         } => {
             // The `http` contract: the body as it came, with its own type.
             set("x-rouse-http-status", &response.status.to_string());
-            let own = response
-                .headers
-                .iter()
-                .find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-            let own = own.map_or("application/octet-stream", |(_, value)| value);
-            set(CONTENT_TYPE.as_str(), own);
+            let own = response.headers.get(CONTENT_TYPE).cloned();
+            let unknown = HeaderValue::from_static("application/octet-stream");
+            headers.insert(CONTENT_TYPE, own.unwrap_or(unknown));
             payload
         }
         ending => match outcome::answer(ending, id) {
@@ -221,7 +218,10 @@ mod tests {
             payload: Bytes::from_static(b"<p>"),
             http: Some(HttpResponse {
                 status: 404,
-                headers: vec![("Content-Type".into(), "text/html".into())],
+                headers: HeaderMap::from_iter([(
+                    http::header::CONTENT_TYPE,
+                    http::HeaderValue::from_static("text/html"),
+                )]),
             }),
         })
         .await;

@@ -9,12 +9,12 @@ use crate::auth::Verified;
 use crate::body;
 use crate::doors::Doors;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use engine::Call;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use model::{
     Contract, Ending, FunctionName, HttpRequest, HttpResponse, Kind, MAX_PAYLOAD, RequestId,
 };
@@ -22,11 +22,7 @@ use std::net::IpAddr;
 
 /// Everything at and below `/fn/NAME`. Bodies have 6 MiB at most, both ways; in an event one that is
 /// not text grows by a third.
-pub(super) async fn call(
-    _: Verified,
-    State(doors): State<Doors>,
-    request: Request,
-) -> Result<Response> {
+pub(super) async fn call(_: Verified, doors: &Doors, request: Request) -> Result<Response> {
     let (name, rest) = below(request.uri());
     let name: FunctionName = name
         .parse()
@@ -43,7 +39,7 @@ pub(super) async fn call(
     let body = body::read(&parts.headers, stream, MAX_PAYLOAD).await?;
     let asking = Asking {
         name: &name,
-        method: parts.method.as_str(),
+        method: parts.method,
         path_and_query: rest,
         headers: inward(parts.headers, from, &prefix),
         body,
@@ -64,7 +60,7 @@ pub(super) async fn call(
 
 struct Asking<'a> {
     name: &'a FunctionName,
-    method: &'a str,
+    method: Method,
     path_and_query: String,
     headers: HeaderMap,
     body: Bytes,
@@ -76,15 +72,11 @@ impl Asking<'_> {
     fn into_call(self, contract: Contract) -> Result<Call> {
         let request_id = Some(self.id.clone());
         if contract == Contract::Http {
-            let headers = self.headers.iter().map(|(name, value)| {
-                let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-                (name.as_str().to_owned(), value)
-            });
             return Ok(Call {
                 http: Some(HttpRequest {
-                    method: self.method.to_owned(),
+                    method: self.method,
                     path_and_query: self.path_and_query,
-                    headers: headers.collect(),
+                    headers: self.headers,
                 }),
                 payload: self.body,
                 request_id,
@@ -92,7 +84,7 @@ impl Asking<'_> {
             });
         }
         let event = payload::event(&Asked {
-            method: self.method,
+            method: self.method.as_str(),
             path_and_query: &self.path_and_query,
             headers: &self.headers,
             body: &self.body,
@@ -173,13 +165,7 @@ fn of_http(body: Bytes, response: HttpResponse) -> std::result::Result<Answered,
         .ok()
         .filter(|status| status.as_u16() >= 200)
         .ok_or_else(|| format!("{} is no status of an answer", response.status))?;
-    let mut headers = HeaderMap::new();
-    for (name, value) in response.headers {
-        let pair = name.parse::<HeaderName>().ok().zip(value.parse().ok());
-        let (name, value): (_, HeaderValue) =
-            pair.ok_or_else(|| format!("header {name:?} is not legal"))?;
-        headers.append(name, value);
-    }
+    let mut headers = response.headers;
     headers.remove(CONTENT_LENGTH);
     Ok(Answered {
         status,
@@ -198,11 +184,12 @@ fn set(response: &mut Response, name: &'static str, value: &str) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use http::header::{CONTENT_TYPE, SET_COOKIE};
 
     fn asking(name: &FunctionName, body: Bytes) -> Asking<'_> {
         Asking {
             name,
-            method: "PUT",
+            method: Method::PUT,
             path_and_query: "/a?b=c".into(),
             headers: HeaderMap::new(),
             body,
@@ -257,18 +244,18 @@ mod tests {
             payload: Bytes::from_static(b"hi"),
             http: Some(HttpResponse {
                 status: 418,
-                headers: vec![
-                    ("content-type".into(), "text/plain".into()),
-                    ("set-cookie".into(), "a=b".into()),
-                ],
+                headers: HeaderMap::from_iter([
+                    (CONTENT_TYPE, HeaderValue::from_static("text/plain")),
+                    (SET_COOKIE, HeaderValue::from_static("a=b")),
+                ]),
             }),
         };
         let response = answer(ending, "/fn/f").unwrap();
         assert_eq!(response.status(), 418);
         assert_eq!(response.headers()["set-cookie"], "a=b; Path=/fn/f/");
         let bad = HttpResponse {
-            status: 200,
-            headers: vec![("a b".into(), "c".into())],
+            status: 102,
+            headers: HeaderMap::new(),
         };
         assert!(of_http(Bytes::new(), bad).is_err());
     }

@@ -1,56 +1,58 @@
 //! Which headers pass a route, and which do not (RFC 9110, section 7.6.1).
 
-use http::header::{
-    AUTHORIZATION, CONNECTION, EXPECT, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
-};
+use http::header::{CONNECTION, HOST, HeaderName, SET_COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 use std::net::IpAddr;
 
 /// Meant for one connection only.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
 /// Credentials, and what only a gateway may say.
-const NOT_INWARD: [HeaderName; 10] = [
-    AUTHORIZATION,
-    HeaderName::from_static("x-amz-security-token"),
-    EXPECT,
-    FORWARDED,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-real-ip"),
-];
+fn stays_outside(name: &str) -> bool {
+    matches!(
+        name,
+        "authorization"
+            | "x-amz-security-token"
+            | "expect"
+            | "forwarded"
+            | "x-forwarded-for"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-proto"
+            | "x-forwarded-prefix"
+            | "x-real-ip"
+    )
+}
 
 /// What speaks for a whole origin, which is not the answerer's alone.
-const NOT_OUTWARD: [HeaderName; 5] = [
-    HeaderName::from_static("clear-site-data"),
-    STRICT_TRANSPORT_SECURITY,
-    HeaderName::from_static("service-worker-allowed"),
-    HeaderName::from_static("alt-svc"),
-    HeaderName::from_static("public-key-pins"),
-];
+fn stays_inside(name: &str) -> bool {
+    matches!(
+        name,
+        "clear-site-data"
+            | "strict-transport-security"
+            | "service-worker-allowed"
+            | "alt-svc"
+            | "public-key-pins"
+    )
+}
 
 /// The headers that a service or function is given: those of the client, without credentials, and
 /// what the gateway knows of it. Whatever a client claims in `X-Forwarded-…` is replaced.
 pub(super) fn inward(mut headers: HeaderMap, from: Option<IpAddr>, prefix: &str) -> HeaderMap {
-    drop_hop_by_hop(&mut headers);
-    for name in &NOT_INWARD {
-        headers.remove(name);
-    }
+    drop_all(&mut headers, stays_outside);
     let host = headers.get(HOST).cloned();
     let mut set = |name: &'static str, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -72,12 +74,11 @@ pub(super) fn inward(mut headers: HeaderMap, from: Option<IpAddr>, prefix: &str)
 
 /// The headers that a client is given of those that a service or function answered with.
 pub(super) fn outward(mut headers: HeaderMap, prefix: &str) -> HeaderMap {
-    drop_hop_by_hop(&mut headers);
-    for name in &NOT_OUTWARD {
-        headers.remove(name);
-    }
+    drop_all(&mut headers, stays_inside);
     let cookies: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
-    headers.remove(SET_COOKIE);
+    if !cookies.is_empty() {
+        headers.remove(SET_COOKIE);
+    }
     for cookie in cookies {
         let moved = cookie.to_str().ok().map(|text| move_cookie(text, prefix));
         if let Some(Ok(value)) = moved.map(|text| HeaderValue::from_str(&text)) {
@@ -97,7 +98,8 @@ pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
     })
 }
 
-fn drop_hop_by_hop(headers: &mut HeaderMap) {
+/// Drops what belongs to one connection, what `Connection` names, and what is `unwanted`.
+fn drop_all(headers: &mut HeaderMap, unwanted: fn(&str) -> bool) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -105,7 +107,11 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
         .flat_map(|text| text.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in HOP_BY_HOP.iter().chain(&named) {
+    let goes = |name: &&HeaderName| {
+        is_hop_by_hop(name.as_str()) || unwanted(name.as_str()) || named.contains(name)
+    };
+    let going: Vec<HeaderName> = headers.keys().filter(goes).cloned().collect();
+    for name in going {
         headers.remove(name);
     }
 }

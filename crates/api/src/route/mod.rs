@@ -20,13 +20,10 @@ mod host;
 mod payload;
 mod service;
 
-use crate::auth::Refused;
+use crate::auth::{Refused, Verified};
 use crate::doors::Doors;
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::middleware::{self, Next};
+use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::any;
 use error::Error;
 use http::header::{CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Uri};
@@ -39,42 +36,20 @@ const SANDBOX: HeaderValue = HeaderValue::from_static(
     "sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts",
 );
 
-/// The routes of this door.
-pub(crate) fn router(doors: Doors) -> Router {
-    Router::new()
-        .route("/svc/{name}", any(service::redirect))
-        .route("/svc/{name}/", any(service::proxy))
-        .route("/svc/{name}/{*rest}", any(service::proxy))
-        .route("/fn/{name}", any(function::call))
-        .route("/fn/{name}/", any(function::call))
-        .route("/fn/{name}/{*rest}", any(function::call))
-        .fallback(not_found)
-        .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn(guard))
-        .with_state(doors)
-}
-
 /// Says in the dialect of this door why a request was not let in. A browser asks for the password.
 pub(crate) fn refuse(refused: &Refused) -> Response {
     Error::new(refused.kind(), refused.to_string()).into_response()
 }
 
-async fn not_found() -> Error {
-    Error::new(
-        Kind::NotFound,
-        "routes are /svc/NAME/… for services and /fn/NAME/… for functions",
-    )
-}
-
-/// Refuses what another site asks in the visitor's name, and puts every answer into the sandbox, but
-/// for those of an origin of their own.
-async fn guard(request: Request, next: Next) -> Response {
+/// Answers one request. Refuses what another site asks in the visitor's name, and puts every answer
+/// into the sandbox, but for those of an origin of their own.
+pub(crate) async fn serve(doors: &Doors, who: Verified, request: Request) -> Response {
     let shared = request.extensions().get::<OwnOrigin>().is_none();
     let mut response = if is_forged(request.method(), request.headers()) {
         let text = "this request comes from another site, and does more than read";
         Error::new(Kind::Forbidden, text).into_response()
     } else {
-        next.run(request).await
+        pass(doors, who, request).await
     };
     let headers = response.headers_mut();
     if shared {
@@ -82,6 +57,27 @@ async fn guard(request: Request, next: Next) -> Response {
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// By the path alone. There is no router here: this is the way of every call, and it has three doors.
+async fn pass(doors: &Doors, who: Verified, request: Request) -> Response {
+    let mut parts = request.uri().path().splitn(4, '/').skip(1);
+    let answer = match (parts.next(), parts.next(), parts.next()) {
+        (Some("svc"), Some(name), None) if !name.is_empty() => {
+            service::redirect(who, request.uri())
+        }
+        (Some("svc"), Some(name), Some(_)) if !name.is_empty() => {
+            service::proxy(who, doors, request).await
+        }
+        (Some("fn"), Some(name), _) if !name.is_empty() => {
+            function::call(who, doors, request).await
+        }
+        _ => Err(Error::new(
+            Kind::NotFound,
+            "routes are /svc/NAME/… for services and /fn/NAME/… for functions",
+        )),
+    };
+    answer.unwrap_or_else(|error| error.into_response())
 }
 
 /// Browsers say where a request comes from (Fetch Metadata), and pages cannot change what they say;

@@ -8,7 +8,7 @@ use crate::Origin;
 use crate::auth::Verified;
 use crate::doors::Doors;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::header::LOCATION;
 use http::{StatusCode, Uri, Version};
@@ -26,19 +26,15 @@ use tokio::time::{Instant, timeout_at};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `/svc/NAME` without a slash: relative links of its pages need one.
-pub(super) async fn redirect(_: Verified, uri: Uri) -> Result<Response> {
-    let (name, rest) = below(&uri);
+pub(super) fn redirect(_: Verified, uri: &Uri) -> Result<Response> {
+    let (name, rest) = below(uri);
     let name = named(name)?;
     let location = format!("/svc/{name}{rest}");
     Ok((StatusCode::PERMANENT_REDIRECT, [(LOCATION, location)]).into_response())
 }
 
 /// Everything below `/svc/NAME/`.
-pub(super) async fn proxy(
-    _: Verified,
-    State(doors): State<Doors>,
-    request: Request,
-) -> Result<Response> {
+pub(super) async fn proxy(_: Verified, doors: &Doors, request: Request) -> Result<Response> {
     let (name, rest) = below(request.uri());
     let name = named(name)?;
     if wants_upgrade(request.headers()) {

@@ -3,6 +3,7 @@
 use super::Origin;
 use super::signed_body::Budget;
 use crate::auth::{Auth, Refused, Schemes, Verified, scope_of};
+use crate::doors::Doors;
 use crate::{control, lambda, route, s3};
 use axum::Router;
 use axum::body::Body;
@@ -24,7 +25,7 @@ pub(super) struct App {
     pub(super) auth: Auth,
     pub(super) s3: s3::S3Door,
     pub(super) lambda: Router,
-    pub(super) route: Router,
+    pub(super) doors: Doors,
     pub(super) control: Router,
     pub(super) bodies: Budget,
 }
@@ -72,17 +73,19 @@ impl App {
         let id = RequestId::generate();
         request.extensions_mut().insert(id.clone());
         let began = std::time::Instant::now();
-        let method = request.method().clone();
-        let path = request.uri().path().to_owned();
+        let asked = tracing::enabled!(tracing::Level::DEBUG)
+            .then(|| (request.method().clone(), request.uri().path().to_owned()));
         let mut response = self.pass(request).await;
         let headers = response.headers_mut();
         headers.insert(SERVER, NAME);
         if let Ok(value) = HeaderValue::from_str(id.as_str()) {
             headers.entry(REQUEST_ID).or_insert(value);
         }
-        let status = response.status().as_u16();
-        let took = began.elapsed();
-        tracing::debug!(%method, path, status, ?took, request = %id, "answered");
+        if let Some((method, path)) = asked {
+            let status = response.status().as_u16();
+            let took = began.elapsed();
+            tracing::debug!(%method, path, status, ?took, request = %id, "answered");
+        }
         response
     }
 
@@ -109,7 +112,7 @@ impl App {
                 Err(refused) => lambda::refuse(&refused),
             },
             Way::Route(true) => match self.signed(&parts, body).await {
-                Ok((who, body)) => enter(&self.route, parts, body, who).await,
+                Ok((who, body)) => self.route(parts, body, who).await,
                 Err(refused) => route::refuse(&refused),
             },
             Way::Route(false) => {
@@ -117,7 +120,7 @@ impl App {
                     .auth
                     .verify_token(&parts.headers, Schemes::BearerOrBasic)
                 {
-                    Ok(who) => enter(&self.route, parts, body, who).await,
+                    Ok(who) => self.route(parts, body, who).await,
                     Err(refused) => route::refuse(&refused),
                 }
             }
@@ -137,6 +140,11 @@ impl App {
         let bytes = self.bodies.read(origin, &parts.headers, body).await?;
         let who = self.auth.verify_sigv4(parts, &bytes).await?;
         Ok((who, Body::from(bytes)))
+    }
+
+    async fn route(&self, mut parts: Parts, body: Body, who: Verified) -> Response {
+        parts.headers.remove(AUTHORIZATION);
+        route::serve(&self.doors, who, Request::from_parts(parts, body)).await
     }
 
     /// The control plane is for the owner alone.

@@ -165,17 +165,22 @@ fn script(invocation: &Invocation) -> (Duration, Ending, bool) {
     let event: Value = serde_json::from_slice(&invocation.payload).unwrap_or(Value::Null);
     if let Some(http) = &invocation.http {
         let shown = json!({
-            "method": http.method,
+            "method": http.method.as_str(),
             "path": http.path_and_query,
-            "headers": http.headers,
+            "headers": http.headers.iter()
+                .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+                .collect::<Vec<_>>(),
             "body": String::from_utf8_lossy(&invocation.payload),
         });
         let answer = HttpResponse {
             status: 207,
-            headers: vec![
-                ("content-type".into(), "application/json".into()),
-                ("clear-site-data".into(), "\"*\"".into()),
-            ],
+            headers: [
+                ("content-type", "application/json"),
+                ("clear-site-data", "\"*\""),
+            ]
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .into_iter()
+            .collect(),
         };
         return (Duration::ZERO, succeeded(&shown, Some(answer)), true);
     }

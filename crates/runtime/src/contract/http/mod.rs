@@ -245,18 +245,13 @@ fn request(invocation: &Invocation, port: u16) -> Result<Request<Full<Bytes>>, h
     let mut headers = HeaderMap::new();
     let (method, uri) = match (&invocation.http, &invocation.event) {
         (Some(request), _) => {
-            for (name, value) in &request.headers {
-                headers.append(
-                    HeaderName::try_from(name.as_str())?,
-                    HeaderValue::from_bytes(value.as_bytes())?,
-                );
-            }
+            headers.clone_from(&request.headers);
             hop::strip(&mut headers);
             // The length is that of the body that we have.
             headers.remove(header::CONTENT_LENGTH);
             headers.remove(header::EXPECT);
             (
-                Method::from_bytes(request.method.as_bytes())?,
+                request.method.clone(),
                 Uri::try_from(request.path_and_query.as_str())?,
             )
         }
@@ -317,19 +312,11 @@ fn ending(invocation: &Invocation, response: Response<Bytes>) -> Ending {
         );
     }
     hop::strip(&mut head.headers);
-    let headers = head
-        .headers
-        .iter()
-        .map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (name.as_str().to_owned(), value)
-        })
-        .collect();
     Ending::Succeeded {
         payload,
         http: Some(HttpResponse {
             status: status.as_u16(),
-            headers,
+            headers: head.headers,
         }),
     }
 }
