@@ -71,6 +71,9 @@ pub(crate) struct Options {
     /// Seconds that calls under way may take to end at shutdown
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     grace: u64,
+    /// Threads that serve connections [default: half of the processors, the others are the functions']
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
     /// Most instances of functions at a time; past it the one idle for the longest time makes room
     #[arg(long, default_value_t = 1000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=4000))]
     max_instances: u32,
@@ -83,6 +86,13 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// A thread more than there is work for costs: each one that is woken wakes the next to help.
+    fn threads(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(2, usize::from);
+        let chosen = self.threads.map(usize::from);
+        chosen.unwrap_or_else(|| (processors() / 2).max(1))
+    }
+
     fn engine(&self) -> engine::Options {
         engine::Options {
             max_instances: self.max_instances as usize,
@@ -127,6 +137,7 @@ pub(crate) fn run(options: &Options, data: &DataFolder) -> Result<()> {
         .local_addr()
         .map_err(Error::io(format!("listening at {}", options.listen)))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(options.threads())
         .enable_all()
         .thread_name("rouse")
         .build()

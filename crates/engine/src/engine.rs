@@ -29,7 +29,7 @@ const MOST_GRACE: Duration = crate::service::GRACE;
 /// Settings of the engine.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Most starts under way at once on this machine: twice the processors by default.
+    /// Most starts under way at once on this machine: four times the processors by default.
     pub max_starts: usize,
     /// Starts in a second on this machine, once `start_burst` is used up: 2 000 by default.
     pub start_rate: u32,
@@ -48,7 +48,7 @@ impl Default for Options {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
-            max_starts: processors * 2,
+            max_starts: processors * 4,
             start_rate: 2_000,
             start_burst: 500,
             max_instances: 1_000,

@@ -3,7 +3,7 @@
 mod group;
 mod hierarchy;
 
-pub(crate) use group::Group;
+pub(crate) use group::{Group, read};
 pub(crate) use hierarchy::{Controller, Hierarchy, discover};
 
 use crate::error::{Failure, Step};

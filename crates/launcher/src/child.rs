@@ -65,6 +65,8 @@ fn park(plan: &Plan<'_>) -> Result<(), Failure> {
     let bytes = wire::encode(&Report::Parked(made)).step("reporting")?;
     let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
     wire::send(plan.report, &bytes, &borrowed).step("reporting")?;
+    // This memory may be the launcher's: nothing may be left in it.
+    drop((bytes, borrowed));
     drop(fds);
     kernel::seccomp(plan.filter).step("installing the system call filter")?;
     if let Stem::Program { argv, environment } = plan.stem {

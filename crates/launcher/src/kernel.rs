@@ -1,11 +1,13 @@
 //! System calls that no safe wrapper covers.
 
 use rustix::io::Errno;
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
 use rustix::mount::MountAttrFlags;
 use rustix::process::{Pid, Signal};
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn check(answer: libc::c_long) -> io::Result<libc::c_long> {
     if answer < 0 {
@@ -74,6 +76,62 @@ pub(crate) fn fork(flags: c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<O
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     let pid = Pid::from_raw(answer as i32).ok_or(io::ErrorKind::InvalidData)?;
     Ok(Some(Child { pid, pidfd }))
+}
+
+/// Bytes of the stack of a child of [`spawn`].
+const STACK: usize = 512 * 1024;
+
+/// A child with `flags` (namespaces) that runs `work`, whose answer is its exit status, in this process's memory, while this process stands
+/// still, until it executes a program or leaves: nothing is copied, and no page must be copied later.
+///
+/// What `work` has allocated and not given back when it executes stays allocated here. The caller must be
+/// single-threaded.
+pub(crate) fn spawn(flags: c_int, work: &dyn Fn() -> c_int) -> io::Result<Child> {
+    extern "C" fn begin(work: *mut c_void) -> c_int {
+        // SAFETY: `spawn` passes a pointer to its `work`, which outlives the child's use of it.
+        let work = unsafe { &*work.cast::<&dyn Fn() -> c_int>() };
+        work()
+    }
+    let stack = stack()?;
+    let mut pidfd: c_int = -1;
+    let shared = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    // SAFETY: the stack is ours alone, since no other child of this kind runs: this thread stands still
+    // until this one has left its memory, and so `work` and `pidfd` outlive its use of them. The thread's
+    // own storage is shared with nobody who runs.
+    let answer = unsafe {
+        libc::clone(
+            begin,
+            stack,
+            flags | shared,
+            (&raw const work).cast_mut().cast::<c_void>(),
+            &raw mut pidfd,
+        )
+    };
+    check(answer.into())?;
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    let pid = Pid::from_raw(answer).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(Child { pid, pidfd })
+}
+
+/// The upper end of the one stack that children of [`spawn`] use after each other, below which is a page that
+/// nobody may touch.
+fn stack() -> io::Result<*mut c_void> {
+    static STACK_END: AtomicUsize = AtomicUsize::new(0);
+    let known = STACK_END.load(Ordering::Relaxed);
+    if known != 0 {
+        return Ok(known as *mut c_void);
+    }
+    let guard = rustix::param::page_size();
+    let (read_write, private) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+    // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+    let start =
+        unsafe { mmap_anonymous(std::ptr::null_mut(), STACK + guard, read_write, private) }?;
+    // SAFETY: the first page of the mapping just made, which nobody uses yet.
+    unsafe { mprotect(start, guard, MprotectFlags::empty()) }?;
+    let end = start as usize + STACK + guard;
+    STACK_END.store(end, Ordering::Relaxed);
+    Ok(end as *mut c_void)
 }
 
 /// Leaves at once, without running destructors or handlers.

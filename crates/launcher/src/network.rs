@@ -99,7 +99,7 @@ pub(crate) fn try_egress() -> Result<(), String> {
 /// process must see the host's `/proc`.
 pub(crate) fn is_quiet() -> std::io::Result<bool> {
     // Both files tell of the namespace of whoever opens them.
-    let counts = std::fs::read_to_string("/proc/self/net/sockstat")?;
+    let counts = crate::cgroup::read("/proc/self/net/sockstat".as_ref())?;
     let sockets = counts
         .lines()
         .find_map(|line| line.strip_prefix("sockets: used "));

@@ -205,7 +205,7 @@ def main():
     own = tops()
     preload(os.environ.pop("ROUSE_PRELOAD", "").split(","))
     beyond = sorted(tops() - own - set(sys.builtin_module_names))
-    bootstrap.rehearse()
+    bootstrap.rehearse_ahead()
     if threading.active_count() != 1:
         raise SystemExit("zygote: a preloaded module has started a thread, which no fork would have")
     zygote = Zygote()

@@ -5,6 +5,7 @@ use crate::Usage;
 use crate::error::{Failure, Step};
 use model::Limits;
 use rustix::fs::{Mode, OFlags, open};
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -30,6 +31,8 @@ pub(crate) struct Group {
     limits: Option<Limits>,
     /// What the kernel killed for memory in earlier sandboxes.
     killed_before: u64,
+    /// It may be frozen: it was, and the server may have thawed it since.
+    frozen: Cell<bool>,
 }
 
 impl Group {
@@ -61,7 +64,7 @@ impl Group {
     pub(crate) fn reset(&mut self) -> bool {
         let mut memory_is_fit = true;
         for part in &self.parts {
-            if fs::read_to_string(part.folder.join("tasks")).is_ok_and(|tasks| !tasks.is_empty()) {
+            if read(&part.folder.join("tasks")).is_ok_and(|tasks| !tasks.is_empty()) {
                 return false;
             }
             for controller in &part.controllers {
@@ -72,13 +75,12 @@ impl Group {
                     Controller::Accounting => {
                         let _ = write(&file("cpuacct.usage"), "0");
                     }
-                    Controller::Freezer => {
-                        let _ = write(&file("freezer.state"), "THAWED");
-                    }
-                    Controller::Pids | Controller::Cpu => {}
+                    Controller::Freezer | Controller::Pids | Controller::Cpu => {}
                 }
             }
         }
+        self.thaw();
+        self.frozen.set(false);
         self.killed_before = self.kills();
         memory_is_fit
     }
@@ -97,6 +99,7 @@ impl Group {
 
     /// Stops what runs in it. Without a freezer it runs on.
     pub(crate) fn freeze(&self) {
+        self.frozen.set(true);
         self.write_freezer("FROZEN", "1");
     }
 
@@ -109,7 +112,9 @@ impl Group {
 
     /// Lets it run on, so that a signal reaches it. One that is not frozen stays as it is.
     pub(crate) fn thaw(&self) {
-        self.write_freezer("THAWED", "0");
+        if self.frozen.get() {
+            self.write_freezer("THAWED", "0");
+        }
     }
 
     fn write_freezer(&self, v1: &str, v2: &str) {
@@ -169,7 +174,7 @@ impl Group {
             Version::V1 => v1,
             Version::V2 => v2,
         };
-        fs::read_to_string(part.folder.join(file)).ok()
+        read(&part.folder.join(file)).ok()
     }
 
     /// What all processes used so far; 0 where the kernel does not tell.
@@ -217,14 +222,15 @@ impl Group {
 /// Gives the pages of a version 1 group back to the machine, if it has more than a few left.
 fn empty(folder: &Path) -> bool {
     let used = || {
-        let text = fs::read_to_string(folder.join("memory.usage_in_bytes"));
+        let text = read(&folder.join("memory.usage_in_bytes"));
         text.ok().and_then(|text| text.trim().parse::<u64>().ok())
     };
     let few = |used: Option<u64>| used.is_some_and(|used| used <= RESIDUE);
-    if !few(used()) {
+    let is_empty = few(used()) || {
         let _ = write(&folder.join("memory.force_empty"), "0");
-    }
-    few(used()) && write(&folder.join(peak_file(Version::V1)), "0").is_ok()
+        few(used())
+    };
+    is_empty && write(&folder.join(peak_file(Version::V1)), "0").is_ok()
 }
 
 /// The number behind `key` in a file of `key number` lines.
@@ -234,6 +240,15 @@ fn field(text: &str, key: &str) -> u64 {
         .find(|(name, _)| *name == key)
         .and_then(|(_, value)| value.trim().parse().ok())
         .unwrap_or(0)
+}
+
+/// A small file of the kernel, which it gives in one piece: 4 KiB at most.
+pub(crate) fn read(path: &Path) -> io::Result<String> {
+    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut buffer = [0; 4096];
+    let length = rustix::io::read(file, &mut buffer)?;
+    let text = buffer.get(..length).unwrap_or_default();
+    Ok(String::from_utf8_lossy(text).into_owned())
 }
 
 /// One write to a file of the kernel, without creating it.

@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The launcher's ends of what connects it, and the server, with a sandbox.
 pub(super) struct Ends {
@@ -73,23 +73,21 @@ pub(super) fn fork(
     };
     let unified = slot.group.unified()?;
     let unified = unified.as_ref().map(AsFd::as_fd);
-    let child = kernel::fork(libc::CLONE_NEWPID, unified).step("forking")?;
     let is_program = matches!(stem, Stem::Program { .. });
-    let Some(child) = child else {
-        child::run(&Plan {
-            shape,
-            slot,
-            tmp,
-            stage: &workshop.stage,
-            filter: &workshop.filter,
-            park: &workshop.park,
-            report: &report_inside,
-            control: control_inside.as_ref().filter(|_| is_program),
-            stem,
-            stdout: &stdout_inside,
-            stderr: &stderr_inside,
-        })
+    let plan = Plan {
+        shape,
+        slot,
+        tmp,
+        stage: &workshop.stage,
+        filter: &workshop.filter,
+        park: &workshop.park,
+        report: &report_inside,
+        control: control_inside.as_ref().filter(|_| is_program),
+        stem,
+        stdout: &stdout_inside,
+        stderr: &stderr_inside,
     };
+    let child = begin(&plan, unified).step("forking")?;
     let for_zygote = match (stem, control_inside) {
         (Stem::Fork { zygote }, Some(control)) => Some(Forked {
             zygote: *zygote,
@@ -110,6 +108,17 @@ pub(super) fn fork(
             listeners: Vec::new(),
         },
     })
+}
+
+/// The first process. What waits as `park` leaves nothing allocated when it executes, so it may use the
+/// launcher's memory until then; a clone straight into a cgroup cannot do so.
+fn begin(plan: &Plan<'_>, unified: Option<BorrowedFd<'_>>) -> io::Result<kernel::Child> {
+    let is_program = matches!(plan.stem, Stem::Program { .. });
+    if unified.is_none() && !is_program {
+        return kernel::spawn(libc::CLONE_NEWPID, &|| child::run(plan));
+    }
+    let child = kernel::fork(libc::CLONE_NEWPID, unified)?;
+    Ok(child.unwrap_or_else(|| child::run(plan)))
 }
 
 /// A process by its number, which must be a child of the launcher that was not awaited.

@@ -260,6 +260,11 @@ impl Contained {
             Talk::Lambda(_) => grace.min(SHUTDOWN),
             Talk::Http { .. } | Talk::Resident => grace,
         };
+        if grace.is_zero() {
+            self.sandbox.kill();
+            self.sandbox.exited().await;
+            return;
+        }
         self.sandbox.terminate();
         if tokio::time::timeout(grace, self.sandbox.exited())
             .await

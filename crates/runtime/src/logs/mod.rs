@@ -186,13 +186,11 @@ impl Drop for Capture {
 
 /// Reads one pipe until its end.
 async fn read(shared: Arc<Shared>, pipe: Arc<Pipe>) {
-    let mut buffer = vec![0; CHUNK];
     loop {
         if pipe.receiver.readable().await.is_err() {
             return;
         }
-        let read = |buffer: &mut [u8]| pipe.receiver.try_read(buffer);
-        match shared.pump(&pipe, &mut buffer, read) {
+        match shared.read(&pipe) {
             Ok(0) => break,
             Ok(_) => {
                 // A flood may cost its writer time, never the server a processor.
@@ -221,6 +219,12 @@ impl Shared {
 
     fn is_flooded(&self) -> bool {
         self.lock().dropped > 0
+    }
+
+    /// Reads once what is there. The buffer is on the stack, since most instances are silent most of the time.
+    fn read(&self, pipe: &Pipe) -> std::io::Result<usize> {
+        let read = |buffer: &mut [u8]| pipe.receiver.try_read(buffer);
+        self.pump(pipe, &mut [0; CHUNK], read)
     }
 
     /// Reads once; the number of bytes, 0 at the end. Reading and splitting are one step, so that two
