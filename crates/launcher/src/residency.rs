@@ -68,7 +68,7 @@ fn runs(pages: &[u8], page: u64) -> Vec<Range<u64>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::single_range_in_vec_init)]
     use super::*;
     use rustix::fs::{Advice, fadvise};
     use std::io::Write as _;

@@ -51,17 +51,6 @@ pub(crate) enum Request {
         request: u64,
         sandbox: u64,
     },
-    /// Which files a zygote, or a stem that nobody was told of yet, has mapped.
-    Mapped {
-        request: u64,
-        sandbox: u64,
-    },
-    /// Keep these files in memory, so many bytes of them at most, and no others.
-    Pin {
-        request: u64,
-        files: Vec<PathBuf>,
-        bytes: u64,
-    },
     Terminate {
         sandbox: u64,
     },
@@ -72,6 +61,17 @@ pub(crate) enum Request {
     Freeze {
         sandbox: u64,
         frozen: bool,
+    },
+    /// Which files a zygote, or a stem that nobody was told of yet, has mapped.
+    Mapped {
+        request: u64,
+        sandbox: u64,
+    },
+    /// Keep these files in memory, so many bytes of them at most, and no others.
+    Pin {
+        request: u64,
+        files: Vec<PathBuf>,
+        bytes: u64,
     },
 }
 
@@ -114,14 +114,14 @@ pub(crate) enum Reply {
     Socket { request: u64 },
     /// Answers `Usage`.
     Usage { request: u64, usage: Usage },
-    /// Answers `Mapped`.
-    Mapped { request: u64, files: Vec<PathBuf> },
-    /// Answers `Pin`.
-    Pinned { request: u64, pinned: Pinned },
     /// Answers `Socket`, `Usage`, `Mapped` or `Pin`.
     Refused { request: u64, failure: Failure },
     /// It has ended and nothing of it is left.
     Exited { sandbox: u64, exit: Exit },
+    /// Answers `Mapped`.
+    Mapped { request: u64, files: Vec<PathBuf> },
+    /// Answers `Pin`.
+    Pinned { request: u64, pinned: Pinned },
 }
 
 /// What a child says to the launcher before it becomes the program.
