@@ -2,6 +2,7 @@
 
 use super::contained::{Calls, Contained, Peak, Talk};
 use super::kind::{self, Kind, Preload, Stem};
+use super::pins::Pins;
 use super::plan::{self, Plan, Sources};
 use super::shelf::{Announced, Bounds, Shelves, Taken};
 use super::zygotes::{Ready, Zygotes};
@@ -27,6 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub(crate) struct SandboxDriver {
     shelves: Shelves,
     zygotes: Zygotes,
+    pins: Pins,
     /// Where unpacked code is.
     code: Arc<Mutex<HashMap<Digest, PathBuf>>>,
     /// Which code brings modules of its own that zygotes have imported.
@@ -40,6 +42,12 @@ pub(crate) struct SandboxDriver {
     can_egress: bool,
     egress: Arc<Egress>,
     outbound: Outbound,
+}
+
+/// What is kept ready for a function for as long as this exists.
+pub(crate) struct Kept {
+    _announced: Announced,
+    _pinned: Arc<()>,
 }
 
 impl SandboxDriver {
@@ -65,11 +73,13 @@ impl SandboxDriver {
             armed: options.armed,
             stems: options.stems,
         };
-        let zygotes = Zygotes::new(launcher.clone(), options.preload);
+        let pins = Pins::new(launcher.clone(), options.pin, bootstraps.clone());
+        let zygotes = Zygotes::new(launcher.clone(), options.preload, pins.clone());
         Ok(Self {
             can_egress: launcher.can_egress(),
-            shelves: Shelves::new(launcher, zygotes.clone(), bounds),
+            shelves: Shelves::new(launcher, zygotes.clone(), pins.clone(), bounds),
             zygotes,
+            pins,
             code: Arc::default(),
             shadowing: Arc::default(),
             storage,
@@ -88,7 +98,7 @@ impl SandboxDriver {
     }
 
     /// See [`crate::Runtime::prepare`].
-    pub(crate) async fn prepare(&self, spec: &InstanceSpec) -> Result<Announced> {
+    pub(crate) async fn prepare(&self, spec: &InstanceSpec) -> Result<Kept> {
         let sources = self.sources(spec).await?;
         let plan = plan::plan(spec, &sources)?;
         let kind = self.kind(spec, &sources, &plan);
@@ -101,7 +111,10 @@ impl SandboxDriver {
             Stem::None => vec![plain],
             _ => vec![kind, plain],
         };
-        Ok(self.shelves.announce(kinds, &spec.limits))
+        Ok(Kept {
+            _announced: self.shelves.announce(kinds, &spec.limits),
+            _pinned: self.pins.used(spec.runtime),
+        })
     }
 
     /// See [`crate::Runtime::set_scarce`].
@@ -140,6 +153,7 @@ impl SandboxDriver {
     /// See [`crate::Runtime::start`].
     pub(crate) async fn start(&self, spec: InstanceSpec) -> Result<Contained> {
         let begun = Instant::now();
+        self.pins.used(spec.runtime);
         let sources = self.sources(&spec).await?;
         let plan = plan::plan(&spec, &sources)?;
         let kind = self.kind(&spec, &sources, &plan);

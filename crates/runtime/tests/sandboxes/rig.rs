@@ -10,7 +10,7 @@ use model::{
 use runtime::{Inbound, Instance, InstanceSpec, Options, Runtime};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use storage::{LogQuery, Storage};
 use tokio::sync::{Mutex, mpsc};
 
@@ -19,6 +19,7 @@ pub(crate) const MIB: u64 = 1024 * 1024;
 pub(crate) struct Rig {
     pub(crate) runtime: Runtime,
     pub(crate) storage: Storage,
+    pub(crate) data: PathBuf,
     pub(crate) inbound: Mutex<mpsc::Receiver<Inbound>>,
     launcher: Launcher,
 }
@@ -35,6 +36,7 @@ impl Rig {
             armed: 2,
             stems: 1,
             preload: vec!["json".into(), "decimal".into()],
+            pin: 256 * MIB,
             egress: model::Egress::Public,
             dns: vec![World::dns()],
         };
@@ -44,6 +46,7 @@ impl Rig {
         Self {
             runtime,
             storage,
+            data: data.to_owned(),
             inbound: Mutex::new(inbound),
             launcher,
         }
