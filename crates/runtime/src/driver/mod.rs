@@ -7,6 +7,7 @@ mod pins;
 mod plan;
 pub(crate) mod sandbox;
 mod shelf;
+mod warmth;
 mod zygotes;
 
 pub(crate) use contained::Contained;

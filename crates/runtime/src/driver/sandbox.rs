@@ -5,6 +5,7 @@ use super::kind::{self, Kind, Preload, Stem};
 use super::pins::Pins;
 use super::plan::{self, Plan, Sources};
 use super::shelf::{Announced, Bounds, Shelves, Taken};
+use super::warmth::Warmth;
 use super::zygotes::{Ready, Zygotes};
 use crate::contract::lambda::RuntimeApi;
 use crate::egress::Outbound;
@@ -29,6 +30,7 @@ pub(crate) struct SandboxDriver {
     shelves: Shelves,
     zygotes: Zygotes,
     pins: Pins,
+    warmth: Warmth,
     /// Where unpacked code is.
     code: Arc<Mutex<HashMap<Digest, PathBuf>>>,
     /// Which code brings modules of its own that zygotes have imported.
@@ -80,6 +82,7 @@ impl SandboxDriver {
             shelves: Shelves::new(launcher, zygotes.clone(), pins.clone(), bounds),
             zygotes,
             pins,
+            warmth: Warmth::new(storage.clone()),
             code: Arc::default(),
             shadowing: Arc::default(),
             storage,
@@ -101,6 +104,7 @@ impl SandboxDriver {
     pub(crate) async fn prepare(&self, spec: &InstanceSpec) -> Result<Kept> {
         let sources = self.sources(spec).await?;
         let plan = plan::plan(spec, &sources)?;
+        self.warmth.starting(&spec.code, &plan.assignment.work);
         let kind = self.kind(spec, &sources, &plan);
         let plain = Kind {
             shape: plan.shape,
@@ -120,6 +124,7 @@ impl SandboxDriver {
     /// See [`crate::Runtime::set_scarce`].
     pub(crate) fn set_scarce(&self, scarce: bool) {
         self.shelves.set_scarce(scarce);
+        self.warmth.set_scarce(scarce);
     }
 
     /// Which prepared sandbox fits. Starts the zygote that it needs.
@@ -156,6 +161,7 @@ impl SandboxDriver {
         self.pins.used(spec.runtime);
         let sources = self.sources(&spec).await?;
         let plan = plan::plan(&spec, &sources)?;
+        self.warmth.starting(&spec.code, &plan.assignment.work);
         let kind = self.kind(&spec, &sources, &plan);
         let Taken {
             armed,
@@ -291,6 +297,8 @@ impl SandboxDriver {
         });
         Ok(Contained {
             _outlet: outlet.transpose()?,
+            code: spec.code,
+            warmth: self.warmth.clone(),
             id: spec.id,
             sandbox,
             talk,

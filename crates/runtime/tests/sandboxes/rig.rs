@@ -30,17 +30,7 @@ impl Rig {
         let storage = Storage::open(data, state).await.unwrap();
         let launcher = Launcher::new(connection).unwrap();
         let (sender, inbound) = mpsc::channel(8);
-        let options = Options {
-            folder: data.join("runtime"),
-            region: "us-east-1".into(),
-            armed: 2,
-            stems: 1,
-            preload: vec!["json".into(), "decimal".into()],
-            pin: 256 * MIB,
-            egress: model::Egress::Public,
-            dns: vec![World::dns()],
-        };
-        let runtime = Runtime::sandbox(options, launcher.clone(), storage.clone(), sender)
+        let runtime = Runtime::sandbox(options(data), launcher.clone(), storage.clone(), sender)
             .await
             .unwrap();
         Self {
@@ -50,6 +40,14 @@ impl Rig {
             inbound: Mutex::new(inbound),
             launcher,
         }
+    }
+
+    /// A runtime that knows nothing of what the first one did, with the same files.
+    pub(crate) async fn restarted(&self) -> Runtime {
+        let (sender, _) = mpsc::channel(8);
+        let (launcher, storage) = (self.launcher.clone(), self.storage.clone());
+        let made = Runtime::sandbox(options(&self.data), launcher, storage, sender);
+        made.await.unwrap()
     }
 
     pub(crate) async fn close(self) {
@@ -135,6 +133,19 @@ impl Rig {
             }
             tokio::task::yield_now().await;
         }
+    }
+}
+
+fn options(data: &Path) -> Options {
+    Options {
+        folder: data.join("runtime"),
+        region: "us-east-1".into(),
+        armed: 2,
+        stems: 1,
+        preload: vec!["json".into(), "decimal".into()],
+        pin: 256 * MIB,
+        egress: model::Egress::Public,
+        dns: vec![World::dns()],
     }
 }
 
