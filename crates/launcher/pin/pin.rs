@@ -28,6 +28,7 @@ mod number {
     pub const RECVFROM: usize = 45;
     pub const CAPSET: usize = 126;
     pub const MLOCK: usize = 149;
+    pub const PRCTL: usize = 157;
 }
 #[cfg(target_arch = "aarch64")]
 mod number {
@@ -39,10 +40,12 @@ mod number {
     pub const RECVFROM: usize = 207;
     pub const CAPSET: usize = 91;
     pub const MLOCK: usize = 228;
+    pub const PRCTL: usize = 167;
 }
 
 const PROT_READ: usize = 1;
 const MAP_SHARED: usize = 1;
+const PR_SET_NAME: usize = 15;
 /// `_LINUX_CAPABILITY_VERSION_3`.
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
@@ -50,8 +53,11 @@ static mut FILES: [[u64; 2]; FILES_MAX] = [[0; 2]; FILES_MAX];
 
 extern "C" fn main() -> ! {
     // SAFETY: there is one thread, which enters here once; nothing else has a reference to the static.
-    // The kernel writes at most the static's size, and only entries that it wrote are read.
+    // The kernel writes at most the static's size, and only entries that it wrote are read. The name,
+    // for `ps` and `top`, ends with a zero.
     let answer = unsafe {
+        let name = c"rouse-pin".as_ptr() as usize;
+        call(number::PRCTL, [PR_SET_NAME, name, 0, 0, 0, 0]);
         let files = &raw mut FILES as *mut [u64; 2];
         let count = read(files as usize, size_of::<[[u64; 2]; FILES_MAX]>()) / size_of::<[u64; 2]>();
         lock(files, count)

@@ -103,6 +103,7 @@ fn unprivileged() {
             assert_eq!(status(*pid, set), "0000000000000000", "{set}");
         }
         assert_eq!(status(*pid, "NoNewPrivs"), "1");
+        assert_eq!(status(*pid, "Name"), "rouse-pin");
         let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
         assert!(open.count() <= 4, "it closes the files that it holds");
     });
