@@ -28,7 +28,8 @@ def idle_instances(rouse, connection, program):
 
 def rest(rouse, seconds):
     """Memory in MB and processor in percent of server and launcher, and of what they keep prepared."""
-    server, prepared = process.outside(rouse.process.pid), process.inside(rouse.process.pid)
+    server, prepared = process.platform(rouse.process.pid), process.inside(rouse.process.pid)
+    pinning = process.pinning(rouse.process.pid)
     before = process.processor_seconds(server), process.processor_seconds(prepared)
     begin = time.monotonic()
     for done in range(seconds):
@@ -37,7 +38,7 @@ def rest(rouse, seconds):
     took = time.monotonic() - begin
     return {
         "server": process.proportional(server), "prepared": process.proportional(prepared),
-        "prepared processes": len(prepared),
+        "prepared processes": len(prepared), "pinned": sum(process.locked(pid) for pid in pinning) / 1e6,
         "server cpu": (process.processor_seconds(server) - before[0]) / took * 100,
         "prepared cpu": (process.processor_seconds(prepared) - before[1]) / took * 100,
     }
@@ -67,12 +68,15 @@ def measure(settings):
         ["server and launcher", number(found["server"]), f"{found['server cpu']:.3f} %"],
         [f"prepared: {found['prepared processes']} processes", number(found["prepared"]),
          f"{found['prepared cpu']:.3f} %"],
+        ["files of Python and Node.js, kept in the page cache", number(found["pinned"]), ""],
     ])
     result.goals.append(Goal("server and launcher at rest, memory", 40, found["server"], "MB"))
     result.goals.append(Goal("server and launcher at rest, processor", 0.1, found["server cpu"], "%"))
     result.notes += [
         "Proportional set size: pages that several processes share count by their share (smaps_rollup), over all "
         "processes of the instance.",
+        "Files that are kept in the page cache (--pin) are counted whole and apart; they are those that interpreters "
+        "share. Who keeps them is one more to share a page in the proportional sizes.",
         "Prepared: sandboxes and interpreters that wait for a call, apart from server and launcher.",
     ]
     return result

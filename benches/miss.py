@@ -11,6 +11,8 @@ from rouse import Rouse, function
 
 # Nothing is armed ahead; the zygotes of managed runtimes stay.
 EMPTY = ("--armed", "0")
+# Nor is anything kept in memory.
+UNPINNED = (*EMPTY, "--pin", "0")
 GOALS = {"static": 4.0, "python": 6.0, "node": 30.0}
 
 
@@ -33,6 +35,31 @@ def evicted(rouse, connection, program, runs):
     return calls, statistics.median(stayed)
 
 
+def put_out(settings, rows, result, options, title):
+    """Starts with the files put out of memory, by a server that pins the runtimes' files or does not."""
+    few = max(settings.runs // 4, 5)
+    with Rouse(programs.ALL, deployed(), options) as rouse:
+        connection = rouse.connect()
+        for program in programs.ALL:
+            rouse.invoke(connection, program.name)
+        if options == EMPTY:
+            rouse.wait_until_pinned()
+        for program in programs.ALL:
+            calls, stayed = evicted(rouse, connection, program, few)
+            one = summary([took for took, _, _ in calls])
+            here, out = alone(program, few, files(rouse, program))
+            rows.append([program.title, title, "/".join(sorted(by_kind(calls))), number(one["p50"]),
+                         number(one["p99"]), f"{stayed:.0%}", number(here["p50"]), number(out["p50"])])
+            name = f"{title}: {program.name}"
+            result.figures[f"not in the page cache, {name}"] = {**one, "stayed": stayed}
+            result.figures[f"no container, {name}"] = here
+            result.figures[f"no container, not in the page cache, {name}"] = out
+
+
+def deployed():
+    return {p.name: function(p, concurrency={"keep_alive": "0s"}) for p in programs.ALL}
+
+
 def alone(program, runs, paths):
     """The same program without a container: with its files in memory, and put out."""
     bare = Bare(programs.ALL)
@@ -53,27 +80,18 @@ def misses(name, calls):
 
 def measure(settings):
     runs = settings.runs
-    few = max(runs // 4, 5)
     result = Result(f"Misses: {runs} calls of each that find no instance and empty pools")
-    deployed = {p.name: function(p, concurrency={"keep_alive": "0s"}) for p in programs.ALL}
     found, rows = {}, []
-    with Rouse(programs.ALL, deployed, EMPTY) as rouse:
+    with Rouse(programs.ALL, deployed(), EMPTY) as rouse:
         connection = rouse.connect()
         for program in programs.ALL:
             found[program.name] = starts(rouse, connection, program.name, runs)
-        for program in programs.ALL:
-            calls, stayed = evicted(rouse, connection, program, few)
-            one = summary([took for took, _, _ in calls])
-            here, out = alone(program, few, files(rouse, program))
-            rows.append([program.title, "/".join(sorted(by_kind(calls))), number(one["p50"]), number(one["p99"]),
-                         f"{stayed:.0%}", number(here["p50"]), number(out["p50"])])
-            result.figures[f"not in the page cache: {program.name}"] = {**one, "stayed": stayed}
-            result.figures[f"no container: {program.name}"] = here
-            result.figures[f"no container, not in the page cache: {program.name}"] = out
+    put_out(settings, rows, result, UNPINNED, "not pinned")
+    put_out(settings, rows, result, EMPTY, "pinned")
     show_kinds(result, "pools empty", found)
-    result.table(f"files put out of the page cache before each of {few} calls, ms",
-                 ["program", "start", "p50", "p99", "stayed in memory", "no container, p50", "the same, files put out"],
-                 rows)
+    result.table(f"files put out of the page cache before each of {max(runs // 4, 5)} calls, ms",
+                 ["program", "runtimes", "start", "p50", "p99", "stayed in memory", "no container, p50",
+                  "the same, files put out"], rows)
     for name, bound in GOALS.items():
         title = {p.name: p.title for p in programs.ALL}[name]
         result.goals.append(Goal(f"{title}, pools empty, p50", bound, summary(misses(name, found[name]))["p50"], "ms"))
@@ -82,5 +100,7 @@ def measure(settings):
         "Files are put out by posix_fadvise(DONTNEED), asked for what the program maps and imports and for the "
         "function's code. What a process has mapped or locked cannot be put out: the share that stayed is told. "
         "This benchmark itself runs on the same Python and keeps some of its pages.",
+        "Not pinned: with --pin 0. Pinned: as by default, for the files of Python and Node.js; a function's own are "
+        "put out in either case.",
     ]
     return result

@@ -75,6 +75,34 @@ def outside(root):
     return [pid for pid in tree(root) if namespace(pid, "pid") == ours]
 
 
+def pinning(root):
+    """The process of the tree that keeps the runtimes' files in memory."""
+    found = []
+    for pid in outside(root):
+        try:
+            if Path(f"/proc/{pid}/cmdline").read_bytes() == b"rouse-pin\0":
+                found.append(pid)
+        except OSError:
+            continue
+    return found
+
+
+def platform(root):
+    """Server and launcher, without what keeps files in memory."""
+    pins = pinning(root)
+    return [pid for pid in outside(root) if pid not in pins]
+
+
+def locked(pid):
+    """Bytes that the process has locked in memory."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"^VmLck:\s+(\d+) kB", text, re.M)
+    return int(found[1]) * 1024 if found else 0
+
+
 def inside(root):
     """Those of the tree in a process namespace of their own: instances, and what is prepared."""
     ours = namespace("self", "pid")

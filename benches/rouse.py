@@ -112,6 +112,18 @@ class Rouse:
                 raise RuntimeError(f"instances of {names or 'the functions'} stay")
             time.sleep(0.003)
 
+    def wait_until_pinned(self, patience=60):
+        """Waits until the runtimes' files are locked in memory, for as much as will be."""
+        deadline, before = time.monotonic() + patience, 0
+        while True:
+            locked = sum(process.locked(pid) for pid in process.pinning(self.process.pid))
+            if locked and locked == before:
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError("the runtimes' files are not pinned in memory")
+            before = locked
+            time.sleep(2)
+
     def runs(self, connection, name, wanted):
         """The records of the calls with these request ids; they are written shortly after the call."""
         wanted = set(wanted)

@@ -28,7 +28,7 @@ def count(root, groups):
         "links of this machine": len(os.listdir("/sys/class/net")),
         "kernel's network namespaces": process.kernel_objects("net_namespace"),
     }
-    memory = {"memory of server and launcher, MB": process.proportional(ours)}
+    memory = {"memory of server and launcher, MB": process.proportional(process.platform(root))}
     return {name: value for name, value in counts.items() if value is not None}, memory
 
 

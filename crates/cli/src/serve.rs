@@ -6,6 +6,7 @@ pub(crate) mod port;
 
 use crate::data::{DataFolder, ServerRecord};
 use crate::error::{Error, Result};
+use crate::manifest::parse_bytes;
 use api::{RootCredential, Server, ServerOptions};
 use engine::Engine;
 use launcher::probe::{Finding, Standing, probe};
@@ -57,6 +58,9 @@ pub(crate) struct Options {
     /// Modules that Python interpreters import ahead; those that are not installed are left out
     #[arg(long, value_delimiter = ',', default_value = PRELOAD, value_name = "MODULES")]
     preload: Vec<String>,
+    /// Most memory for files of Python and Node.js that are kept in memory; 0: none is
+    #[arg(long, value_parser = size, default_value = "256MiB", value_name = "SIZE")]
+    pin: u64,
     /// Where functions and services may connect to that do not say it themselves: public or none
     #[arg(
         long,
@@ -120,6 +124,10 @@ const INTERRUPTED: i32 = 130;
 fn name_server(text: &str) -> std::result::Result<SocketAddr, std::net::AddrParseError> {
     let address = text.parse().map(|ip| SocketAddr::new(ip, 53));
     address.or_else(|_| text.parse())
+}
+
+fn size(text: &str) -> std::result::Result<u64, String> {
+    parse_bytes(text, 1)
 }
 
 /// Runs the server until it is told to stop.
@@ -213,6 +221,7 @@ async fn serve(
         armed: options.armed,
         stems: options.stems,
         preload: options.preload.clone(),
+        pin: options.pin,
         egress: options.egress.clone(),
         dns: options.dns.clone(),
     };

@@ -13,7 +13,10 @@
 #![no_std]
 #![no_main]
 
-use core::arch::{asm, global_asm};
+#[path = "../bare/system.rs"]
+mod system;
+
+use system::{MSG_NOSIGNAL, call, leave};
 
 /// The launcher's bound of a message.
 const PACKET_MAX: usize = 192 * 1024;
@@ -26,7 +29,6 @@ mod number {
     pub const SENDTO: usize = 44;
     pub const RECVFROM: usize = 45;
     pub const EXECVE: usize = 59;
-    pub const EXIT: usize = 60;
     pub const FCNTL: usize = 72;
     pub const CHDIR: usize = 80;
 }
@@ -37,7 +39,6 @@ mod number {
     pub const SENDTO: usize = 206;
     pub const RECVFROM: usize = 207;
     pub const EXECVE: usize = 221;
-    pub const EXIT: usize = 93;
     pub const FCNTL: usize = 25;
     pub const CHDIR: usize = 49;
 }
@@ -48,64 +49,6 @@ const SIGCHLD: usize = 17;
 const ENOENT: usize = 2;
 const EACCES: usize = 13;
 const ENOTDIR: usize = 20;
-const MSG_NOSIGNAL: usize = 0x4000;
-
-#[cfg(target_arch = "x86_64")]
-global_asm!(
-    ".globl _start",
-    "_start:",
-    "xor ebp, ebp",
-    "and rsp, -16",
-    "call {main}",
-    "ud2",
-    main = sym main
-);
-#[cfg(target_arch = "aarch64")]
-global_asm!(".globl _start", "_start:", "mov x29, #0", "bl {main}", "brk #1", main = sym main);
-
-/// A system call; an error is its negated number.
-///
-/// # Safety
-/// As the call demands: addresses must be valid for what it does with them.
-#[cfg(target_arch = "x86_64")]
-unsafe fn call(number: usize, arguments: [usize; 6]) -> isize {
-    let [a, b, c, d, e, f] = arguments;
-    let answer;
-    // SAFETY: the kernel's convention for x86-64; it clobbers rcx and r11 besides the answer. What the
-    // call itself does with memory is the caller's contract.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") number as isize => answer,
-            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
-            lateout("rcx") _, lateout("r11") _,
-            options(nostack)
-        );
-    }
-    answer
-}
-
-/// A system call; an error is its negated number.
-///
-/// # Safety
-/// As the call demands: addresses must be valid for what it does with them.
-#[cfg(target_arch = "aarch64")]
-unsafe fn call(number: usize, arguments: [usize; 6]) -> isize {
-    let [a, b, c, d, e, f] = arguments;
-    let answer;
-    // SAFETY: the kernel's convention for arm64. What the call itself does with memory is the caller's
-    // contract.
-    unsafe {
-        asm!(
-            "svc 0",
-            in("x8") number,
-            inlateout("x0") a as isize => answer,
-            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f,
-            options(nostack)
-        );
-    }
-    answer
-}
 
 static mut PACKET: [u8; PACKET_MAX] = [0; PACKET_MAX];
 /// Each string has at least its zero; three lists end with a null besides.
@@ -206,16 +149,4 @@ fn refuse(stage: usize, error: usize, candidate: usize, there: usize) -> ! {
     // SAFETY: the answer is 16 bytes long and outlives the call.
     unsafe { call(number::SENDTO, [CONTROL, address, 16, MSG_NOSIGNAL, 0, 0]) };
     leave(127)
-}
-
-fn leave(code: usize) -> ! {
-    loop {
-        // SAFETY: ends the process; touches no memory.
-        unsafe { call(number::EXIT, [code, 0, 0, 0, 0, 0]) };
-    }
-}
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    leave(126)
 }

@@ -23,6 +23,12 @@ pub(crate) fn keep_for_zygote() -> rustix::io::Result<()> {
     )
 }
 
+/// Keeps what locking memory needs, for this process and what it executes.
+pub(crate) fn keep_for_pin() -> rustix::io::Result<()> {
+    drop_bounding_but(CapabilitySet::IPC_LOCK)?;
+    set_no_new_privs(true)
+}
+
 fn drop_bounding_but(kept: CapabilitySet) -> rustix::io::Result<()> {
     for number in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << number);

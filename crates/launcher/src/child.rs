@@ -73,7 +73,7 @@ fn park(plan: &Plan<'_>) -> Result<(), Failure> {
         return Err(execute(plan, argv, environment));
     }
     kernel::keep_as(plan.report, CONTROL).step("passing the socket on")?;
-    let error = kernel::execute_file(plan.park);
+    let error = kernel::execute_file(plan.park, c"rouse-park");
     Err(std::io::Error::from(error)).step("waiting for a program")
 }
 

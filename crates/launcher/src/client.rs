@@ -1,11 +1,13 @@
 //! The server's side: asking the launcher for sandboxes.
 
 mod armed;
+mod pin;
 mod sandbox;
 mod shared;
 mod zygote;
 
 pub use armed::Armed;
+pub use pin::Pinned;
 pub use sandbox::{Egress, Sandbox};
 pub use zygote::Zygote;
 

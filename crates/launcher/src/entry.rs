@@ -7,7 +7,7 @@ use crate::sandbox::Workshop;
 use crate::slot::Slots;
 use crate::userns::UserNamespaces;
 use crate::wire::{self, Reply};
-use crate::{capabilities, cgroup, kernel, mounts, network, park, probe, seccomp};
+use crate::{bare, capabilities, cgroup, kernel, mounts, network, probe, seccomp};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -232,7 +232,8 @@ fn prepare(data: &Path) -> std::result::Result<(Workshop, UserNamespaces, OwnedF
         stage,
         cgroups,
         filter: seccomp::compile(),
-        park: park::file().map_err(|error| format!("making the program that waits: {error}"))?,
+        park: bare::park().map_err(|error| format!("making the program that waits: {error}"))?,
+        pin: bare::pin().map_err(|error| format!("making the program that pins files: {error}"))?,
         mounts: std::fs::File::open("/proc/self/ns/mnt")
             .map_err(told)?
             .into(),

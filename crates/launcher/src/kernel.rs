@@ -320,9 +320,10 @@ pub(crate) fn execve(path: &CStr, argv: &CStrings, envp: &CStrings) -> Errno {
     Errno::from_raw_os_error(code.unwrap_or(libc::EINVAL))
 }
 
-/// Becomes the program that `file` is, without arguments or environment; returns only the reason why not.
-pub(crate) fn execute_file(file: &OwnedFd) -> Errno {
-    let argv = [c"rouse-park".as_ptr(), std::ptr::null()];
+/// Becomes the program that `file` is, by this name, without arguments or environment; returns only the
+/// reason why not.
+pub(crate) fn execute_file(file: &OwnedFd, name: &CStr) -> Errno {
+    let argv = [name.as_ptr(), std::ptr::null()];
     let envp = [std::ptr::null::<c_char>()];
     // SAFETY: the path is a valid empty string, both arrays are null-terminated; all outlive the call.
     unsafe {

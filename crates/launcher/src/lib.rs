@@ -9,6 +9,7 @@
 //! [`Zygote`]. Why: `docs/adr/0005-armed-sandboxes.md`.
 
 mod assign;
+mod bare;
 mod capabilities;
 mod cgroup;
 mod child;
@@ -21,11 +22,12 @@ mod exec;
 mod kernel;
 mod mounts;
 mod network;
-mod park;
+mod pin;
 pub mod probe;
 mod proc;
 mod process;
 mod redirect;
+pub mod residency;
 mod root;
 mod route;
 mod sandbox;
@@ -37,7 +39,7 @@ mod userns;
 mod wire;
 mod zygote;
 
-pub use client::{Armed, Egress, Launcher, Sandbox, Zygote};
+pub use client::{Armed, Egress, Launcher, Pinned, Sandbox, Zygote};
 pub use entry::{Connection, drop_privilege, run_if_launcher, spawn};
 pub use error::{Error, Result};
 pub use route::leaves_host;

@@ -2,10 +2,12 @@
 //! that get ready, and ends of sandboxes.
 
 mod end;
+mod pin;
 mod word;
 
 use crate::cgroup::Group;
 use crate::error::{Failure, Step};
+use crate::pin::Pins;
 use crate::sandbox::{Sandbox, Workshop};
 use crate::slot::Slots;
 use crate::wire::{self, MESSAGE_MAX, Reply, Request};
@@ -49,6 +51,7 @@ pub(crate) struct Process {
     /// What sandboxes that park hand to a zygote then.
     forks: HashMap<u64, Forked>,
     zygotes: HashMap<u64, Zygote>,
+    pins: Pins,
     /// Cgroups that are still there, and since when they should not be.
     leaving: Vec<(Group, Instant)>,
 }
@@ -70,6 +73,7 @@ impl Process {
             sandboxes: HashMap::new(),
             forks: HashMap::new(),
             zygotes: HashMap::new(),
+            pins: Pins::default(),
             leaving: Vec::new(),
         })
     }
@@ -161,6 +165,12 @@ impl Process {
                     self.reply(&Reply::Refused { request, failure }, &[])
                 }
             },
+            Request::Mapped { request, sandbox } => self.mapped(request, sandbox),
+            Request::Pin {
+                request,
+                files,
+                bytes,
+            } => self.pin(request, &files, bytes),
             // One that is not there has ended already.
             Request::Terminate { sandbox } => {
                 self.sandboxes.get(&sandbox).map(Sandbox::terminate);

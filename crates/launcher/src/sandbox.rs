@@ -70,6 +70,8 @@ pub(crate) struct Workshop {
     pub(crate) filter: Vec<libc::sock_filter>,
     /// The program that waits.
     pub(crate) park: OwnedFd,
+    /// The program that keeps files in memory.
+    pub(crate) pin: OwnedFd,
     /// The launcher's own mount namespace.
     pub(crate) mounts: OwnedFd,
 }

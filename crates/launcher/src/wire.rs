@@ -4,7 +4,7 @@
 use crate::cgroup::Version;
 use crate::error::Failure;
 use crate::root::Ids;
-use crate::{Assignment, Exit, Shape, Stem, Usage};
+use crate::{Assignment, Exit, Pinned, Shape, Stem, Usage};
 use model::Limits;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 /// Largest message in bytes. A packet must fit the socket's send buffer, 208 KiB by default.
 pub(crate) const MESSAGE_MAX: usize = 192 * 1024;
@@ -61,6 +62,17 @@ pub(crate) enum Request {
         sandbox: u64,
         frozen: bool,
     },
+    /// Which files a zygote, or a stem that nobody was told of yet, has mapped.
+    Mapped {
+        request: u64,
+        sandbox: u64,
+    },
+    /// Keep these files in memory, so many bytes of them at most, and no others.
+    Pin {
+        request: u64,
+        files: Vec<PathBuf>,
+        bytes: u64,
+    },
 }
 
 /// Which files of its group the server is given, opened, in this order.
@@ -102,10 +114,14 @@ pub(crate) enum Reply {
     Socket { request: u64 },
     /// Answers `Usage`.
     Usage { request: u64, usage: Usage },
-    /// Answers `Socket` or `Usage`.
+    /// Answers `Socket`, `Usage`, `Mapped` or `Pin`.
     Refused { request: u64, failure: Failure },
     /// It has ended and nothing of it is left.
     Exited { sandbox: u64, exit: Exit },
+    /// Answers `Mapped`.
+    Mapped { request: u64, files: Vec<PathBuf> },
+    /// Answers `Pin`.
+    Pinned { request: u64, pinned: Pinned },
 }
 
 /// What a child says to the launcher before it becomes the program.

@@ -21,6 +21,8 @@ import bootstrap
 
 CONTROL = 3
 MESSAGE_MAX = 64 * 1024
+# For the files, of the 64 KiB that the launcher takes.
+GREETING_MAX = 44 * 1024
 
 # clone(2), setns(2), prctl(2), capset(2) as the kernel's headers have them.
 CLONE_PARENT = 0x00008000
@@ -60,6 +62,23 @@ def preload(names):
         except Exception as error:  # noqa: BLE001
             if not isinstance(error, ModuleNotFoundError):
                 print(f"zygote: {name} is left out: {error!r}", file=sys.stderr)
+
+
+def read():
+    """The files that the modules were read from, by their folder: the compiled ones where there are any.
+    What is mapped besides, the launcher sees. No more of them than the greeting has room for."""
+    folders, room = {}, GREETING_MAX
+    for module in list(sys.modules.values()):
+        spec = getattr(module, "__spec__", None)
+        for path in (getattr(spec, "cached", None), getattr(module, "__file__", None)):
+            if isinstance(path, str) and os.path.isfile(path):
+                folder, name = os.path.split(path)
+                room -= len(name) + 4 + (0 if folder in folders else len(folder) + 8)
+                if room < 0:
+                    return folders
+                folders.setdefault(folder, []).append(name)
+                break
+    return folders
 
 
 def tops():
@@ -213,7 +232,8 @@ def main():
     gc.collect()
     gc.freeze()
     packages = [name for name in beyond if name not in sys.stdlib_module_names]
-    zygote.control.send(json.dumps({"modules": beyond, "packages": packages}).encode())
+    greeting = {"modules": beyond, "packages": packages, "files": read()}
+    zygote.control.send(json.dumps(greeting).encode())
     zygote.serve()
 
 

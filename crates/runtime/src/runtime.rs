@@ -1,7 +1,6 @@
 //! The runtime: starting instances.
 
-use crate::driver::Announced;
-use crate::driver::sandbox::SandboxDriver;
+use crate::driver::sandbox::{Kept, SandboxDriver};
 use crate::{Fake, Inbound, Instance, InstanceSpec, Result};
 use launcher::Launcher;
 use model::Egress;
@@ -29,11 +28,13 @@ pub struct Options {
     /// Modules that Python instances have imported before they get a function; those that are not
     /// installed are left out.
     pub preload: Vec<String>,
+    /// Most bytes of the managed runtimes' files that are kept in memory; 0: none.
+    pub pin: u64,
 }
 
 /// Keeps sandboxes ready for a function for as long as it exists.
 pub struct Prepared {
-    _announced: Option<Announced>,
+    _kept: Option<Kept>,
 }
 
 /// Starts instances. A cheap handle.
@@ -79,11 +80,11 @@ impl Runtime {
     /// # Errors
     /// As of [`Self::start`]: when such an instance could not be made at all.
     pub async fn prepare(&self, spec: &InstanceSpec) -> Result<Prepared> {
-        let _announced = match &self.driver {
+        let _kept = match &self.driver {
             Driver::Sandbox(sandbox) => Some(sandbox.prepare(spec).await?),
             Driver::Fake(_) => None,
         };
-        Ok(Prepared { _announced })
+        Ok(Prepared { _kept })
     }
 
     /// Says whether the machine is short of memory: then nothing is made ahead.

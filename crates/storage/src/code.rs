@@ -4,7 +4,7 @@ use crate::entry_path::{Dialect, EntryPath, MAX_PATH, shown};
 use crate::folders::{self, Discarded, Folders};
 use crate::store::names_in;
 use crate::tree::{self, Links, Tree};
-use crate::{Error, Result, Storage, blocking};
+use crate::{Error, Result, Storage, blocking, page_cache};
 use model::Digest;
 use std::collections::HashMap;
 use std::fs::File;
@@ -50,7 +50,9 @@ impl Storage {
             let mut swept = 0;
             for folder in [folders.code(), folders.blobs()] {
                 for name in names_in(&folder)? {
-                    if !keep.contains(&name) {
+                    // A list goes with what it is of.
+                    let of = name.strip_suffix(folders::WARM).unwrap_or(&name);
+                    if !keep.iter().any(|kept| kept == of) {
                         retire(&folders, &folder.join(name))?;
                         swept += 1;
                     }
@@ -141,7 +143,8 @@ fn unpack(archive: File, blob: &Path, into: &Path) -> Result<()> {
     unpacker.link_all()?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(into, mode).map_err(at_root)?;
-    tree.sync().map_err(at_root)
+    tree.sync().map_err(at_root)?;
+    page_cache::let_go(into, MAX_UNPACKED - unpacker.left).map_err(at_root)
 }
 
 fn not_zip(error: zip::result::ZipError) -> Error {

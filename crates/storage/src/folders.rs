@@ -7,6 +7,9 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+/// How the names of lists of what starts read end.
+pub(crate) const WARM: &str = ".warm";
+
 /// The data folder.
 #[derive(Debug)]
 pub(crate) struct Folders {
@@ -62,11 +65,16 @@ impl Folders {
         self.data.join("code")
     }
 
+    /// The list of what starts of some code read, beside its folder.
+    pub(crate) fn code_warm_list(&self, hex: &str) -> PathBuf {
+        self.code().join(format!("{hex}{WARM}"))
+    }
+
     pub(crate) fn images(&self) -> PathBuf {
         self.data.join("images")
     }
 
-    /// The folder of one image: `rootfs/` and `config.json`.
+    /// The folder of one image: `rootfs/`, `config.json`, and `warm`, the list of what its starts read.
     pub(crate) fn image(&self, digest: &Digest) -> PathBuf {
         self.images().join(digest.hex())
     }

@@ -7,7 +7,7 @@ use crate::layer::{self, Budget, Refusal};
 use crate::layout::{Chosen, Layout};
 use crate::reference;
 use crate::tree::{Links, Tree};
-use crate::{BlobWriter, Error, Result, Storage, archive, blocking, rootfs};
+use crate::{BlobWriter, Error, Result, Storage, archive, blocking, page_cache, rootfs};
 use model::{Digest, ImageRecord, Timestamp};
 use std::fs::File;
 use std::io;
@@ -270,7 +270,8 @@ fn flatten(
     let config = into.join("config.json");
     std::fs::write(&config, &chosen.config_json)
         .map_err(|error| Error::io("writing", &config, error))?;
-    tree.sync().map_err(failed)
+    tree.sync().map_err(failed)?;
+    page_cache::let_go(&root, MAX_BYTES - budget.bytes).map_err(failed)
 }
 
 fn layer_error(number: usize, refusal: Refusal) -> Error {

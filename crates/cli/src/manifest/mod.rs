@@ -25,7 +25,7 @@ pub(crate) use bucket::DeclaredBucket;
 pub(crate) use function::DeclaredFunction;
 pub(crate) use interpolate::Variables;
 pub(crate) use place::{ManifestError, Place, Source};
-pub(crate) use quantity::parse_duration;
+pub(crate) use quantity::{parse_bytes, parse_duration};
 pub(crate) use service::DeclaredService;
 pub(crate) use settings::CodeSource;
 

@@ -57,7 +57,9 @@ impl Shared {
         match reply {
             Reply::Armed { sandbox: n, .. }
             | Reply::Socket { request: n }
-            | Reply::Usage { request: n, .. } => self.answer(n, Ok((reply, fds))),
+            | Reply::Usage { request: n, .. }
+            | Reply::Mapped { request: n, .. }
+            | Reply::Pinned { request: n, .. } => self.answer(n, Ok((reply, fds))),
             Reply::Refused { request, failure } => self.answer(request, Err(failure)),
             Reply::Started { sandbox } => self.begin(sandbox, Ok(())),
             Reply::Failed { sandbox, failure } => {

@@ -13,6 +13,9 @@ use std::time::Instant;
 
 impl Process {
     pub(super) fn reap(&mut self, number: u64) -> Result<(), Gone> {
+        if self.pins.has(number) {
+            return self.unpinned(number);
+        }
         if self.zygotes.contains_key(&number) {
             return self.reap_zygote(number);
         }
@@ -71,6 +74,7 @@ impl Process {
     }
 
     pub(super) fn end_all(mut self) {
+        self.pins.end();
         self.zygotes.values().for_each(Zygote::kill);
         self.sandboxes.values().for_each(Sandbox::kill);
         let start = Instant::now();

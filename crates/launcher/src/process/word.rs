@@ -48,6 +48,9 @@ impl Process {
     }
 
     pub(super) fn said(&mut self, number: u64) -> Result<(), Gone> {
+        if self.pins.has(number) {
+            return self.pinned(number);
+        }
         if let Some(zygote) = self.zygotes.get_mut(&number) {
             let pid = zygote.process().number();
             return match zygote.listen() {

@@ -17,6 +17,7 @@ mod image;
 mod life;
 mod limits;
 mod network;
+mod pin;
 mod privilege;
 mod reuse;
 mod zygote;
@@ -37,6 +38,7 @@ fn main() {
         life::CASES,
         limits::CASES,
         network::CASES,
+        pin::CASES,
         privilege::CASES,
         reuse::CASES,
         zygote::CASES,

@@ -1,6 +1,7 @@
 //! One instance in a sandbox: getting ready, answering calls, ending.
 
 use super::sandbox::blame;
+use super::warmth::Warmth;
 use crate::contract::failed;
 use crate::contract::http::{self, HttpClient};
 use crate::contract::lambda::RuntimeApi;
@@ -9,7 +10,7 @@ use crate::logs::Capture;
 use crate::{Error, Result, report};
 use futures::FutureExt;
 use launcher::{Exit, Sandbox};
-use model::{Ending, InstanceId, Invocation, Outcome, StartKind, Timing};
+use model::{Code, Ending, InstanceId, Invocation, Outcome, StartKind, Timing};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -52,6 +53,8 @@ pub(crate) struct Contained {
     pub(super) capture: Capture,
     pub(super) _gates: Vec<AbortOnDropHandle<()>>,
     pub(super) _outlet: Option<Outlet>,
+    pub(super) code: Code,
+    pub(super) warmth: Warmth,
     /// Bytes.
     pub(super) memory: u64,
     /// How long making the sandbox took.
@@ -174,11 +177,15 @@ impl Contained {
         let ending = self.run(invocation).await;
         let duration = begun.elapsed();
         let memory_peak = self.memory_peak();
+        let first = self.calls.ended.fetch_add(1, Ordering::Relaxed) == 0;
+        if first && matches!(ending, Ending::Succeeded { .. } | Ending::Failed { .. }) {
+            self.warmth.answered(&self.code);
+        }
         let usage = report::Usage {
             duration,
             memory: self.memory,
             memory_peak,
-            init: (self.calls.ended.fetch_add(1, Ordering::Relaxed) == 0).then_some(self.init),
+            init: first.then_some(self.init),
         };
         Outcome {
             log_tail: log.end(report::end(&id, &ending, &usage)),

@@ -175,6 +175,7 @@ mod tests {
         Imported {
             modules: names(&["numpy", "six", "email"]),
             packages: names(&["numpy", "six"]),
+            ..Imported::default()
         }
     }
 

@@ -3,10 +3,11 @@
 mod contained;
 pub(crate) mod fake;
 mod kind;
+mod pins;
 mod plan;
 pub(crate) mod sandbox;
 mod shelf;
+mod warmth;
 mod zygotes;
 
 pub(crate) use contained::Contained;
-pub(crate) use shelf::Announced;

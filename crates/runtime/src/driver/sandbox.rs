@@ -2,8 +2,10 @@
 
 use super::contained::{Calls, Contained, Peak, Talk};
 use super::kind::{self, Kind, Preload, Stem};
+use super::pins::Pins;
 use super::plan::{self, Plan, Sources};
 use super::shelf::{Announced, Bounds, Shelves, Taken};
+use super::warmth::Warmth;
 use super::zygotes::{Ready, Zygotes};
 use crate::contract::lambda::RuntimeApi;
 use crate::egress::Outbound;
@@ -27,6 +29,8 @@ use tokio_util::task::AbortOnDropHandle;
 pub(crate) struct SandboxDriver {
     shelves: Shelves,
     zygotes: Zygotes,
+    pins: Pins,
+    warmth: Warmth,
     /// Where unpacked code is.
     code: Arc<Mutex<HashMap<Digest, PathBuf>>>,
     /// Which code brings modules of its own that zygotes have imported.
@@ -40,6 +44,12 @@ pub(crate) struct SandboxDriver {
     can_egress: bool,
     egress: Arc<Egress>,
     outbound: Outbound,
+}
+
+/// What is kept ready for a function for as long as this exists.
+pub(crate) struct Kept {
+    _announced: Announced,
+    _pinned: Arc<()>,
 }
 
 impl SandboxDriver {
@@ -65,11 +75,14 @@ impl SandboxDriver {
             armed: options.armed,
             stems: options.stems,
         };
-        let zygotes = Zygotes::new(launcher.clone(), options.preload);
+        let pins = Pins::new(launcher.clone(), options.pin, bootstraps.clone());
+        let zygotes = Zygotes::new(launcher.clone(), options.preload, pins.clone());
         Ok(Self {
             can_egress: launcher.can_egress(),
-            shelves: Shelves::new(launcher, zygotes.clone(), bounds),
+            shelves: Shelves::new(launcher, zygotes.clone(), pins.clone(), bounds),
             zygotes,
+            pins,
+            warmth: Warmth::new(storage.clone()),
             code: Arc::default(),
             shadowing: Arc::default(),
             storage,
@@ -88,9 +101,10 @@ impl SandboxDriver {
     }
 
     /// See [`crate::Runtime::prepare`].
-    pub(crate) async fn prepare(&self, spec: &InstanceSpec) -> Result<Announced> {
+    pub(crate) async fn prepare(&self, spec: &InstanceSpec) -> Result<Kept> {
         let sources = self.sources(spec).await?;
         let plan = plan::plan(spec, &sources)?;
+        self.warmth.starting(&spec.code, &plan.assignment.work);
         let kind = self.kind(spec, &sources, &plan);
         let plain = Kind {
             shape: plan.shape,
@@ -101,12 +115,16 @@ impl SandboxDriver {
             Stem::None => vec![plain],
             _ => vec![kind, plain],
         };
-        Ok(self.shelves.announce(kinds, &spec.limits))
+        Ok(Kept {
+            _announced: self.shelves.announce(kinds, &spec.limits),
+            _pinned: self.pins.used(spec.runtime),
+        })
     }
 
     /// See [`crate::Runtime::set_scarce`].
     pub(crate) fn set_scarce(&self, scarce: bool) {
         self.shelves.set_scarce(scarce);
+        self.warmth.set_scarce(scarce);
     }
 
     /// Which prepared sandbox fits. Starts the zygote that it needs.
@@ -140,8 +158,10 @@ impl SandboxDriver {
     /// See [`crate::Runtime::start`].
     pub(crate) async fn start(&self, spec: InstanceSpec) -> Result<Contained> {
         let begun = Instant::now();
+        self.pins.used(spec.runtime);
         let sources = self.sources(&spec).await?;
         let plan = plan::plan(&spec, &sources)?;
+        self.warmth.starting(&spec.code, &plan.assignment.work);
         let kind = self.kind(&spec, &sources, &plan);
         let Taken {
             armed,
@@ -277,6 +297,8 @@ impl SandboxDriver {
         });
         Ok(Contained {
             _outlet: outlet.transpose()?,
+            code: spec.code,
+            warmth: self.warmth.clone(),
             id: spec.id,
             sandbox,
             talk,

@@ -7,6 +7,7 @@
 mod refill;
 
 use super::kind::{Kind, Stem};
+use super::pins::Pins;
 use super::zygotes::Zygotes;
 use crate::{Error, Result};
 use launcher::{Armed, Launcher};
@@ -70,6 +71,7 @@ pub(super) struct Shelves {
 struct Inner {
     launcher: Launcher,
     zygotes: Zygotes,
+    pins: Pins,
     bounds: Bounds,
     shelves: Mutex<HashMap<Arc<Kind>, Shelf>>,
     /// There may be something to fill.
@@ -171,10 +173,11 @@ impl Shelf {
 }
 
 impl Shelves {
-    pub(super) fn new(launcher: Launcher, zygotes: Zygotes, bounds: Bounds) -> Self {
+    pub(super) fn new(launcher: Launcher, zygotes: Zygotes, pins: Pins, bounds: Bounds) -> Self {
         let inner = Arc::new(Inner {
             launcher,
             zygotes,
+            pins,
             bounds,
             shelves: Mutex::default(),
             lacking: Notify::new(),

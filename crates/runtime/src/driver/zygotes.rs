@@ -2,10 +2,11 @@
 //! many instances share one layout of memory.
 
 use super::kind::{self, Preload};
+use super::pins::{Pins, Source};
 use crate::bootstrap;
 use launcher::{Launcher, Shape, Zygote};
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +24,9 @@ pub(super) struct Imported {
     pub(super) modules: HashSet<String>,
     /// Those that are not Python's own.
     pub(super) packages: HashSet<String>,
+    /// The files that all its modules were read from, by their folder, as it sees them.
+    #[serde(default)]
+    pub(super) files: HashMap<PathBuf, Vec<PathBuf>>,
 }
 
 /// What instances are forked from.
@@ -55,15 +59,17 @@ pub(super) struct Zygotes {
     states: Arc<Mutex<HashMap<(Shape, Preload), State>>>,
     /// One has become ready.
     ready: Arc<Notify>,
+    pins: Pins,
 }
 
 impl Zygotes {
-    pub(super) fn new(launcher: Launcher, preload: Vec<String>) -> Self {
+    pub(super) fn new(launcher: Launcher, preload: Vec<String>, pins: Pins) -> Self {
         Self {
             launcher,
             preload: preload.into(),
             states: Arc::default(),
             ready: Arc::default(),
+            pins,
         }
     }
 
@@ -145,6 +151,7 @@ impl Zygotes {
                     forks: AtomicU32::new(0),
                 });
                 tokio::spawn(self.clone().watch(key.clone(), ready.clone()));
+                tokio::spawn(pin(self.pins.clone(), Source::Python(key.1), ready.clone()));
                 State::Ready(ready)
             }
             Err(error) => {
@@ -169,5 +176,18 @@ impl Zygotes {
             tracing::warn!("a Python zygote ended: {}", exit.describe());
             states.insert(key, State::Failed(Instant::now()));
         }
+    }
+}
+
+/// What a zygote has read is kept in memory: the next one, and programs that start afresh, read it again.
+async fn pin(pins: Pins, source: Source, ready: Arc<Ready>) {
+    match ready.zygote.mapped().await {
+        Ok(mut files) => {
+            let folders = ready.imported.files.iter();
+            files.extend(folders.flat_map(|(folder, names)| names.iter().map(|n| folder.join(n))));
+            pins.learn(source, files);
+        }
+        // It has ended; the next one is asked again.
+        Err(error) => tracing::debug!(%error, "a zygote did not tell which files it has read"),
     }
 }

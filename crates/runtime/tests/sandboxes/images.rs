@@ -36,7 +36,7 @@ done
 "#;
 
 async fn an_image_with_a_runtime_of_its_own_is_a_function(rig: &Rig) {
-    let image = import(rig, "shop/bash:1", "/runtime.sh").await;
+    let image = import(rig, "shop/bash:1", "/runtime.sh", 0).await;
     let instance = rig.start(function(rig, &image).await).await;
     for n in 0..2 {
         let outcome = call(&instance, &n.to_string()).await;
@@ -46,7 +46,7 @@ async fn an_image_with_a_runtime_of_its_own_is_a_function(rig: &Rig) {
 }
 
 async fn an_image_whose_program_is_not_there_is_named(rig: &Rig) {
-    let image = import(rig, "shop/none:1", "/absent.sh").await;
+    let image = import(rig, "shop/none:1", "/absent.sh", 0).await;
     let mut spec = function(rig, &image).await;
     spec.entrypoint = Some(vec!["/no/such/program".into()]);
     match rig.runtime.start(spec).await.map(|_| ()) {
@@ -64,7 +64,7 @@ async fn an_image_whose_program_is_not_there_is_named(rig: &Rig) {
     }
 }
 
-async fn function(rig: &Rig, image: &ImageRecord) -> InstanceSpec {
+pub(crate) async fn function(rig: &Rig, image: &ImageRecord) -> InstanceSpec {
     let mut spec = rig
         .function(RuntimeName::Image, "unused", &[("unused", "", false)])
         .await;
@@ -77,8 +77,8 @@ async fn function(rig: &Rig, image: &ImageRecord) -> InstanceSpec {
     spec
 }
 
-/// An image of bash, its libraries and a script, as `docker save` would write it.
-async fn import(rig: &Rig, reference: &str, script: &str) -> ImageRecord {
+/// An image of bash, its libraries, a script and a file of so many bytes, as `docker save` would write it.
+pub(crate) async fn import(rig: &Rig, reference: &str, script: &str, filler: usize) -> ImageRecord {
     let mut layer = tar::Builder::new(Vec::new());
     for program in bash() {
         let inside = program.strip_prefix("/").unwrap();
@@ -92,6 +92,7 @@ async fn import(rig: &Rig, reference: &str, script: &str) -> ImageRecord {
         0o644,
     );
     add(&mut layer, Path::new("srv/photo"), b"", 0o644);
+    add(&mut layer, Path::new("filler"), &vec![1; filler], 0o644);
     let layer = layer.into_inner().unwrap();
     let config = json!({
         "architecture": "amd64",

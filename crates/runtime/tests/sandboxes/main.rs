@@ -6,6 +6,7 @@ mod contracts;
 mod egress;
 mod failures;
 mod images;
+mod memory;
 mod rig;
 mod services;
 mod world;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         .chain(egress::NAMES)
         .chain(failures::NAMES)
         .chain(images::NAMES)
+        .chain(memory::NAMES)
         .chain(services::NAMES)
         .copied()
         .collect();
@@ -44,7 +46,8 @@ fn main() -> ExitCode {
     let chosen = |name: &&str| {
         filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
     };
-    let data = tempfile::tempdir().unwrap();
+    // Not below /tmp, which may be in memory only.
+    let data = tempfile::tempdir_in("/var/tmp").unwrap();
     let connection = launcher::spawn(data.path()).expect("starting the launcher");
     let _world = World::new();
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -72,6 +75,7 @@ async fn run(rig: &Rig, name: &str) -> bool {
             || egress::run(rig, name).await
             || failures::run(rig, name).await
             || images::run(rig, name).await
+            || memory::run(rig, name).await
             || services::run(rig, name).await;
         assert!(found, "no test is named {name}");
     };

@@ -10,7 +10,7 @@ use model::{
 use runtime::{Inbound, Instance, InstanceSpec, Options, Runtime};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use storage::{LogQuery, Storage};
 use tokio::sync::{Mutex, mpsc};
 
@@ -19,6 +19,7 @@ pub(crate) const MIB: u64 = 1024 * 1024;
 pub(crate) struct Rig {
     pub(crate) runtime: Runtime,
     pub(crate) storage: Storage,
+    pub(crate) data: PathBuf,
     pub(crate) inbound: Mutex<mpsc::Receiver<Inbound>>,
     launcher: Launcher,
 }
@@ -29,24 +30,24 @@ impl Rig {
         let storage = Storage::open(data, state).await.unwrap();
         let launcher = Launcher::new(connection).unwrap();
         let (sender, inbound) = mpsc::channel(8);
-        let options = Options {
-            folder: data.join("runtime"),
-            region: "us-east-1".into(),
-            armed: 2,
-            stems: 1,
-            preload: vec!["json".into(), "decimal".into()],
-            egress: model::Egress::Public,
-            dns: vec![World::dns()],
-        };
-        let runtime = Runtime::sandbox(options, launcher.clone(), storage.clone(), sender)
+        let runtime = Runtime::sandbox(options(data), launcher.clone(), storage.clone(), sender)
             .await
             .unwrap();
         Self {
             runtime,
             storage,
+            data: data.to_owned(),
             inbound: Mutex::new(inbound),
             launcher,
         }
+    }
+
+    /// A runtime that knows nothing of what the first one did, with the same files.
+    pub(crate) async fn restarted(&self) -> Runtime {
+        let (sender, _) = mpsc::channel(8);
+        let (launcher, storage) = (self.launcher.clone(), self.storage.clone());
+        let made = Runtime::sandbox(options(&self.data), launcher, storage, sender);
+        made.await.unwrap()
     }
 
     pub(crate) async fn close(self) {
@@ -132,6 +133,19 @@ impl Rig {
             }
             tokio::task::yield_now().await;
         }
+    }
+}
+
+fn options(data: &Path) -> Options {
+    Options {
+        folder: data.join("runtime"),
+        region: "us-east-1".into(),
+        armed: 2,
+        stems: 1,
+        preload: vec!["json".into(), "decimal".into()],
+        pin: 256 * MIB,
+        egress: model::Egress::Public,
+        dns: vec![World::dns()],
     }
 }
 

@@ -2,8 +2,10 @@
 
 use super::{CALM, Inner, MOST_IN_ALL, Shelf, UNUSED};
 use crate::driver::kind::{Kind, Stem};
+use crate::driver::pins::Source;
 use crate::{Error, Result};
 use launcher::Armed;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -112,11 +114,29 @@ async fn arm(inner: &Inner, kind: &Kind) -> Result<Armed> {
     };
     let armed = inner.launcher.arm(kind.shape.clone(), stem, limits);
     match tokio::time::timeout(PATIENCE, armed).await {
-        Ok(armed) => armed.map_err(Error::Launcher),
+        Ok(Ok(armed)) => {
+            learn(inner, kind, &armed).await;
+            Ok(armed)
+        }
+        Ok(Err(error)) => Err(Error::Launcher(error)),
         Err(_) => Err(Error::Missing(format!(
             "a sandbox was not ready within {} s",
             PATIENCE.as_secs()
         ))),
+    }
+}
+
+/// What a Node.js has read is kept in memory: each one that is started reads it again.
+async fn learn(inner: &Inner, kind: &Kind, armed: &Armed) {
+    let Stem::Node { argv, .. } = &kind.stem else {
+        return;
+    };
+    if inner.pins.lacks_node()
+        && let Ok(mut files) = armed.mapped().await
+    {
+        // The script that it runs is the last argument.
+        files.extend(argv.last().map(PathBuf::from));
+        inner.pins.learn(Source::Node, files);
     }
 }
 

@@ -1,0 +1,110 @@
+//! What is kept in memory, and what is read ahead.
+
+use crate::images;
+use crate::rig::{Rig, answer, call};
+use launcher::residency::resident;
+use model::{Code, RuntimeName};
+use rustix::fs::{Advice, fadvise};
+use serde_json::json;
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+use storage::Guess;
+
+crate::tests!(
+    what_runtimes_read_stays_in_memory,
+    what_starts_read_is_read_ahead,
+);
+
+/// Asks the kernel to let go of the file; how many bytes of it are in memory then.
+fn let_go(path: &Path) -> u64 {
+    let file = File::open(path).unwrap();
+    // What is not on the disk yet stays.
+    file.sync_all().unwrap();
+    fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+    in_memory(path)
+}
+
+fn in_memory(path: &Path) -> u64 {
+    let parts = resident(&File::open(path).unwrap()).unwrap();
+    parts.iter().map(|part| part.end - part.start).sum()
+}
+
+async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let waiting = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let patience = Duration::from_secs(60);
+    let waited = tokio::time::timeout(patience, waiting).await;
+    assert!(waited.is_ok(), "{what} does not happen");
+}
+
+async fn what_runtimes_read_stays_in_memory(rig: &Rig) {
+    let bootstraps = rig.data.join("runtime/var-runtime");
+    let python = [("app.py", "def handle(event, context): return event", false)];
+    let node = [("app.js", "exports.handle = async (event) => event;", false)];
+    for (runtime, files, file) in [
+        (RuntimeName::Python311, &python, "bootstrap.py"),
+        (RuntimeName::Nodejs20, &node, "index.js"),
+    ] {
+        let spec = rig.function(runtime, "app.handle", files).await;
+        let _kept = rig.runtime.prepare(&spec).await.unwrap();
+        let instance = rig.start(spec).await;
+        assert_eq!(answer(&call(&instance, "1").await), json!(1));
+        let path = bootstraps.join(file);
+        until("it is pinned", || let_go(&path) > 0).await;
+    }
+    // What nothing reads is not.
+    let other = bootstraps.join("other");
+    std::fs::write(&other, "other").unwrap();
+    assert_eq!(let_go(&other), 0);
+}
+
+/// Larger than what is kept in memory because it is little.
+const FILLER: usize = 16 << 20;
+
+async fn what_starts_read_is_read_ahead(rig: &Rig) {
+    let image = images::import(rig, "shop/warm:1", "/runtime.sh", FILLER).await;
+    let spec = images::function(rig, &image).await;
+    let Code::Image { digest, .. } = &spec.code else {
+        unreachable!("it is an image's")
+    };
+    let folder = rig.data.join("images").join(digest.hex());
+    let inside = |path: &str| folder.join("rootfs").join(path);
+    let (program, filler) = (inside("bin/bash"), inside("filler"));
+    assert_eq!(in_memory(&program), 0, "what was only written is let go");
+    // Deployed, and never run: a guess.
+    let kept = rig.runtime.prepare(&spec).await.unwrap();
+    until("the program is read ahead", || in_memory(&program) > 0).await;
+    assert_eq!(in_memory(&filler), 0);
+    assert!(!folder.join("warm").exists());
+    let instance = rig.start(spec.clone()).await;
+    assert_eq!(answer(&call(&instance, "1").await)[0], json!("image"));
+    until("it is remembered", || folder.join("warm").exists()).await;
+    instance.stop(Duration::ZERO).await;
+    drop(kept);
+
+    // Another server finds nothing in memory, and knows what will be needed.
+    let script = inside("runtime.sh");
+    until("all is let go", || let_go(&program) + let_go(&script) == 0).await;
+    let restarted = rig.restarted().await;
+    let _kept = restarted.prepare(&spec).await.unwrap();
+    until("it is read ahead", || {
+        in_memory(&program) > 0 && in_memory(&script) > 0
+    })
+    .await;
+    assert_eq!(in_memory(&filler), 0);
+
+    // Not while memory is short.
+    until("all is let go", || let_go(&program) + let_go(&script) == 0).await;
+    let short = rig.restarted().await;
+    short.set_scarce(true);
+    let _kept = short.prepare(&spec).await.unwrap();
+    // That nothing happens shows only after a while.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let warmed = rig.storage.warm(&spec.code, Guess::default(), 0, || true);
+    assert_eq!(warmed.await.unwrap().files, 0, "nor past a bound");
+    assert_eq!(in_memory(&script), 0);
+}
