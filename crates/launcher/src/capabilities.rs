@@ -2,7 +2,8 @@
 
 use rustix::io::Errno;
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities, set_no_new_privs,
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set,
+    configure_capability_in_ambient_set, set_capabilities, set_no_new_privs,
 };
 
 /// Empties the bounding set of this thread: no `execve` can gain anything from now on. It needs
@@ -21,6 +22,24 @@ pub(crate) fn keep_for_zygote() -> rustix::io::Result<()> {
             | CapabilitySet::SETGID
             | CapabilitySet::SETPCAP,
     )
+}
+
+/// What a function's own zygote needs to enter the sandboxes of its forks, which belong to its own user
+/// namespace: for this thread and what it executes, and not one more. The bounding set must be empty
+/// already. Sets `no_new_privs`.
+pub(crate) fn keep_for_snapshot() -> rustix::io::Result<()> {
+    let kept = [CapabilitySet::SYS_ADMIN, CapabilitySet::SYS_CHROOT];
+    let all = kept.into_iter().fold(CapabilitySet::empty(), |a, b| a | b);
+    let sets = CapabilitySets {
+        effective: all,
+        permitted: all,
+        inheritable: all,
+    };
+    set_capabilities(None, sets)?;
+    for capability in kept {
+        configure_capability_in_ambient_set(capability, true)?;
+    }
+    set_no_new_privs(true)
 }
 
 fn drop_bounding_but(kept: CapabilitySet) -> rustix::io::Result<()> {

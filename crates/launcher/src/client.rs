@@ -3,10 +3,12 @@
 mod armed;
 mod sandbox;
 mod shared;
+mod snapshot;
 mod zygote;
 
 pub use armed::Armed;
 pub use sandbox::{Egress, Sandbox};
+pub use snapshot::Snapshot;
 pub use zygote::Zygote;
 
 use crate::entry::Connection;
@@ -152,6 +154,21 @@ impl Launcher {
     /// # Errors
     /// `Step` names the step that failed; nothing of the sandbox is left then.
     pub async fn arm(&self, shape: Shape, stem: Stem, limits: Limits) -> Result<Armed> {
+        if let Stem::Snapshot { .. } = stem {
+            let reason = "a snapshot waits for no assignment: ask for it as such";
+            return Err(Error::Invalid(reason.to_owned()));
+        }
+        let (sandbox, _) = self.armed(shape, stem, limits).await?;
+        Ok(Armed { sandbox })
+    }
+
+    /// Makes a sandbox with its ends; what else it comes with is given beside it.
+    async fn armed(
+        &self,
+        shape: Shape,
+        stem: Stem,
+        limits: Limits,
+    ) -> Result<(Sandbox, Vec<OwnedFd>)> {
         shape
             .check()
             .and_then(|()| stem.check())
@@ -159,6 +176,7 @@ impl Launcher {
             .map_err(Error::Invalid)?;
         let listeners = shape.listen.len();
         let egress = if shape.egress { EGRESS_SOCKETS } else { 0 };
+        let control = usize::from(matches!(stem, Stem::Snapshot { .. }));
         let sandbox = self.number();
         let request = Request::Arm {
             sandbox,
@@ -167,7 +185,7 @@ impl Launcher {
             limits: Box::new(limits),
         };
         let (mut sandbox, files, fds, _) = self.make(sandbox, &request).await?;
-        if fds.len() != listeners + egress + 2 + files.count() {
+        if fds.len() != listeners + egress + 2 + files.count() + control {
             return Err(Error::Step {
                 step: "receiving the sandbox's sockets".to_owned(),
                 reason: NO_ROOM.to_owned(),
@@ -185,8 +203,9 @@ impl Launcher {
             .take(listeners)
             .map(TcpListener::from)
             .collect();
-        if let (Some(connections), Some(dns), Some(datagrams)) =
-            (fds.next(), fds.next(), fds.next())
+        if egress > 0
+            && let (Some(connections), Some(dns), Some(datagrams)) =
+                (fds.next(), fds.next(), fds.next())
         {
             sandbox.egress = Some(Egress {
                 connections: connections.into(),
@@ -194,7 +213,7 @@ impl Launcher {
                 datagrams: datagrams.into(),
             });
         }
-        Ok(Armed { sandbox })
+        Ok((sandbox, fds.collect()))
     }
 
     /// Starts a zygote and waits until it can be forked.

@@ -1,6 +1,7 @@
 //! One sandbox as the launcher keeps it, from its fork to its end.
 
 mod fork;
+mod member;
 
 pub(crate) use fork::{adopt, wait};
 
@@ -16,7 +17,7 @@ use crate::{Assignment, Exit, Shape, Stem, Usage, Work, cgroup, kernel, root};
 use fork::{Ends, fork};
 use model::Limits;
 use rustix::net::RecvFlags;
-use rustix::process::{Signal, WaitIdStatus};
+use rustix::process::{Pid, Signal, WaitIdStatus};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -37,10 +38,37 @@ enum Phase {
     Failed(Failure),
 }
 
-/// A fork of a zygote in the sandbox.
+/// A process besides the first that the launcher awaits.
 struct Member {
     process: kernel::Child,
     ended: Option<Option<WaitIdStatus>>,
+}
+
+impl Member {
+    fn new(process: kernel::Child) -> Self {
+        Self {
+            process,
+            ended: None,
+        }
+    }
+
+    fn reap(&mut self) {
+        if self.ended.is_none() {
+            self.ended = wait(&self.process.pidfd);
+        }
+    }
+}
+
+/// What a sandbox has to do with functions' own zygotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Plain,
+    /// One runs in it. `told`: its end was told, though forks of it live on.
+    Snapshot {
+        told: bool,
+    },
+    /// A fork of one runs in it.
+    Restored,
 }
 
 /// See the module.
@@ -52,7 +80,11 @@ pub(crate) struct Sandbox {
     /// The first process of its pid namespace. Either it becomes the program, or a fork of a zygote
     /// does, and this one only holds the namespaces.
     first: kernel::Child,
+    /// The fork of a zygote, or a function's own zygote.
     member: Option<Member>,
+    /// The process that furnished it, if that was not the first.
+    builder: Option<Member>,
+    role: Role,
     phase: Phase,
     /// How the first process tells, and hears.
     report: OwnedFd,
@@ -70,8 +102,12 @@ pub(crate) struct Workshop {
     pub(crate) filter: Vec<libc::sock_filter>,
     /// The program that waits.
     pub(crate) park: OwnedFd,
+    /// The filter of functions' own zygotes.
+    pub(crate) snapshot_filter: Vec<libc::sock_filter>,
     /// The launcher's own mount namespace.
     pub(crate) mounts: OwnedFd,
+    /// The launcher's own pid namespace.
+    pub(crate) pids: OwnedFd,
 }
 
 /// What a word from inside leads to.
@@ -100,16 +136,17 @@ const KILLED: &str = "killed before the program began";
 
 impl Sandbox {
     /// Forks. The child goes on by itself. Gives the slot back in the error. With a stem that is a
-    /// fork, also what the zygote needs.
+    /// fork, also what the zygote needs. `within`: the first process of the snapshot that it is for.
     pub(crate) fn arm(
         workshop: &Workshop,
         shape: Rc<Shape>,
         slot: Slot,
         stem: &Stem,
         limits: &Limits,
+        within: Option<&OwnedFd>,
     ) -> Result<(Self, Option<Forked>), Unused> {
         let tmp = root::temporary_size(limits);
-        match fork(workshop, &shape, &slot, stem, tmp) {
+        match fork(workshop, &shape, &slot, stem, tmp, within) {
             Ok(mut forked) => {
                 let sandbox = Self {
                     tmp,
@@ -117,6 +154,12 @@ impl Sandbox {
                     slot,
                     first: forked.child,
                     member: None,
+                    builder: forked.builder.map(Member::new),
+                    role: match stem {
+                        Stem::Snapshot { .. } => Role::Snapshot { told: false },
+                        Stem::Restored { .. } => Role::Restored,
+                        Stem::None | Stem::Program { .. } | Stem::Fork { .. } => Role::Plain,
+                    },
                     phase: Phase::Parking,
                     report: forked.report,
                     control: forked.control,
@@ -163,10 +206,62 @@ impl Sandbox {
         }
     }
 
-    /// Kills all of it: what is in a pid namespace does not outlive its first process.
+    /// Kills all of it: what is in a pid namespace does not outlive its first process. The forks of a
+    /// function's own zygote are beneath it, so then it stays until they have ended.
     pub(crate) fn kill(&self) {
+        match &self.member {
+            Some(member) if self.lends() => kernel::signal(&member.process.pidfd, Signal::KILL),
+            _ => self.end(),
+        }
+    }
+
+    /// Kills all of it, and the forks of a function's own zygote with it.
+    pub(crate) fn end(&self) {
         self.slot.group.thaw();
         kernel::signal(&self.first.pidfd, Signal::KILL);
+    }
+
+    pub(crate) fn is_snapshot(&self) -> bool {
+        matches!(self.role, Role::Snapshot { .. })
+    }
+
+    pub(crate) fn is_restored(&self) -> bool {
+        self.role == Role::Restored
+    }
+
+    /// Whether a function's own zygote runs in it.
+    pub(crate) fn can_lend(&self) -> bool {
+        let runs = |member: &Member| member.ended.is_none();
+        self.is_snapshot() && self.member.as_ref().is_some_and(runs)
+    }
+
+    /// Whether slots of its forks have its user ids.
+    fn lends(&self) -> bool {
+        self.is_snapshot() && Rc::strong_count(&self.slot.users.fd) > 1
+    }
+
+    /// Once, and only while forks live on: how a function's own zygote ended.
+    pub(crate) fn end_to_tell(&mut self) -> Option<Exit> {
+        let ended = self.member.as_ref()?.ended.as_ref()?;
+        if self.role != (Role::Snapshot { told: false }) || !self.lends() {
+            return None;
+        }
+        let exit = self.exit(ended.as_ref());
+        self.role = Role::Snapshot { told: true };
+        Some(exit)
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        self.role == (Role::Snapshot { told: true })
+    }
+
+    fn exit(&self, status: Option<&WaitIdStatus>) -> Exit {
+        Exit {
+            code: status.and_then(WaitIdStatus::exit_status),
+            signal: status.and_then(WaitIdStatus::terminating_signal),
+            out_of_memory: self.slot.group.out_of_memory(),
+            usage: self.slot.group.usage(),
+        }
     }
 
     /// The process that becomes the program.
@@ -207,10 +302,21 @@ impl Sandbox {
     /// Of the processes that have ended, what told of that.
     pub(crate) fn ended_processes(&self) -> impl Iterator<Item = &OwnedFd> {
         let first = self.ended.is_some().then_some(&self.first.pidfd);
-        let member = self.member.as_ref().filter(|member| member.ended.is_some());
+        let others = self.member.iter().chain(&self.builder);
+        let others = others.filter(|other| other.ended.is_some());
         first
             .into_iter()
-            .chain(member.map(|member| &member.process.pidfd))
+            .chain(others.map(|other| &other.process.pidfd))
+    }
+
+    /// Whether the launcher awaits this process.
+    pub(crate) fn awaits(&self, pid: Pid) -> bool {
+        let mut others = self.member.iter().chain(&self.builder);
+        self.first.pid == pid || others.any(|other| other.process.pid == pid)
+    }
+
+    pub(crate) fn builder(&self) -> Option<&kernel::Child> {
+        self.builder.as_ref().map(|builder| &builder.process)
     }
 
     pub(crate) fn control(&self) -> Option<&OwnedFd> {
@@ -243,8 +349,12 @@ impl Sandbox {
         }
         let mut buffer = [0; 8192];
         match wire::receive(&self.report, &mut buffer, RecvFlags::DONTWAIT) {
-            Ok(Some((Report::Parked(made), fds))) => self.parked(made, fds),
+            // Later, user code may reach the process that waits.
+            Ok(Some((Report::Parked(made), fds))) if matches!(self.phase, Phase::Parking) => {
+                self.parked(made, fds)
+            }
             Ok(Some((Report::Failed(failure), _))) => self.fail(failure),
+            Ok(Some(_)) => self.fail(Failure::new("reading a report", "it comes too late")),
             // The end: the descriptor was closed, by execve or by death.
             Ok(None) => match self.phase {
                 Phase::Parking => self.died(KILLED),
@@ -322,15 +432,29 @@ impl Sandbox {
             return Progress::Ended;
         };
         let mut buffer = [0; 64];
-        match wire::receive_bytes(control, &mut buffer, RecvFlags::DONTWAIT) {
-            Ok(Some((length, _))) => {
+        match wire::receive_packet(control, &mut buffer, RecvFlags::DONTWAIT) {
+            Ok(Some(packet)) => {
+                if self.role == Role::Restored
+                    && let Err(failure) = self.admit(packet.sender)
+                {
+                    return self.fail(failure);
+                }
                 self.phase = Phase::Armed;
-                Progress::Armed(buffer.get(..length).unwrap_or_default().to_vec())
+                let greeting = buffer.get(..packet.length).unwrap_or_default();
+                Progress::Armed(greeting.to_vec())
             }
             Ok(None) => self.died("it ended before it was ready to wait"),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,
             Err(error) => self.fail(Failure::new("reading from the stem", error.to_string())),
         }
+    }
+
+    /// Takes in the fork of a function's own zygote, if it is one.
+    fn admit(&mut self, sender: Option<Pid>) -> Result<(), Failure> {
+        let unknown = || Failure::new("reading from the stem", "it is not told who it is");
+        let process = member::verified(&self.first, sender.ok_or_else(unknown)?)?;
+        self.member = Some(Member::new(process));
+        Ok(())
     }
 
     fn died(&mut self, how: &str) -> Progress {
@@ -350,10 +474,10 @@ impl Sandbox {
 
     /// The fork exists; its end is to be awaited.
     pub(crate) fn join(&mut self, process: kernel::Child) {
-        self.member = Some(Member {
-            process,
-            ended: None,
-        });
+        self.member = Some(Member::new(process));
+        if self.is_snapshot() {
+            self.phase = Phase::Running;
+        }
     }
 
     pub(crate) fn member(&self) -> Option<&kernel::Child> {
@@ -371,6 +495,11 @@ impl Sandbox {
             return Err(Failure::new("assigning", "the sandbox does not wait"));
         }
         self.slot.group.limit(&assignment.limits)?;
+        let resized = root::temporary_size(&assignment.limits) != self.tmp;
+        if self.role == Role::Restored && (resized || !assignment.code.is_empty()) {
+            let reason = "user code is in it already: nothing is mounted there";
+            return Err(Failure::new("assigning", reason));
+        }
         crate::assign::furnish(self, &assignment, own_mounts)?;
         match (assignment.work, &self.control) {
             (
@@ -402,10 +531,11 @@ impl Sandbox {
     /// Takes the exit statuses of processes that have ended; whether nothing is left. The kernel kills
     /// the rest of a pid namespace before it lets its first process be reaped.
     pub(crate) fn reap(&mut self) -> bool {
+        self.builder.as_mut().into_iter().for_each(Member::reap);
         if let Some(member) = &mut self.member
             && member.ended.is_none()
         {
-            member.ended = wait(&member.process.pidfd);
+            member.reap();
             if member.ended.is_some() {
                 self.kill();
             }
@@ -413,26 +543,21 @@ impl Sandbox {
         if self.ended.is_none() {
             self.ended = wait(&self.first.pidfd);
         }
-        let member = self.member.as_ref();
-        self.ended.is_some() && member.is_none_or(|member| member.ended.is_some())
+        let mut others = self.member.iter().chain(&self.builder);
+        self.ended.is_some() && others.all(|other| other.ended.is_some())
     }
 
     /// What is to be told of it, once it is reaped, and its slot, with whether that is as it should be.
     pub(crate) fn finish(self) -> (Ending, Slot, bool) {
-        let group = &self.slot.group;
-        let exit = |status: Option<&WaitIdStatus>| Exit {
-            code: status.and_then(WaitIdStatus::exit_status),
-            signal: status.and_then(WaitIdStatus::terminating_signal),
-            out_of_memory: group.out_of_memory(),
-            usage: group.usage(),
-        };
         let ended = match &self.member {
             Some(member) => &member.ended,
             None => &self.ended,
         };
-        let (ending, intact) = match (self.phase, ended) {
+        let exit = ended.as_ref().map(|status| self.exit(status.as_ref()));
+        let is_plain = self.role == Role::Plain;
+        let (ending, intact) = match (self.phase, exit) {
             (Phase::Failed(failure), _) => (Ending::Failed(failure), false),
-            (_, Some(status)) => (Ending::Exited(exit(status.as_ref())), true),
+            (_, Some(exit)) => (Ending::Exited(exit), is_plain),
             (_, None) => {
                 let failure = Failure::new("ending", "it was not awaited");
                 (Ending::Failed(failure), false)
