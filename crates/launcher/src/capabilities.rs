@@ -25,18 +25,33 @@ pub(crate) fn keep_for_zygote() -> rustix::io::Result<()> {
 }
 
 /// What a function's own zygote needs to enter the sandboxes of its forks, which belong to its own user
-/// namespace: for this thread and what it executes, and not one more. The bounding set must be empty
-/// already. Sets `no_new_privs`.
+/// namespace.
+const FOR_SNAPSHOT: CapabilitySet = CapabilitySet::SYS_ADMIN.union(CapabilitySet::SYS_CHROOT);
+
+/// Makes those for a function's own zygote inheritable. The kernel allows that only before the bounding set
+/// is emptied.
+pub(crate) fn bequeath_for_snapshot() -> rustix::io::Result<()> {
+    let held = rustix::thread::capabilities(None)?;
+    let inheritable = FOR_SNAPSHOT;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            inheritable,
+            ..held
+        },
+    )
+}
+
+/// Keeps those for a function's own zygote, for this thread and what it executes, and not one more. Sets
+/// `no_new_privs`.
 pub(crate) fn keep_for_snapshot() -> rustix::io::Result<()> {
-    let kept = [CapabilitySet::SYS_ADMIN, CapabilitySet::SYS_CHROOT];
-    let all = kept.into_iter().fold(CapabilitySet::empty(), |a, b| a | b);
     let sets = CapabilitySets {
-        effective: all,
-        permitted: all,
-        inheritable: all,
+        effective: FOR_SNAPSHOT,
+        permitted: FOR_SNAPSHOT,
+        inheritable: FOR_SNAPSHOT,
     };
     set_capabilities(None, sets)?;
-    for capability in kept {
+    for capability in FOR_SNAPSHOT {
         configure_capability_in_ambient_set(capability, true)?;
     }
     set_no_new_privs(true)

@@ -91,10 +91,11 @@ fn prepare(workshop: &Workshop, sandbox: &Sandbox, ends: &Forked) -> Result<(), 
     child::limit(sandbox.shape())?;
     move_into_link_name_space(users.fd.as_fd(), Some(LinkNameSpaceType::User))
         .step("entering the user namespace")?;
+    capabilities::bequeath_for_snapshot().step("keeping capabilities")?;
     rustix::thread::set_keep_capabilities(true).step("keeping capabilities")?;
     child::take_ids(&template.ids)?;
     rustix::thread::set_keep_capabilities(false).step("keeping capabilities")?;
-    capabilities::keep_for_snapshot().step("dropping capabilities")?;
+    capabilities::keep_for_snapshot().step("keeping capabilities")?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .step("binding the snapshot to the launcher")?;
     kernel::close_on_exec().step("closing files")?;

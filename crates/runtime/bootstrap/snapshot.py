@@ -19,7 +19,7 @@ import zygote
 CONTROL = zygote.CONTROL
 HOOKS = "snapshot_restore_py"
 # Longest message of an error, so that the packet fits.
-MESSAGE_MAX = 16 * 1024
+MESSAGE_MAX = 8 * 1024
 
 
 def hooks(which):
@@ -123,6 +123,7 @@ class Snapshot:
             os.write(group, b"0")
         others = zygote.NEWNS | zygote.NEWCGROUP | zygote.NEWUTS | zygote.NEWIPC | zygote.NEWNET
         zygote.check(zygote.libc.setns(sandbox, others), "entering the sandbox")
+        os.chdir(os.environ["LAMBDA_TASK_ROOT"])
         os.setsid()
         for fd, number in ((stdout, 1), (stderr, 2), (control, CONTROL)):
             os.dup2(fd, number)

@@ -19,6 +19,7 @@ mod limits;
 mod network;
 mod privilege;
 mod reuse;
+mod snapshot;
 mod zygote;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,6 +40,7 @@ fn main() {
         network::CASES,
         privilege::CASES,
         reuse::CASES,
+        snapshot::CASES,
         zygote::CASES,
     ];
     let wanted: Vec<String> = std::env::args()
