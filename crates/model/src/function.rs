@@ -78,6 +78,45 @@ pub enum Fresh {
     Always,
 }
 
+/// From what an instance begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Snapshot {
+    /// Each instance initialises the function itself.
+    #[default]
+    None,
+    /// Each revision is initialised once, and each instance is a fork of that.
+    Init,
+}
+
+impl Snapshot {
+    /// Whether a function of this runtime and contract can have it.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub fn check(self, runtime: RuntimeName, contract: Contract) -> Result<(), Invalid> {
+        let why = match (self, contract, runtime) {
+            (Self::None, ..) | (Self::Init, Contract::Lambda, RuntimeName::Python311) => {
+                return Ok(());
+            }
+            (Self::Init, Contract::Http, _) => {
+                "a server that listens already cannot be forked: use contract lambda"
+            }
+            (Self::Init, Contract::Lambda, RuntimeName::Nodejs20) => {
+                "Node.js has threads and cannot be forked"
+            }
+            (Self::Init, Contract::Lambda, RuntimeName::Provided) => {
+                "a program of your own is not forked by the platform"
+            }
+            (Self::Init, Contract::Lambda, RuntimeName::Image) => {
+                "an image's program is not forked by the platform: deploy the code as a folder"
+            }
+        };
+        let reason = format!("is init, which only python3.11 can have: {why}");
+        Err(Invalid::new("snapshot", reason))
+    }
+}
+
 /// Where a function's code is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -193,6 +232,9 @@ pub struct FunctionSpec {
     /// Whether instances are used again.
     #[serde(default)]
     pub fresh: Fresh,
+    /// From what instances begin.
+    #[serde(default)]
+    pub snapshot: Snapshot,
     /// Where its instances may connect to; without, the server's default.
     #[serde(default)]
     pub egress: Option<Egress>,
@@ -234,6 +276,7 @@ impl FunctionSpec {
             }
             _ => {}
         }
+        self.snapshot.check(self.runtime, self.contract)?;
         check_scaling(&self.scaling)?;
         self.check_sharing()?;
         if !(1..=100).contains(&self.retry.max_attempts) {
@@ -411,6 +454,6 @@ mod tests {
         assert_eq!(old.scaling.per_instance, 1);
         assert_eq!(old.scaling.reserved, None);
         assert_eq!(old.scaling.freeze_after, Some(200));
-        assert_eq!(old.fresh, Fresh::Reuse);
+        assert_eq!((old.fresh, old.snapshot), (Fresh::Reuse, Snapshot::None));
     }
 }

@@ -28,7 +28,7 @@ pub use digest::Digest;
 pub use egress::{Destination, Egress, Host, MAX_DESTINATIONS};
 pub use error::{Invalid, Kind};
 pub use event::{Event, EventFilter, EventId, EventState, NewEvent, Target};
-pub use function::{Code, Contract, Fresh, Function, FunctionSpec, RuntimeName, Scaling};
+pub use function::{Code, Contract, Fresh, Function, FunctionSpec, RuntimeName, Scaling, Snapshot};
 pub use image::{ImageConfig, ImageRecord};
 pub use instance::{InstanceId, InstanceState, InstanceStatus, Owner};
 pub use invocation::{

@@ -6,6 +6,7 @@ mod kind;
 mod plan;
 pub(crate) mod sandbox;
 mod shelf;
+mod snapshots;
 mod zygotes;
 
 pub(crate) use contained::Contained;

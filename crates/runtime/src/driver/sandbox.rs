@@ -4,15 +4,17 @@ use super::contained::{Calls, Contained, Peak, Talk};
 use super::kind::{self, Kind, Preload, Stem};
 use super::plan::{self, Plan, Sources};
 use super::shelf::{Announced, Bounds, Shelves, Taken};
+use super::snapshots::{Init, Snapshots, Workplace};
 use super::zygotes::{Ready, Zygotes};
 use crate::contract::lambda::RuntimeApi;
 use crate::egress::Outbound;
+use crate::environment::is_shared;
 use crate::gateway::Gate;
 use crate::host::Host;
 use crate::logs::Capture;
 use crate::{Door, Error, Inbound, InstanceSpec, Options, Result, bootstrap};
 use launcher::{Launcher, Sandbox, Volume, Work};
-use model::{Code, Contract, Digest, Egress, Owner, RuntimeName, StartKind};
+use model::{Code, Contract, Digest, Egress, Owner, RuntimeName, Snapshot, StartKind};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub(crate) struct SandboxDriver {
     shelves: Shelves,
     zygotes: Zygotes,
+    snapshots: Snapshots,
     /// Where unpacked code is.
     code: Arc<Mutex<HashMap<Digest, PathBuf>>>,
     /// Which code brings modules of its own that zygotes have imported.
@@ -66,9 +69,18 @@ impl SandboxDriver {
             stems: options.stems,
         };
         let zygotes = Zygotes::new(launcher.clone(), options.preload);
+        let outbound = Outbound::new(options.dns);
+        let place = Workplace {
+            launcher: launcher.clone(),
+            storage: storage.clone(),
+            inbound: inbound.clone(),
+            outbound: outbound.clone(),
+        };
+        let snapshots = Snapshots::new(place, zygotes.notify());
         Ok(Self {
             can_egress: launcher.can_egress(),
-            shelves: Shelves::new(launcher, zygotes.clone(), bounds),
+            shelves: Shelves::new(launcher, zygotes.clone(), snapshots.clone(), bounds),
+            snapshots,
             zygotes,
             code: Arc::default(),
             shadowing: Arc::default(),
@@ -78,7 +90,7 @@ impl SandboxDriver {
             bootstraps,
             region: options.region.into(),
             egress: Arc::new(options.egress),
-            outbound: Outbound::new(options.dns),
+            outbound,
         })
     }
 
@@ -99,9 +111,15 @@ impl SandboxDriver {
         // Where the stems do not suffice, a program starts afresh.
         let kinds = match kind.stem {
             Stem::None => vec![plain],
-            _ => vec![kind, plain],
+            Stem::Snapshot(_) => vec![kind.clone()],
+            Stem::Python(_) | Stem::Node { .. } => vec![kind.clone(), plain],
         };
-        Ok(self.shelves.announce(kinds, &spec.limits))
+        let announced = self.shelves.announce(kinds, &spec.limits);
+        if let Stem::Snapshot(_) = kind.stem {
+            // How it fails, its first call is told.
+            let _ = self.snapshots.begin(&kind);
+        }
+        Ok(announced)
     }
 
     /// See [`crate::Runtime::set_scarce`].
@@ -119,6 +137,10 @@ impl SandboxDriver {
             let stem = Stem::None;
             return Kind { shape, stem };
         };
+        if spec.snapshot == Snapshot::Init {
+            let stem = Stem::Snapshot(Arc::new(self.init(spec, plan, argv, environment)));
+            return Kind { shape, stem };
+        }
         let zygote = |preload| {
             let interpreter = sources.interpreter.as_ref()?;
             let zygotes = &self.zygotes;
@@ -135,6 +157,25 @@ impl SandboxDriver {
             zygote(Preload::Bootstrap);
         }
         Kind { shape, stem }
+    }
+
+    /// What the function's own zygote is made from.
+    fn init(
+        &self,
+        spec: &InstanceSpec,
+        plan: &Plan,
+        argv: &[String],
+        environment: &[(String, String)],
+    ) -> Init {
+        let shared = environment.iter().filter(|(name, _)| is_shared(name));
+        Init {
+            owner: spec.owner.clone(),
+            argv: argv.to_vec(),
+            environment: shared.cloned().collect(),
+            limits: spec.limits.clone(),
+            doors: plan.doors.clone(),
+            egress: self.egress_of(spec).clone(),
+        }
     }
 
     /// See [`crate::Runtime::start`].
@@ -155,7 +196,9 @@ impl SandboxDriver {
             ..
         } = plan;
         if has_stem && let Work::Execute { environment, .. } = &assignment.work {
-            assignment.work = Work::Tell(message(environment)?);
+            let news = |name: &str| spec.snapshot == Snapshot::None || !is_shared(name);
+            let told = environment.iter().filter(|(name, _)| news(name));
+            assignment.work = Work::Tell(message(told)?);
         }
         let sandbox = armed.assign(assignment).map_err(blame)?;
         let made = (start, begun.elapsed());
@@ -298,12 +341,10 @@ fn register(listener: std::net::TcpListener) -> Result<TcpListener> {
     TcpListener::from_std(listener).map_err(Error::Register)
 }
 
-/// What a stem is told: the variables of the function that it is for.
-fn message(environment: &[(String, String)]) -> Result<Vec<u8>> {
-    let environment: HashMap<&String, &String> = environment
-        .iter()
-        .map(|(name, value)| (name, value))
-        .collect();
+/// What a stem is told: the variables of the function that it is for, as far as it lacks them.
+fn message<'a>(environment: impl Iterator<Item = &'a (String, String)>) -> Result<Vec<u8>> {
+    let environment: HashMap<&String, &String> =
+        environment.map(|(name, value)| (name, value)).collect();
     let message = serde_json::json!({ "environment": environment });
     serde_json::to_vec(&message).map_err(|error| Error::Missing(error.to_string()))
 }

@@ -7,6 +7,7 @@
 mod refill;
 
 use super::kind::{Kind, Stem};
+use super::snapshots::Snapshots;
 use super::zygotes::Zygotes;
 use crate::{Error, Result};
 use launcher::{Armed, Launcher};
@@ -55,6 +56,8 @@ struct Shelf {
     target: usize,
     /// Functions that may use it.
     announced: usize,
+    /// The only function that could use it is gone.
+    retired: bool,
     used: Instant,
     missed: Instant,
     /// Those of the last function that took one, or announced itself: likely the next one's.
@@ -70,6 +73,7 @@ pub(super) struct Shelves {
 struct Inner {
     launcher: Launcher,
     zygotes: Zygotes,
+    snapshots: Snapshots,
     bounds: Bounds,
     shelves: Mutex<HashMap<Arc<Kind>, Shelf>>,
     /// There may be something to fill.
@@ -91,6 +95,9 @@ impl Drop for Announced {
             for kind in &self.kinds {
                 if let Some(shelf) = shelves.get_mut(kind) {
                     shelf.announced = shelf.announced.saturating_sub(1);
+                    // No other function can use what was made from one.
+                    let own = matches!(kind.stem, Stem::Snapshot(_));
+                    shelf.retired = own && shelf.announced == 0;
                 }
             }
         }
@@ -106,6 +113,7 @@ impl Inner {
     fn can_fork(&self, kind: &Kind) -> bool {
         match kind.stem {
             Stem::Python(preload) => self.zygotes.current(&kind.shape, preload).is_some(),
+            Stem::Snapshot(_) => self.snapshots.current(kind).is_some(),
             Stem::None | Stem::Node { .. } => false,
         }
     }
@@ -113,7 +121,7 @@ impl Inner {
     fn base(&self, kind: &Kind) -> usize {
         match kind.stem {
             Stem::None => self.bounds.armed,
-            Stem::Python(_) => self.bounds.stems,
+            Stem::Python(_) | Stem::Snapshot(_) => self.bounds.stems,
             Stem::Node { .. } => self.bounds.stems.min(2),
         }
     }
@@ -125,7 +133,7 @@ impl Inner {
         let [plain, fork, program] = MOST;
         match kind.stem {
             Stem::None => plain,
-            Stem::Python(_) => fork,
+            Stem::Python(_) | Stem::Snapshot(_) => fork,
             Stem::Node { .. } => program,
         }
         .max(self.base(kind))
@@ -141,6 +149,7 @@ impl Shelf {
             waiters: VecDeque::new(),
             target,
             announced: 0,
+            retired: false,
             used: now,
             missed: now,
             limits: Limits::default(),
@@ -149,6 +158,7 @@ impl Shelf {
 
     fn pop(&mut self) -> Option<Armed> {
         self.used = Instant::now();
+        self.retired = false;
         loop {
             let armed = self.ready.pop_front()?;
             if armed.is_alive() {
@@ -171,10 +181,16 @@ impl Shelf {
 }
 
 impl Shelves {
-    pub(super) fn new(launcher: Launcher, zygotes: Zygotes, bounds: Bounds) -> Self {
+    pub(super) fn new(
+        launcher: Launcher,
+        zygotes: Zygotes,
+        snapshots: Snapshots,
+        bounds: Bounds,
+    ) -> Self {
         let inner = Arc::new(Inner {
             launcher,
             zygotes,
+            snapshots,
             bounds,
             shelves: Mutex::default(),
             lacking: Notify::new(),
@@ -223,8 +239,10 @@ impl Shelves {
     /// # Errors
     /// The launcher's.
     pub(super) async fn take(&self, kind: Kind, limits: &Limits) -> Result<Taken> {
-        if kind.stem == Stem::None {
-            return self.take_plain(kind, limits).await;
+        match kind.stem {
+            Stem::None => return self.take_plain(kind, limits).await,
+            Stem::Snapshot(_) => return self.take_restored(kind, limits).await,
+            Stem::Python(_) | Stem::Node { .. } => {}
         }
         let can_fork = self.inner.can_fork(&kind);
         let shape = kind.shape.clone();
@@ -258,6 +276,31 @@ impl Shelves {
                 self.take_plain(Kind { shape, stem }, limits).await
             }
         }
+    }
+
+    /// A fork of the function's own zygote, which is started if there is none. There is no other way: what
+    /// the function has done once must not be done again.
+    async fn take_restored(&self, kind: Kind, limits: &Limits) -> Result<Taken> {
+        let taken = |armed, start| Taken {
+            armed,
+            has_stem: true,
+            start,
+        };
+        let mut failed = Error::Missing("the function has not been initialised".to_owned());
+        // It may end while it is asked; then there is another.
+        for _ in 0..3 {
+            match self.look(kind.clone(), limits, self.inner.can_fork(&kind)) {
+                Look::Ready(armed) => return Ok(taken(armed, StartKind::Stem)),
+                Look::Waiting(waiting) => match waiting.await {
+                    Ok(Ok(armed)) => return Ok(taken(armed, StartKind::Fork)),
+                    Ok(Err(error)) => failed = error,
+                    Err(_) => failed = Error::Missing("the server is shutting down".to_owned()),
+                },
+                Look::Nothing => {}
+            }
+            self.inner.snapshots.get(&kind).await?;
+        }
+        Err(failed)
     }
 
     async fn take_plain(&self, kind: Kind, limits: &Limits) -> Result<Taken> {

@@ -8,6 +8,7 @@ mod failures;
 mod images;
 mod rig;
 mod services;
+mod snapshots;
 mod world;
 
 use rig::Rig;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         .chain(failures::NAMES)
         .chain(images::NAMES)
         .chain(services::NAMES)
+        .chain(snapshots::NAMES)
         .copied()
         .collect();
     if arguments.iter().any(|argument| argument == "--list") {
@@ -72,7 +74,8 @@ async fn run(rig: &Rig, name: &str) -> bool {
             || egress::run(rig, name).await
             || failures::run(rig, name).await
             || images::run(rig, name).await
-            || services::run(rig, name).await;
+            || services::run(rig, name).await
+            || snapshots::run(rig, name).await;
         assert!(found, "no test is named {name}");
     };
     let ended = tokio::time::timeout(PATIENCE, AssertUnwindSafe(test).catch_unwind()).await;
