@@ -351,6 +351,12 @@ pub(crate) fn signal(pidfd: impl AsFd, signal: Signal) {
     let _ = rustix::process::pidfd_send_signal(pidfd, signal);
 }
 
+/// Sends a signal to this process itself.
+pub(crate) fn signal_own(signal: Signal) {
+    // It fails only for a signal that does not exist.
+    let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
+}
+
 /// Does nothing for a while.
 #[expect(
     clippy::disallowed_methods,

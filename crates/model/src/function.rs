@@ -2,7 +2,7 @@
 
 use crate::{
     Digest, Egress, FunctionName, Invalid, Limits, MAX_ENVIRONMENT, MAX_QUEUE, RetryPolicy,
-    Timestamp,
+    Snapshot, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,45 +76,6 @@ pub enum Fresh {
     Reuse,
     /// Each call gets an instance that nobody used before, and that is destroyed afterwards.
     Always,
-}
-
-/// From what an instance begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Snapshot {
-    /// Each instance initialises the function itself.
-    #[default]
-    None,
-    /// Each revision is initialised once, and each instance is a fork of that.
-    Init,
-}
-
-impl Snapshot {
-    /// Whether a function of this runtime and contract can have it.
-    ///
-    /// # Errors
-    /// Says why not.
-    pub fn check(self, runtime: RuntimeName, contract: Contract) -> Result<(), Invalid> {
-        let why = match (self, contract, runtime) {
-            (Self::None, ..) | (Self::Init, Contract::Lambda, RuntimeName::Python311) => {
-                return Ok(());
-            }
-            (Self::Init, Contract::Http, _) => {
-                "a server that listens already cannot be forked: use contract lambda"
-            }
-            (Self::Init, Contract::Lambda, RuntimeName::Nodejs20) => {
-                "Node.js has threads and cannot be forked"
-            }
-            (Self::Init, Contract::Lambda, RuntimeName::Provided) => {
-                "a program of your own is not forked by the platform"
-            }
-            (Self::Init, Contract::Lambda, RuntimeName::Image) => {
-                "an image's program is not forked by the platform: deploy the code as a folder"
-            }
-        };
-        let reason = format!("is init, which only python3.11 can have: {why}");
-        Err(Invalid::new("snapshot", reason))
-    }
 }
 
 /// Where a function's code is.
@@ -277,6 +238,10 @@ impl FunctionSpec {
             _ => {}
         }
         self.snapshot.check(self.runtime, self.contract)?;
+        if self.snapshot == Snapshot::Init && self.limits.pids < 2 {
+            let reason = "must be 2 at least with snapshot: init";
+            return Err(Invalid::new("limits.pids", reason));
+        }
         check_scaling(&self.scaling)?;
         self.check_sharing()?;
         if !(1..=100).contains(&self.retry.max_attempts) {
@@ -425,6 +390,20 @@ mod tests {
             let error = error.check().unwrap_err();
             assert_eq!(error.field, format!("scaling.{field}"));
         }
+    }
+
+    #[test]
+    fn only_python_functions_are_initialised_once() {
+        let mut python = spec("lambda", "always", serde_json::json!({}));
+        python.snapshot = Snapshot::Init;
+        let error = python.check().unwrap_err();
+        assert_eq!(error.field, "snapshot");
+        assert!(error.reason.contains("program of your own"), "{error}");
+        python.runtime = RuntimeName::Python311;
+        python.handler = Some("app.handler".to_owned());
+        assert_eq!(python.check(), Ok(()));
+        python.limits.pids = 1;
+        assert_eq!(python.check().unwrap_err().field, "limits.pids");
     }
 
     #[test]

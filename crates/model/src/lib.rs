@@ -19,6 +19,7 @@ mod name;
 mod pressure;
 mod retry;
 mod service;
+mod snapshot;
 mod timestamp;
 
 pub use bucket::{BucketSpec, EventPattern, NotificationRule};
@@ -28,7 +29,7 @@ pub use digest::Digest;
 pub use egress::{Destination, Egress, Host, MAX_DESTINATIONS};
 pub use error::{Invalid, Kind};
 pub use event::{Event, EventFilter, EventId, EventState, NewEvent, Target};
-pub use function::{Code, Contract, Fresh, Function, FunctionSpec, RuntimeName, Scaling, Snapshot};
+pub use function::{Code, Contract, Fresh, Function, FunctionSpec, RuntimeName, Scaling};
 pub use image::{ImageConfig, ImageRecord};
 pub use instance::{InstanceId, InstanceState, InstanceStatus, Owner};
 pub use invocation::{
@@ -42,4 +43,5 @@ pub use name::{BucketName, FunctionName, ServiceName};
 pub use pressure::Pressure;
 pub use retry::RetryPolicy;
 pub use service::{HealthCheck, ReplicaStatus, Service, ServiceSpec, ServiceStatus, VolumeMount};
+pub use snapshot::Snapshot;
 pub use timestamp::Timestamp;

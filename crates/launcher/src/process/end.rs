@@ -9,8 +9,11 @@ use crate::slot::Slot;
 use crate::wire::Reply;
 use crate::zygote::Zygote;
 use rustix::event::epoll;
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use std::time::Instant;
+
+/// Children that are reaped before others are heard again: a snapshot can make any number of them.
+const REAPED_AT_ONCE: usize = 64;
 
 impl Process {
     pub(super) fn reap(&mut self, number: u64) -> Result<(), Gone> {
@@ -51,7 +54,10 @@ impl Process {
             && rustix::io::read(children, &mut told).is_ok_and(|length| length > 0)
         {}
         let mut last = None;
-        while let Some(pid) = kernel::ended_child() {
+        for _ in 0..REAPED_AT_ONCE {
+            let Some(pid) = kernel::ended_child() else {
+                return Ok(());
+            };
             let owner = self.sandboxes.iter().find(|(_, found)| found.awaits(pid));
             let owner = owner.map(|(number, _)| *number).or_else(|| {
                 let mut zygotes = self.zygotes.iter();
@@ -67,6 +73,8 @@ impl Process {
             }
             last = Some(pid);
         }
+        // There may be more, after whatever else there is to do.
+        kernel::signal_own(Signal::CHILD);
         Ok(())
     }
 

@@ -494,7 +494,7 @@ fn elsewhere() {
 
 fn strangers() {
     let script = "def serve(fork, filter, control, sandbox, out, err, *groups):\n\
-         \x20   for _ in range(20):\n\
+         \x20   for _ in range(200):\n\
          \x20       if fork() == 0: os._exit(0)\n\
          \x20   if join(fork, filter, control, sandbox, groups):\n\
          \x20       say(control); time.sleep(1000)\n";
