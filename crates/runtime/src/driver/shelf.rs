@@ -222,6 +222,7 @@ impl Shelves {
                     .entry(kind.clone())
                     .or_insert_with(|| Shelf::new(base));
                 shelf.announced += 1;
+                shelf.retired = false;
                 shelf.limits.clone_from(limits);
                 kind
             })
