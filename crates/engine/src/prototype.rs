@@ -3,6 +3,7 @@
 use crate::{Error, Result, credentials};
 use model::{
     Code, Contract, Ending, Function, ImageConfig, InstanceId, Kind, Owner, Principal, Service,
+    Snapshot,
 };
 use runtime::{InstanceSpec, Peer};
 use state::State;
@@ -52,6 +53,7 @@ impl Prototype {
             volumes: Vec::new(),
             peers: Vec::new(),
             limits: spec.limits.clone(),
+            snapshot: spec.snapshot,
             egress: spec.egress.clone(),
         }))
     }
@@ -87,6 +89,7 @@ impl Prototype {
             volumes: spec.volumes.clone(),
             peers: Vec::new(),
             limits: spec.limits.clone(),
+            snapshot: Snapshot::None,
             egress: spec.egress.clone(),
         }))
     }

@@ -2,7 +2,8 @@
 
 use rustix::io::Errno;
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities, set_no_new_privs,
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set,
+    configure_capability_in_ambient_set, set_capabilities, set_no_new_privs,
 };
 
 /// Empties the bounding set of this thread: no `execve` can gain anything from now on. It needs
@@ -26,6 +27,39 @@ pub(crate) fn keep_for_zygote() -> rustix::io::Result<()> {
 /// Keeps what locking memory needs, for this process and what it executes.
 pub(crate) fn keep_for_pin() -> rustix::io::Result<()> {
     drop_bounding_but(CapabilitySet::IPC_LOCK)?;
+    set_no_new_privs(true)
+}
+
+/// What a function's own zygote needs to enter the sandboxes of its forks, which belong to its own user
+/// namespace.
+const FOR_SNAPSHOT: CapabilitySet = CapabilitySet::SYS_ADMIN.union(CapabilitySet::SYS_CHROOT);
+
+/// Makes those for a function's own zygote inheritable. The kernel allows that only before the bounding set
+/// is emptied.
+pub(crate) fn bequeath_for_snapshot() -> rustix::io::Result<()> {
+    let held = rustix::thread::capabilities(None)?;
+    let inheritable = FOR_SNAPSHOT;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            inheritable,
+            ..held
+        },
+    )
+}
+
+/// Keeps those for a function's own zygote, for this thread and what it executes, and not one more. Sets
+/// `no_new_privs`.
+pub(crate) fn keep_for_snapshot() -> rustix::io::Result<()> {
+    let sets = CapabilitySets {
+        effective: FOR_SNAPSHOT,
+        permitted: FOR_SNAPSHOT,
+        inheritable: FOR_SNAPSHOT,
+    };
+    set_capabilities(None, sets)?;
+    for capability in FOR_SNAPSHOT {
+        configure_capability_in_ambient_set(capability, true)?;
+    }
     set_no_new_privs(true)
 }
 

@@ -8,7 +8,7 @@ use crate::root::{Ids, Stage};
 use crate::slot::Slot;
 use crate::userns::UserNamespace;
 use crate::wire::{self, Made, Report};
-use crate::{Shape, Stem, capabilities, kernel, network, root};
+use crate::{Shape, Stem, capabilities, kernel, network, proc, root};
 use rustix::fs::{Gid, Mode, OFlags, Uid, open};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use rustix::thread::LinkNameSpaceType;
@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 /// How likely the kernel chooses a sandbox when the whole machine lacks memory (−1000 to 1000).
 pub(crate) const OOM_SCORE: &str = "500";
 /// The descriptor by which what waits hears of its assignment.
-const CONTROL: i32 = 3;
+pub(crate) const CONTROL: i32 = 3;
 
 /// What the launcher made ready.
 pub(crate) struct Plan<'a> {
@@ -113,11 +113,12 @@ fn prepare(plan: &Plan<'_>) -> Result<(Made, Vec<OwnedFd>), Failure> {
         libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP,
     )
     .step("making namespaces")?;
-    root::furnish(shape, &slot.users, plan.tmp)?;
+    let own_only = matches!(plan.stem, Stem::Snapshot { .. });
+    root::furnish(shape, &slot.users, plan.tmp, &proc::make(own_only)?)?;
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     let hostname = hostname(shape, slot);
     rustix::system::sethostname(hostname.as_bytes()).step("setting the host name")?;
-    standard_streams(plan, &ids)?;
+    standard_streams(&slot.users, &ids, [plan.stdout, plan.stderr])?;
     rustix::process::setsid().step("starting a session")?;
     kernel::reset_signals();
     // Orphans of what joins this sandbox are not waited for.
@@ -173,7 +174,7 @@ pub(crate) fn hostname(shape: &Shape, slot: &Slot) -> String {
     }
 }
 
-fn namespace(kind: &str) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn namespace(kind: &str) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     open(format!("/proc/self/ns/{kind}"), flags, Mode::empty())
 }
@@ -220,17 +221,22 @@ fn enter_template(plan: &Plan<'_>) -> Result<(Option<OwnedFd>, Ids), Failure> {
 
 /// `/dev/null` in, the pipes out. The pipes belong to the program's user, who may so open
 /// `/dev/stdout` again by name.
-fn standard_streams(plan: &Plan<'_>, ids: &Ids) -> Result<(), Failure> {
+pub(crate) fn standard_streams(
+    users: &UserNamespace,
+    ids: &Ids,
+    outputs: [&OwnedFd; 2],
+) -> Result<(), Failure> {
     const STEP: &str = "connecting the standard streams";
     let null = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).step(STEP)?;
     rustix::stdio::dup2_stdin(null).step(STEP)?;
-    let base = plan.slot.users.base;
+    let base = users.base;
     let (owner, group) = (Uid::from_raw(base + ids.uid), Gid::from_raw(base + ids.gid));
-    for pipe in [plan.stdout, plan.stderr] {
+    for pipe in outputs {
         rustix::fs::fchown(pipe, Some(owner), Some(group)).step(STEP)?;
     }
-    rustix::stdio::dup2_stdout(plan.stdout).step(STEP)?;
-    rustix::stdio::dup2_stderr(plan.stderr).step(STEP)
+    let [stdout, stderr] = outputs;
+    rustix::stdio::dup2_stdout(stdout).step(STEP)?;
+    rustix::stdio::dup2_stderr(stderr).step(STEP)
 }
 
 /// Resource limits. None is raised past what the launcher has.
@@ -244,7 +250,7 @@ pub(crate) fn bounds(shape: &Shape) -> [(Resource, u64); 5] {
     ]
 }
 
-fn limit(shape: &Shape) -> Result<(), Failure> {
+pub(crate) fn limit(shape: &Shape) -> Result<(), Failure> {
     for (resource, bound) in bounds(shape) {
         let hard = getrlimit(resource).maximum.unwrap_or(u64::MAX);
         let bound = Some(bound.min(hard));
@@ -261,12 +267,17 @@ fn limit(shape: &Shape) -> Result<(), Failure> {
 fn become_user(users: &UserNamespace, ids: &Ids) -> Result<(), Failure> {
     rustix::thread::move_into_link_name_space(users.fd.as_fd(), Some(LinkNameSpaceType::User))
         .step("entering the user namespace")?;
+    take_ids(ids)?;
+    capabilities::drop_held().step("dropping capabilities")
+}
+
+/// Empties the bounding set and becomes the program's user. The process must be in the user namespace.
+pub(crate) fn take_ids(ids: &Ids) -> Result<(), Failure> {
     capabilities::drop_bounding().step("dropping capabilities")?;
     let groups: Vec<_> = ids.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     rustix::thread::set_thread_groups(&groups).step("setting the groups")?;
     let gid = Gid::from_raw(ids.gid);
     rustix::thread::set_thread_res_gid(gid, gid, gid).step("setting the group id")?;
     let uid = Uid::from_raw(ids.uid);
-    rustix::thread::set_thread_res_uid(uid, uid, uid).step("setting the user id")?;
-    capabilities::drop_held().step("dropping capabilities")
+    rustix::thread::set_thread_res_uid(uid, uid, uid).step("setting the user id")
 }

@@ -4,11 +4,13 @@ mod armed;
 mod pin;
 mod sandbox;
 mod shared;
+mod snapshot;
 mod zygote;
 
 pub use armed::Armed;
 pub use pin::Pinned;
 pub use sandbox::{Egress, Sandbox};
+pub use snapshot::Snapshot;
 pub use zygote::Zygote;
 
 use crate::entry::Connection;
@@ -154,6 +156,21 @@ impl Launcher {
     /// # Errors
     /// `Step` names the step that failed; nothing of the sandbox is left then.
     pub async fn arm(&self, shape: Shape, stem: Stem, limits: Limits) -> Result<Armed> {
+        if let Stem::Snapshot { .. } = stem {
+            let reason = "a snapshot waits for no assignment: ask for it as such";
+            return Err(Error::Invalid(reason.to_owned()));
+        }
+        let (sandbox, _) = self.armed(shape, stem, limits).await?;
+        Ok(Armed { sandbox })
+    }
+
+    /// Makes a sandbox with its ends; what else it comes with is given beside it.
+    async fn armed(
+        &self,
+        shape: Shape,
+        stem: Stem,
+        limits: Limits,
+    ) -> Result<(Sandbox, Vec<OwnedFd>)> {
         shape
             .check()
             .and_then(|()| stem.check())
@@ -161,6 +178,7 @@ impl Launcher {
             .map_err(Error::Invalid)?;
         let listeners = shape.listen.len();
         let egress = if shape.egress { EGRESS_SOCKETS } else { 0 };
+        let control = usize::from(matches!(stem, Stem::Snapshot { .. }));
         let sandbox = self.number();
         let request = Request::Arm {
             sandbox,
@@ -169,7 +187,7 @@ impl Launcher {
             limits: Box::new(limits),
         };
         let (mut sandbox, files, fds, _) = self.make(sandbox, &request).await?;
-        if fds.len() != listeners + egress + 2 + files.count() {
+        if fds.len() != listeners + egress + 2 + files.count() + control {
             return Err(Error::Step {
                 step: "receiving the sandbox's sockets".to_owned(),
                 reason: NO_ROOM.to_owned(),
@@ -187,8 +205,9 @@ impl Launcher {
             .take(listeners)
             .map(TcpListener::from)
             .collect();
-        if let (Some(connections), Some(dns), Some(datagrams)) =
-            (fds.next(), fds.next(), fds.next())
+        if egress > 0
+            && let (Some(connections), Some(dns), Some(datagrams)) =
+                (fds.next(), fds.next(), fds.next())
         {
             sandbox.egress = Some(Egress {
                 connections: connections.into(),
@@ -196,7 +215,7 @@ impl Launcher {
                 datagrams: datagrams.into(),
             });
         }
-        Ok(Armed { sandbox })
+        Ok((sandbox, fds.collect()))
     }
 
     /// Starts a zygote and waits until it can be forked.

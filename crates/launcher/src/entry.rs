@@ -4,10 +4,11 @@ use crate::error::{Error, Result};
 use crate::process::Process;
 use crate::root::Stage;
 use crate::sandbox::Workshop;
+use crate::seccomp::{self, Profile};
 use crate::slot::Slots;
 use crate::userns::UserNamespaces;
 use crate::wire::{self, Reply};
-use crate::{bare, capabilities, cgroup, kernel, mounts, network, probe, seccomp};
+use crate::{bare, capabilities, cgroup, kernel, mounts, network, probe};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -231,10 +232,14 @@ fn prepare(data: &Path) -> std::result::Result<(Workshop, UserNamespaces, OwnedF
     let workshop = Workshop {
         stage,
         cgroups,
-        filter: seccomp::compile(),
+        filter: seccomp::compile(Profile::Sandbox),
+        snapshot_filter: seccomp::compile(Profile::Snapshot),
         park: bare::park().map_err(|error| format!("making the program that waits: {error}"))?,
         pin: bare::pin().map_err(|error| format!("making the program that pins files: {error}"))?,
         mounts: std::fs::File::open("/proc/self/ns/mnt")
+            .map_err(told)?
+            .into(),
+        pids: std::fs::File::open("/proc/self/ns/pid")
             .map_err(told)?
             .into(),
     };

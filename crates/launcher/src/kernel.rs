@@ -52,6 +52,8 @@ impl Child {
 
 /// Forks with `flags` (namespaces), on cgroup v2 straight into `cgroup`. `None` in the child.
 ///
+/// With `CLONE_PARENT`, the child's parent is the caller's.
+///
 /// The caller must be single-threaded, as the launcher is: then the child's copy of the heap is
 /// whole, and the child may do whatever the parent may.
 pub(crate) fn fork(flags: c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Option<Child>> {
@@ -59,7 +61,11 @@ pub(crate) fn fork(flags: c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<O
     let mut args = CloneArgs {
         flags: (flags | libc::CLONE_PIDFD) as u64,
         pidfd: (&raw mut pidfd) as u64,
-        exit_signal: libc::SIGCHLD as u64,
+        // A sibling takes over the caller's.
+        exit_signal: match flags & libc::CLONE_PARENT {
+            0 => libc::SIGCHLD as u64,
+            _ => 0,
+        },
         ..CloneArgs::default()
     };
     if let Some(cgroup) = cgroup {
@@ -275,6 +281,48 @@ pub(crate) fn ignore(signal: Signal) {
     unsafe { libc::signal(signal.as_raw(), libc::SIG_IGN) };
 }
 
+/// A file that can be read when children have ended, from now on: SIGCHLD is blocked for that, until
+/// [`reset_signals`] in a child.
+pub(crate) fn child_signals() -> io::Result<OwnedFd> {
+    let set = 1_u64 << (libc::SIGCHLD - 1);
+    let none = std::ptr::null_mut::<u64>();
+    // SAFETY: `set` is a signal set of 8 bytes; the old one is not asked for.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_BLOCK,
+            &raw const set,
+            none,
+            size_of_val(&set),
+        )
+    })?;
+    let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
+    // SAFETY: `set` is a signal set of the size passed, and outlives the call.
+    let fd = check(unsafe {
+        libc::syscall(
+            libc::SYS_signalfd4,
+            -1,
+            &raw const set,
+            size_of_val(&set),
+            flags,
+        )
+    })?;
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// A child that has ended and was not awaited, if there is one; it stays so.
+pub(crate) fn ended_child() -> Option<Pid> {
+    // SAFETY: siginfo_t is plain old data; all-zero is a valid value.
+    let mut told: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `told` is a siginfo_t that outlives the call, and that waitid fills or leaves zero.
+    let answer = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut told, options) };
+    // SAFETY: waitid fills this field, or it is zero still.
+    let pid = unsafe { told.si_pid() };
+    (answer == 0).then(|| Pid::from_raw(pid)).flatten()
+}
+
 /// Sets the `up` flag of the interface `lo` in this network namespace. `socket` is any socket in it.
 pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: ifreq is plain old data; all-zero is a valid value.
@@ -360,6 +408,12 @@ impl CStrings {
 pub(crate) fn signal(pidfd: impl AsFd, signal: Signal) {
     // The only other errors are EPERM, which root does not meet, and EINVAL for a bad signal.
     let _ = rustix::process::pidfd_send_signal(pidfd, signal);
+}
+
+/// Sends a signal to this process itself.
+pub(crate) fn signal_own(signal: Signal) {
+    // It fails only for a signal that does not exist.
+    let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
 }
 
 /// Does nothing for a while.

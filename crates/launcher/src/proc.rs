@@ -20,18 +20,24 @@ const HIDDEN_FILES: [&str; 8] = [
 const HIDDEN_FOLDERS: [&str; 4] = ["acpi", "asound", "scsi", "firmware"];
 const READ_ONLY_FOLDERS: [&str; 4] = ["bus", "fs", "irq", "sys"];
 
-/// Mounts it at `proc` in `root`. The process must be in the new pid namespace, and `/dev/null` of
-/// `root` be there.
-pub(crate) fn mount(root: &OwnedFd) -> Result<(), Failure> {
-    const STEP: &str = "mounting /proc";
-    let inert = MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let proc = filesystem("proc", &[], inert).step(STEP)?;
-    attach(&proc, place(root, "proc").step(STEP)?).step(STEP)?;
+const STEP: &str = "mounting /proc";
+const INERT: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
+    .union(MountAttrFlags::MOUNT_ATTR_NODEV)
+    .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+
+/// Makes it, detached, for the pid namespace of this process. The kernel refuses that in a mount namespace
+/// which belongs to a sandbox's users. `own_only`: whoever looks sees only processes that it may trace.
+pub(crate) fn make(own_only: bool) -> Result<OwnedFd, Failure> {
+    let options: &[(&str, &str)] = if own_only { &[("hidepid", "2")] } else { &[] };
+    filesystem("proc", options, INERT).step(STEP)
+}
+
+/// Puts what [`make`] made at `proc` in `root`, where `/dev/null` must be.
+pub(crate) fn put(proc: &OwnedFd, root: &OwnedFd) -> Result<(), Failure> {
+    attach(proc, place(root, "proc").step(STEP)?).step(STEP)?;
     for name in READ_ONLY_FOLDERS {
         let step = || format!("making /proc/{name} read-only");
-        if let Some(at) = there(&proc, name).step(step())? {
+        if let Some(at) = there(proc, name).step(step())? {
             let tree = copy(&at).step(step())?;
             crate::kernel::mount_setattr_one(tree.as_fd(), READ_ONLY).step(step())?;
             attach(tree, at).step(step())?;
@@ -40,14 +46,14 @@ pub(crate) fn mount(root: &OwnedFd) -> Result<(), Failure> {
     let null = place(root, "dev/null").step(STEP)?;
     for name in HIDDEN_FILES {
         let step = || format!("hiding /proc/{name}");
-        if let Some(at) = there(&proc, name).step(step())? {
+        if let Some(at) = there(proc, name).step(step())? {
             attach(copy(&null).step(step())?, at).step(step())?;
         }
     }
     for name in HIDDEN_FOLDERS {
         let step = || format!("hiding /proc/{name}");
-        if let Some(at) = there(&proc, name).step(step())? {
-            let attributes = inert | MountAttrFlags::MOUNT_ATTR_RDONLY;
+        if let Some(at) = there(proc, name).step(step())? {
+            let attributes = INERT | MountAttrFlags::MOUNT_ATTR_RDONLY;
             let empty = filesystem("tmpfs", &[("size", "4096"), ("mode", "0555")], attributes);
             attach(empty.step(step())?, at).step(step())?;
         }

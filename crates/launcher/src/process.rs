@@ -9,10 +9,10 @@ use crate::cgroup::Group;
 use crate::error::{Failure, Step};
 use crate::pin::Pins;
 use crate::sandbox::{Sandbox, Workshop};
-use crate::slot::Slots;
+use crate::slot::{Slot, Slots};
 use crate::wire::{self, MESSAGE_MAX, Reply, Request};
 use crate::zygote::{self, Forked, Zygote};
-use crate::{Assignment, Shape, Stem, network, spec};
+use crate::{Assignment, Shape, Stem, kernel, network, spec};
 use model::Limits;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 
 /// Marks the server's socket among the epoll events; all others have `number << 2` and what it is.
 const SERVER: u64 = u64::MAX;
+/// Marks that children have ended, known ones or not.
+const CHILDREN: u64 = u64::MAX - 1;
 /// A process of it may have ended.
 const PROCESS: u64 = 0;
 /// Its first process says something.
@@ -52,6 +54,8 @@ pub(crate) struct Process {
     forks: HashMap<u64, Forked>,
     zygotes: HashMap<u64, Zygote>,
     pins: Pins,
+    /// What tells of children that have ended, from the first snapshot on.
+    children: Option<OwnedFd>,
     /// Cgroups that are still there, and since when they should not be.
     leaving: Vec<(Group, Instant)>,
 }
@@ -74,6 +78,7 @@ impl Process {
             forks: HashMap::new(),
             zygotes: HashMap::new(),
             pins: Pins::default(),
+            children: None,
             leaving: Vec::new(),
         })
     }
@@ -99,6 +104,7 @@ impl Process {
             let token = event.data.u64();
             match (token, token & 3) {
                 (SERVER, _) => self.request(buffer)?,
+                (CHILDREN, _) => self.reap_all()?,
                 (_, REPORT) => self.reported(token >> 2)?,
                 (_, CONTROL) => self.said(token >> 2)?,
                 _ => self.reap(token >> 2)?,
@@ -228,12 +234,22 @@ impl Process {
         shape.check().and_then(|()| stem.check()).map_err(bad)?;
         limits.check().map_err(|error| bad(error.to_string()))?;
         let shape = self.share(shape);
-        let mut slot = self.slots.take(&self.workshop.cgroups, &shape)?;
+        let (mut slot, within) = match stem {
+            Stem::Restored { snapshot } => {
+                let (slot, within) = self.lend(*snapshot, &shape)?;
+                (slot, Some(within))
+            }
+            _ => (self.slots.take(&self.workshop.cgroups, &shape)?, None),
+        };
+        if let Stem::Snapshot { .. } = stem {
+            self.watch_children()?;
+        }
         if let Err(failure) = slot.group.limit(limits) {
             self.give_back(slot, false);
             return Err(failure);
         }
-        match Sandbox::arm(&self.workshop, shape, slot, stem, limits) {
+        let within = within.as_ref();
+        match Sandbox::arm(&self.workshop, shape, slot, stem, limits, within) {
             Ok((sandbox, fork)) => {
                 let watched = self.watch_sandbox(&sandbox, number);
                 if watched.is_err() {
@@ -254,12 +270,41 @@ impl Process {
         }
     }
 
+    /// A slot for a fork of this snapshot, and the first process of the snapshot's sandbox.
+    fn lend(&mut self, number: u64, shape: &Shape) -> Result<(Slot, OwnedFd), Failure> {
+        let found = self.sandboxes.get(&number).filter(|found| found.can_lend());
+        let snapshot = found.ok_or_else(|| Failure::new("forking the snapshot", ENDED))?;
+        if !snapshot.shape().looks_like(shape) {
+            return Err(Failure::new(STARTING, "its snapshot has another shape"));
+        }
+        let within = snapshot.first().pidfd.try_clone().step(STARTING)?;
+        let cgroups = &self.workshop.cgroups;
+        let slot = self.slots.lend(cgroups, number, snapshot.slot())?;
+        Ok((slot, within))
+    }
+
+    /// From now on, children that nobody knows are reaped too: a snapshot can make such.
+    fn watch_children(&mut self) -> Result<(), Failure> {
+        const STEP: &str = "watching for children";
+        if self.children.is_none() {
+            let children = kernel::child_signals().step(STEP)?;
+            let data = epoll::EventData::new_u64(CHILDREN);
+            epoll::add(&self.epoll, &children, data, epoll::EventFlags::IN).step(STEP)?;
+            self.children = Some(children);
+        }
+        Ok(())
+    }
+
     fn watch_sandbox(&self, sandbox: &Sandbox, number: u64) -> Result<(), Failure> {
         self.watch(&sandbox.first().pidfd, number, PROCESS)?;
         self.watch(sandbox.report(), number, REPORT)?;
+        if let Some(builder) = sandbox.builder() {
+            self.watch(&builder.pidfd, number, PROCESS)?;
+        }
         match sandbox.control() {
-            Some(control) => self.watch(control, number, CONTROL),
-            None => Ok(()),
+            // What a snapshot says is the server's to read.
+            Some(control) if !sandbox.is_snapshot() => self.watch(control, number, CONTROL),
+            _ => Ok(()),
         }
     }
 

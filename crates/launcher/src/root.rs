@@ -84,11 +84,16 @@ pub(crate) fn enter(
     Ok(ids)
 }
 
-/// Mounts what is this sandbox's own. The process must be in its own copy of the template, and in the
-/// new pid namespace.
-pub(crate) fn furnish(shape: &Shape, users: &UserNamespace, tmp: u64) -> Result<(), Failure> {
+/// Mounts what is this sandbox's own, with a `/proc` that was made for it. The process must be in its own
+/// copy of the template.
+pub(crate) fn furnish(
+    shape: &Shape,
+    users: &UserNamespace,
+    tmp: u64,
+    proc: &OwnedFd,
+) -> Result<(), Failure> {
     let root = open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step("opening the root")?;
-    proc::mount(&root)?;
+    proc::put(proc, &root)?;
     devices::mount_shared_memory(&root, users.base)?;
     if shape.is_unique() {
         return Ok(());

@@ -1,23 +1,22 @@
 //! One sandbox as the launcher keeps it, from its fork to its end.
 
 mod fork;
+mod member;
+mod word;
 
 pub(crate) use fork::{adopt, wait};
+pub(crate) use word::Progress;
 
 use crate::error::{Failure, Step};
 use crate::exec::{self, Told};
-use crate::network::Namespace;
-use crate::redirect::Redirect;
 use crate::root::Stage;
-use crate::slot::{Slot, Template, Unused};
-use crate::wire::{self, GroupFiles, Made, Report};
+use crate::slot::{Slot, Unused};
+use crate::wire::{self, GroupFiles};
 use crate::zygote::Forked;
 use crate::{Assignment, Exit, Shape, Stem, Usage, Work, cgroup, kernel, root};
 use fork::{Ends, fork};
 use model::Limits;
-use rustix::net::RecvFlags;
-use rustix::process::{Signal, WaitIdStatus};
-use std::io;
+use rustix::process::{Pid, Signal, WaitIdStatus};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -37,10 +36,37 @@ enum Phase {
     Failed(Failure),
 }
 
-/// A fork of a zygote in the sandbox.
+/// A process besides the first that the launcher awaits.
 struct Member {
     process: kernel::Child,
     ended: Option<Option<WaitIdStatus>>,
+}
+
+impl Member {
+    fn new(process: kernel::Child) -> Self {
+        Self {
+            process,
+            ended: None,
+        }
+    }
+
+    fn reap(&mut self) {
+        if self.ended.is_none() {
+            self.ended = wait(&self.process.pidfd);
+        }
+    }
+}
+
+/// What a sandbox has to do with functions' own zygotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Plain,
+    /// One runs in it. `told`: its end was told, though forks of it live on.
+    Snapshot {
+        told: bool,
+    },
+    /// A fork of one runs in it.
+    Restored,
 }
 
 /// See the module.
@@ -52,7 +78,11 @@ pub(crate) struct Sandbox {
     /// The first process of its pid namespace. Either it becomes the program, or a fork of a zygote
     /// does, and this one only holds the namespaces.
     first: kernel::Child,
+    /// The fork of a zygote, or a function's own zygote.
     member: Option<Member>,
+    /// The process that furnished it, if that was not the first.
+    builder: Option<Member>,
+    role: Role,
     phase: Phase,
     /// How the first process tells, and hears.
     report: OwnedFd,
@@ -72,24 +102,12 @@ pub(crate) struct Workshop {
     pub(crate) park: OwnedFd,
     /// The program that keeps files in memory.
     pub(crate) pin: OwnedFd,
+    /// The filter of functions' own zygotes.
+    pub(crate) snapshot_filter: Vec<libc::sock_filter>,
     /// The launcher's own mount namespace.
     pub(crate) mounts: OwnedFd,
-}
-
-/// What a word from inside leads to.
-pub(crate) enum Progress {
-    /// Nothing yet.
-    Waiting,
-    /// The first process is contained.
-    Parked,
-    /// Nothing more will come from there.
-    Ended,
-    /// It waits for its assignment; with what the stem said.
-    Armed(Vec<u8>),
-    /// What was assigned runs.
-    Started,
-    /// It failed, and was killed; its end is to be awaited.
-    Failed,
+    /// The launcher's own pid namespace.
+    pub(crate) pids: OwnedFd,
 }
 
 /// How it ended.
@@ -98,20 +116,19 @@ pub(crate) enum Ending {
     Failed(Failure),
 }
 
-const KILLED: &str = "killed before the program began";
-
 impl Sandbox {
     /// Forks. The child goes on by itself. Gives the slot back in the error. With a stem that is a
-    /// fork, also what the zygote needs.
+    /// fork, also what the zygote needs. `within`: the first process of the snapshot that it is for.
     pub(crate) fn arm(
         workshop: &Workshop,
         shape: Rc<Shape>,
         slot: Slot,
         stem: &Stem,
         limits: &Limits,
+        within: Option<&OwnedFd>,
     ) -> Result<(Self, Option<Forked>), Unused> {
         let tmp = root::temporary_size(limits);
-        match fork(workshop, &shape, &slot, stem, tmp) {
+        match fork(workshop, &shape, &slot, stem, tmp, within) {
             Ok(mut forked) => {
                 let sandbox = Self {
                     tmp,
@@ -119,6 +136,12 @@ impl Sandbox {
                     slot,
                     first: forked.child,
                     member: None,
+                    builder: forked.builder.map(Member::new),
+                    role: match stem {
+                        Stem::Snapshot { .. } => Role::Snapshot { told: false },
+                        Stem::Restored { .. } => Role::Restored,
+                        Stem::None | Stem::Program { .. } | Stem::Fork { .. } => Role::Plain,
+                    },
                     phase: Phase::Parking,
                     report: forked.report,
                     control: forked.control,
@@ -165,10 +188,62 @@ impl Sandbox {
         }
     }
 
-    /// Kills all of it: what is in a pid namespace does not outlive its first process.
+    /// Kills all of it: what is in a pid namespace does not outlive its first process. The forks of a
+    /// function's own zygote are beneath it, so then it stays until they have ended.
     pub(crate) fn kill(&self) {
+        match &self.member {
+            Some(member) if self.lends() => kernel::signal(&member.process.pidfd, Signal::KILL),
+            _ => self.end(),
+        }
+    }
+
+    /// Kills all of it, and the forks of a function's own zygote with it.
+    pub(crate) fn end(&self) {
         self.slot.group.thaw();
         kernel::signal(&self.first.pidfd, Signal::KILL);
+    }
+
+    pub(crate) fn is_snapshot(&self) -> bool {
+        matches!(self.role, Role::Snapshot { .. })
+    }
+
+    pub(crate) fn is_restored(&self) -> bool {
+        self.role == Role::Restored
+    }
+
+    /// Whether a function's own zygote runs in it.
+    pub(crate) fn can_lend(&self) -> bool {
+        let runs = |member: &Member| member.ended.is_none();
+        self.is_snapshot() && self.member.as_ref().is_some_and(runs)
+    }
+
+    /// Whether slots of its forks have its user ids.
+    fn lends(&self) -> bool {
+        self.is_snapshot() && Rc::strong_count(&self.slot.users.fd) > 1
+    }
+
+    /// Once, and only while forks live on: how a function's own zygote ended.
+    pub(crate) fn end_to_tell(&mut self) -> Option<Exit> {
+        let ended = self.member.as_ref()?.ended.as_ref()?;
+        if self.role != (Role::Snapshot { told: false }) || !self.lends() {
+            return None;
+        }
+        let exit = self.exit(ended.as_ref());
+        self.role = Role::Snapshot { told: true };
+        Some(exit)
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        self.role == (Role::Snapshot { told: true })
+    }
+
+    fn exit(&self, status: Option<&WaitIdStatus>) -> Exit {
+        Exit {
+            code: status.and_then(WaitIdStatus::exit_status),
+            signal: status.and_then(WaitIdStatus::terminating_signal),
+            out_of_memory: self.slot.group.out_of_memory(),
+            usage: self.slot.group.usage(),
+        }
     }
 
     /// The process that becomes the program.
@@ -209,10 +284,21 @@ impl Sandbox {
     /// Of the processes that have ended, what told of that.
     pub(crate) fn ended_processes(&self) -> impl Iterator<Item = &OwnedFd> {
         let first = self.ended.is_some().then_some(&self.first.pidfd);
-        let member = self.member.as_ref().filter(|member| member.ended.is_some());
+        let others = self.member.iter().chain(&self.builder);
+        let others = others.filter(|other| other.ended.is_some());
         first
             .into_iter()
-            .chain(member.map(|member| &member.process.pidfd))
+            .chain(others.map(|other| &other.process.pidfd))
+    }
+
+    /// Whether the launcher awaits this process.
+    pub(crate) fn awaits(&self, pid: Pid) -> bool {
+        let mut others = self.member.iter().chain(&self.builder);
+        self.first.pid == pid || others.any(|other| other.process.pid == pid)
+    }
+
+    pub(crate) fn builder(&self) -> Option<&kernel::Child> {
+        self.builder.as_ref().map(|builder| &builder.process)
     }
 
     pub(crate) fn control(&self) -> Option<&OwnedFd> {
@@ -238,112 +324,6 @@ impl Sandbox {
         (files, fds)
     }
 
-    /// Takes what the first process has reported; never blocks.
-    pub(crate) fn progress(&mut self) -> Progress {
-        if matches!(self.phase, Phase::Armed | Phase::Starting(_)) {
-            return self.answered();
-        }
-        let mut buffer = [0; 8192];
-        match wire::receive(&self.report, &mut buffer, RecvFlags::DONTWAIT) {
-            Ok(Some((Report::Parked(made), fds))) => self.parked(made, fds),
-            Ok(Some((Report::Failed(failure), _))) => self.fail(failure),
-            // The end: the descriptor was closed, by execve or by death.
-            Ok(None) => match self.phase {
-                Phase::Parking => self.died(KILLED),
-                Phase::Armed
-                | Phase::Starting(_)
-                | Phase::Warming
-                | Phase::Running
-                | Phase::Failed(_) => Progress::Ended,
-            },
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,
-            Err(error) => self.fail(Failure::new("reading a report", error.to_string())),
-        }
-    }
-
-    /// Takes what the process says that waits: nothing, as long as nothing goes wrong.
-    fn answered(&mut self) -> Progress {
-        let mut buffer = [0; 64];
-        let received = wire::receive_bytes(&self.report, &mut buffer, RecvFlags::DONTWAIT);
-        match (received, &self.phase) {
-            (Ok(Some((length, _))), Phase::Starting(told)) => {
-                let failure = told.explain(buffer.get(..length).unwrap_or_default());
-                self.fail(failure)
-            }
-            // The descriptor was closed by execve.
-            (Ok(None), Phase::Starting(_)) => {
-                self.phase = Phase::Running;
-                Progress::Started
-            }
-            // A stem was executed, and has said that it waits before this was looked at.
-            (Ok(None), Phase::Armed) if self.control.is_some() => Progress::Ended,
-            (Ok(_), _) => self.died(KILLED),
-            (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,
-            (Err(error), _) => self.fail(Failure::new("reading an answer", error.to_string())),
-        }
-    }
-
-    fn parked(&mut self, made: Made, mut fds: Vec<OwnedFd>) -> Progress {
-        let template = made.template.then(|| fds.pop()).flatten();
-        let network = made.network.then(|| fds.pop()).flatten();
-        let redirect = match (made.redirect, fds.len()) {
-            (true, 2..) => fds.pop().zip(fds.pop()),
-            _ => None,
-        };
-        let redirect = redirect.map(|(link, map)| Redirect { map, link });
-        if let Some(namespace) = template {
-            self.slot.template = Some(Template {
-                shape: self.shape.clone(),
-                namespace,
-                ids: made.ids.clone(),
-            });
-        }
-        if let Some(fd) = network {
-            self.slot.network = Some(Namespace {
-                fd,
-                egress: self.shape.egress,
-                redirect: None,
-            });
-        }
-        if let (Some(network), Some(redirect)) = (&mut self.slot.network, redirect) {
-            network.redirect = Some(redirect);
-        }
-        if let Some(ends) = &mut self.ends {
-            ends.listeners = fds;
-        }
-        self.phase = match self.control {
-            Some(_) => Phase::Warming,
-            None => Phase::Armed,
-        };
-        Progress::Parked
-    }
-
-    /// Takes what the stem has said; never blocks.
-    pub(crate) fn greeted(&mut self) -> Progress {
-        let (Some(control), Phase::Warming) = (&self.control, &self.phase) else {
-            return Progress::Ended;
-        };
-        let mut buffer = [0; 64];
-        match wire::receive_bytes(control, &mut buffer, RecvFlags::DONTWAIT) {
-            Ok(Some((length, _))) => {
-                self.phase = Phase::Armed;
-                Progress::Armed(buffer.get(..length).unwrap_or_default().to_vec())
-            }
-            Ok(None) => self.died("it ended before it was ready to wait"),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,
-            Err(error) => self.fail(Failure::new("reading from the stem", error.to_string())),
-        }
-    }
-
-    fn died(&mut self, how: &str) -> Progress {
-        let reason = if self.slot.group.out_of_memory() {
-            "killed for memory; the limit is too small even to begin"
-        } else {
-            how
-        };
-        self.fail(Failure::new("setting up the sandbox", reason))
-    }
-
     pub(crate) fn fail(&mut self, failure: Failure) -> Progress {
         self.phase = Phase::Failed(failure);
         self.kill();
@@ -352,10 +332,10 @@ impl Sandbox {
 
     /// The fork exists; its end is to be awaited.
     pub(crate) fn join(&mut self, process: kernel::Child) {
-        self.member = Some(Member {
-            process,
-            ended: None,
-        });
+        self.member = Some(Member::new(process));
+        if self.is_snapshot() {
+            self.phase = Phase::Running;
+        }
     }
 
     pub(crate) fn member(&self) -> Option<&kernel::Child> {
@@ -373,6 +353,11 @@ impl Sandbox {
             return Err(Failure::new("assigning", "the sandbox does not wait"));
         }
         self.slot.group.limit(&assignment.limits)?;
+        let resized = root::temporary_size(&assignment.limits) != self.tmp;
+        if self.role == Role::Restored && (resized || !assignment.code.is_empty()) {
+            let reason = "user code is in it already: nothing is mounted there";
+            return Err(Failure::new("assigning", reason));
+        }
         crate::assign::furnish(self, &assignment, own_mounts)?;
         match (assignment.work, &self.control) {
             (
@@ -404,10 +389,11 @@ impl Sandbox {
     /// Takes the exit statuses of processes that have ended; whether nothing is left. The kernel kills
     /// the rest of a pid namespace before it lets its first process be reaped.
     pub(crate) fn reap(&mut self) -> bool {
+        self.builder.as_mut().into_iter().for_each(Member::reap);
         if let Some(member) = &mut self.member
             && member.ended.is_none()
         {
-            member.ended = wait(&member.process.pidfd);
+            member.reap();
             if member.ended.is_some() {
                 self.kill();
             }
@@ -415,26 +401,21 @@ impl Sandbox {
         if self.ended.is_none() {
             self.ended = wait(&self.first.pidfd);
         }
-        let member = self.member.as_ref();
-        self.ended.is_some() && member.is_none_or(|member| member.ended.is_some())
+        let mut others = self.member.iter().chain(&self.builder);
+        self.ended.is_some() && others.all(|other| other.ended.is_some())
     }
 
     /// What is to be told of it, once it is reaped, and its slot, with whether that is as it should be.
     pub(crate) fn finish(self) -> (Ending, Slot, bool) {
-        let group = &self.slot.group;
-        let exit = |status: Option<&WaitIdStatus>| Exit {
-            code: status.and_then(WaitIdStatus::exit_status),
-            signal: status.and_then(WaitIdStatus::terminating_signal),
-            out_of_memory: group.out_of_memory(),
-            usage: group.usage(),
-        };
         let ended = match &self.member {
             Some(member) => &member.ended,
             None => &self.ended,
         };
-        let (ending, intact) = match (self.phase, ended) {
+        let exit = ended.as_ref().map(|status| self.exit(status.as_ref()));
+        let is_plain = self.role == Role::Plain;
+        let (ending, intact) = match (self.phase, exit) {
             (Phase::Failed(failure), _) => (Ending::Failed(failure), false),
-            (_, Some(status)) => (Ending::Exited(exit(status.as_ref())), true),
+            (_, Some(exit)) => (Ending::Exited(exit), is_plain),
             (_, None) => {
                 let failure = Failure::new("ending", "it was not awaited");
                 (Ending::Failed(failure), false)

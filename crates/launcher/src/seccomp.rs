@@ -36,7 +36,11 @@ const NEWTIME: u32 = 0x80;
 
 /// The verdicts that are not plain: arguments matter, or the error does.
 const SPECIAL: [(libc::c_long, Verdict); 9] = [
-    (libc::SYS_clone, Verdict::WithoutBits(NAMESPACES)),
+    // Nor does a program give the launcher, its parent, children that nobody awaits.
+    (
+        libc::SYS_clone,
+        Verdict::WithoutBits(NAMESPACES | libc::CLONE_PARENT as u32),
+    ),
     (
         libc::SYS_unshare,
         Verdict::WithoutBits(NAMESPACES | NEWTIME),
@@ -74,25 +78,39 @@ const IF_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
 const IF_BITS: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
 const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
 
-/// The filter that every sandbox gets.
-pub(crate) fn compile() -> Vec<sock_filter> {
+/// Whom a filter is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Every sandbox.
+    Sandbox,
+    /// The zygote of a function's own: its forks may also become children of its parent, and enter
+    /// namespaces that they have an open file of.
+    Snapshot,
+}
+
+/// The filter of a profile.
+pub(crate) fn compile(profile: Profile) -> Vec<sock_filter> {
     let mut code = vec![
         plain(LOAD, ARCHITECTURE),
         branch(IF_EQUAL, ARCH, 1, 0),
         plain(RETURN, libc::SECCOMP_RET_KILL_PROCESS),
         plain(LOAD, NUMBER),
     ];
-    code.extend(search(&segments()));
+    code.extend(search(&segments(profile)));
     code
 }
 
 /// The verdicts as (first number, verdict of it and all up to the next entry), ascending, from 0.
-fn segments() -> Vec<(u32, Verdict)> {
+fn segments(profile: Profile) -> Vec<(u32, Verdict)> {
     let last = allowed::all().max().unwrap_or(0) as u32;
     let verdict = |number: u32| {
         let long = libc::c_long::from(number);
         let special = SPECIAL.iter().find(|(n, _)| *n == long);
         match special {
+            _ if profile == Profile::Snapshot && long == libc::SYS_setns => Verdict::Allow,
+            _ if profile == Profile::Snapshot && long == libc::SYS_clone => {
+                Verdict::WithoutBits(NAMESPACES)
+            }
             Some((_, verdict)) => *verdict,
             None if allowed::all().any(|n| n == long) => Verdict::Allow,
             None => Verdict::Errno(libc::EPERM),
@@ -198,7 +216,7 @@ mod tests {
 
     /// What the filter answers, by interpreting it as the kernel does.
     fn run(number: libc::c_long, arch: u32, args: [u64; 3]) -> u32 {
-        thread_local!(static CODE: Vec<sock_filter> = compile());
+        thread_local!(static CODE: Vec<sock_filter> = compile(Profile::Sandbox));
         CODE.with(|code| interpret(code, number, arch, args))
     }
 
@@ -306,6 +324,27 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_may_enter_namespaces_and_give_its_forks_away_and_no_more() {
+        let code = compile(Profile::Snapshot);
+        let both = |number, argument: u64| {
+            let arguments = [argument, 0, 0];
+            let snapshot = interpret(&code, number, ARCH, arguments);
+            (snapshot, run(number, ARCH, arguments))
+        };
+        let refused = errno(libc::EPERM);
+        assert_eq!(both(libc::SYS_setns, 0), (ALLOW, refused));
+        let parent = libc::CLONE_PARENT as u64;
+        assert_eq!(both(libc::SYS_clone, parent), (ALLOW, refused));
+        for number in (0..600).filter(|number| ![libc::SYS_setns].contains(number)) {
+            let (snapshot, sandbox) = both(number, 0);
+            assert_eq!(snapshot, sandbox, "system call {number}");
+        }
+        let namespaces = u64::from(NAMESPACES);
+        assert_eq!(both(libc::SYS_clone, namespaces), (refused, refused));
+        assert_eq!(both(libc::SYS_unshare, namespaces), (refused, refused));
+    }
+
+    #[test]
     fn nothing_is_put_over_tcp() {
         let option = |level: i32, name: i32| {
             let arguments = [3, level as u64, name as u64];
@@ -326,6 +365,9 @@ mod tests {
 
     #[test]
     fn the_filter_stays_compact() {
-        assert!(compile().len() < 300, "{}", compile().len());
+        for profile in [Profile::Sandbox, Profile::Snapshot] {
+            let length = compile(profile).len();
+            assert!(length < 300, "{profile:?}: {length}");
+        }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Slot {
     pub(crate) network: Option<Namespace>,
     /// None until a sandbox has made it.
     pub(crate) template: Option<Template>,
+    /// The snapshot whose user ids it has: then it serves one sandbox, and is gone.
+    pub(crate) lender: Option<u64>,
 }
 
 /// Why nothing was made in a slot, and the slot.
@@ -125,12 +127,38 @@ impl Slots {
                 hostname: made_up_name(),
                 network: None,
                 template: None,
+                lender: None,
             }),
             Err(failure) => {
                 self.users.give_back(users);
                 Err(failure)
             }
         }
+    }
+
+    /// One for a fork of this snapshot: with the user ids and the template of its slot.
+    pub(crate) fn lend(
+        &mut self,
+        cgroups: &Cgroups,
+        snapshot: u64,
+        of: &Slot,
+    ) -> Result<Slot, Failure> {
+        const STEP: &str = "making room for a snapshot's fork";
+        let template = of.template.as_ref();
+        let template = template.ok_or_else(|| Failure::new(STEP, "its shape is unique"))?;
+        let template = Template {
+            shape: template.shape.clone(),
+            namespace: template.namespace.try_clone().step(STEP)?,
+            ids: template.ids.clone(),
+        };
+        Ok(Slot {
+            users: of.users.clone(),
+            group: self.make_group(cgroups)?,
+            hostname: made_up_name(),
+            network: None,
+            template: Some(template),
+            lender: Some(snapshot),
+        })
     }
 
     fn make_group(&mut self, cgroups: &Cgroups) -> Result<Group, Failure> {
@@ -146,6 +174,9 @@ impl Slots {
         mut slot: Slot,
         intact: bool,
     ) -> Option<Group> {
+        if slot.lender.is_some() {
+            return Some(slot.group);
+        }
         if intact && self.idle.len() < IDLE_MAX {
             let left = if slot.group.is_unified() {
                 let fresh = self.make_group(cgroups).ok();

@@ -107,6 +107,21 @@ pub enum Stem {
         /// Which.
         zygote: u64,
     },
+    /// A zygote of a function's own, which runs user code: a program that is executed in the sandbox
+    /// beside the process that waits there, and that sandboxes are forked from. For
+    /// [`crate::Launcher::snapshot`] only.
+    Snapshot {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// Its whole environment.
+        environment: Vec<(String, String)>,
+    },
+    /// A fork of this snapshot ([`crate::Snapshot::number`]), with the same socket. The shape must be the
+    /// snapshot's but for its listeners, and its code among the binds: nothing is mounted later.
+    Restored {
+        /// Which.
+        snapshot: u64,
+    },
 }
 
 /// What a sandbox is given when it is known what it is for.
@@ -178,6 +193,16 @@ impl Shape {
             .any(|target| target.starts_with("/tmp"))
     }
 
+    /// Whether a sandbox of the other shape sees the same: all but the listeners is alike.
+    pub(crate) fn looks_like(&self, other: &Self) -> bool {
+        let alike = Self {
+            listen: other.listen.clone(),
+            serves: other.serves,
+            ..self.clone()
+        };
+        alike == *other
+    }
+
     fn check_user(&self) -> Result<(), String> {
         match &self.user {
             User::Ids { uid, gid } if *uid.max(gid) > 65_535 => {
@@ -216,8 +241,10 @@ impl Stem {
     /// Checks every bound.
     pub(crate) fn check(&self) -> Result<(), String> {
         match self {
-            Self::None | Self::Fork { .. } => Ok(()),
-            Self::Program { argv, environment } => check_program(argv, environment),
+            Self::None | Self::Fork { .. } | Self::Restored { .. } => Ok(()),
+            Self::Program { argv, environment } | Self::Snapshot { argv, environment } => {
+                check_program(argv, environment)
+            }
         }
     }
 }

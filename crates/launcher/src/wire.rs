@@ -10,6 +10,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -131,6 +132,8 @@ pub(crate) enum Report {
     Parked(Made),
     /// A step failed; the child ends.
     Failed(Failure),
+    /// A process waits, or will; with its pidfd.
+    Begun,
 }
 
 /// What a child made, for the launcher to keep.
@@ -165,19 +168,46 @@ pub(crate) fn send(
     bytes: &[u8],
     fds: &[BorrowedFd<'_>],
 ) -> rustix::io::Result<()> {
+    send_with(socket, bytes, fds, SendFlags::NOSIGNAL)
+}
+
+/// As [`send`], and never blocks: `EAGAIN` when there is no room.
+pub(crate) fn offer(
+    socket: impl AsFd,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> rustix::io::Result<()> {
+    send_with(
+        socket,
+        bytes,
+        fds,
+        SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+    )
+}
+
+/// A system call filter as zygotes take it, `struct sock_filter`s one after the other.
+pub(crate) fn filter(filter: &[libc::sock_filter]) -> Vec<u8> {
+    let bytes = filter.iter().flat_map(|one| {
+        let [code_low, code_high] = one.code.to_ne_bytes();
+        let mut bytes = vec![code_low, code_high, one.jt, one.jf];
+        bytes.extend(one.k.to_ne_bytes());
+        bytes
+    });
+    bytes.collect()
+}
+
+fn send_with(
+    socket: impl AsFd,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> rustix::io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(rustix::io::Errno::TOOBIG);
     }
-    rustix::io::retry_on_intr(|| {
-        sendmsg(
-            &socket,
-            &[IoSlice::new(bytes)],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )
-    })?;
+    rustix::io::retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, flags))?;
     Ok(())
 }
 
@@ -218,16 +248,40 @@ pub(crate) fn receive_bytes(
     buffer: &mut [u8],
     flags: RecvFlags,
 ) -> io::Result<Option<(usize, Vec<OwnedFd>)>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+    let packet = receive_packet(socket, buffer, flags)?;
+    Ok(packet.map(|packet| (packet.length, packet.fds)))
+}
+
+/// A packet as it is.
+pub(crate) struct Packet {
+    pub(crate) length: usize,
+    pub(crate) fds: Vec<OwnedFd>,
+    /// The process that sent it, as the kernel says, if the socket asks for that (`SO_PASSCRED`).
+    pub(crate) sender: Option<Pid>,
+}
+
+/// As [`receive_bytes`], with the sender.
+///
+/// # Errors
+/// As of [`receive_bytes`].
+pub(crate) fn receive_packet(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+    flags: RecvFlags,
+) -> io::Result<Option<Packet>> {
+    let mut space =
+        [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX), ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = flags | RecvFlags::CMSG_CLOEXEC;
     let message = rustix::io::retry_on_intr(|| {
         recvmsg(&socket, &mut [IoSliceMut::new(buffer)], &mut control, flags)
     })?;
-    let mut fds = Vec::new();
+    let (mut fds, mut sender) = (Vec::new(), None);
     for part in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = part {
-            fds.extend(rights);
+        match part {
+            RecvAncillaryMessage::ScmRights(rights) => fds.extend(rights),
+            RecvAncillaryMessage::ScmCredentials(who) => sender = Some(who.pid),
+            _ => {}
         }
     }
     if message.bytes == 0 {
@@ -236,7 +290,11 @@ pub(crate) fn receive_bytes(
     if message.flags.contains(ReturnFlags::TRUNC) {
         return Err(malformed("the message is too long"));
     }
-    Ok(Some((message.bytes, fds)))
+    Ok(Some(Packet {
+        length: message.bytes,
+        fds,
+        sender,
+    }))
 }
 
 #[cfg(test)]

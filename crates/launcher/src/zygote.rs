@@ -32,9 +32,23 @@ const CONTROL: i32 = 3;
 /// Memory of a zygote in bytes, its processes, its processor time in thousandths of a processor.
 const MEMORY: u64 = 1024 * 1024 * 1024;
 
-/// What a sandbox hands to a zygote for its fork.
+/// By whom a sandbox gets its program.
+#[derive(Debug, Clone)]
+pub(crate) enum By {
+    /// This zygote.
+    Zygote(u64),
+    /// This snapshot.
+    Snapshot(u64),
+    /// It becomes a snapshot itself.
+    Itself {
+        argv: Vec<String>,
+        environment: Vec<(String, String)>,
+    },
+}
+
+/// What a sandbox hands on when it waits, to whom its program comes from.
 pub(crate) struct Forked {
-    pub(crate) zygote: u64,
+    pub(crate) by: By,
     pub(crate) control: OwnedFd,
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
@@ -208,18 +222,8 @@ fn begin(
         eprintln!("zygote: {}: {}", failure.step, failure.reason);
         child::fail(&inside, failure)
     };
-    let filter: Vec<u8> = workshop
-        .filter
-        .iter()
-        .flat_map(|one| {
-            let [code_low, code_high] = one.code.to_ne_bytes();
-            let mut bytes = vec![code_low, code_high, one.jt, one.jf];
-            bytes.extend(one.k.to_ne_bytes());
-            bytes
-        })
-        .collect();
     // One that has ended already is found by its pidfd.
-    let _ = wire::send(&control, &filter, &[]);
+    let _ = wire::send(&control, &wire::filter(&workshop.filter), &[]);
     Ok((child, control))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Digest, Egress, FunctionName, Invalid, Limits, MAX_ENVIRONMENT, MAX_QUEUE, RetryPolicy,
-    Timestamp,
+    Snapshot, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -193,6 +193,9 @@ pub struct FunctionSpec {
     /// Whether instances are used again.
     #[serde(default)]
     pub fresh: Fresh,
+    /// From what instances begin.
+    #[serde(default)]
+    pub snapshot: Snapshot,
     /// Where its instances may connect to; without, the server's default.
     #[serde(default)]
     pub egress: Option<Egress>,
@@ -233,6 +236,11 @@ impl FunctionSpec {
                 ));
             }
             _ => {}
+        }
+        self.snapshot.check(self.runtime, self.contract)?;
+        if self.snapshot == Snapshot::Init && self.limits.pids < 2 {
+            let reason = "must be 2 at least with snapshot: init";
+            return Err(Invalid::new("limits.pids", reason));
         }
         check_scaling(&self.scaling)?;
         self.check_sharing()?;
@@ -385,6 +393,20 @@ mod tests {
     }
 
     #[test]
+    fn only_python_functions_are_initialised_once() {
+        let mut python = spec("lambda", "always", serde_json::json!({}));
+        python.snapshot = Snapshot::Init;
+        let error = python.check().unwrap_err();
+        assert_eq!(error.field, "snapshot");
+        assert!(error.reason.contains("program of your own"), "{error}");
+        python.runtime = RuntimeName::Python311;
+        python.handler = Some("app.handler".to_owned());
+        assert_eq!(python.check(), Ok(()));
+        python.limits.pids = 1;
+        assert_eq!(python.check().unwrap_err().field, "limits.pids");
+    }
+
+    #[test]
     fn a_reservation_takes_the_place_of_the_most() {
         let scaling = Scaling {
             min_instances: 5,
@@ -411,6 +433,6 @@ mod tests {
         assert_eq!(old.scaling.per_instance, 1);
         assert_eq!(old.scaling.reserved, None);
         assert_eq!(old.scaling.freeze_after, Some(200));
-        assert_eq!(old.fresh, Fresh::Reuse);
+        assert_eq!((old.fresh, old.snapshot), (Fresh::Reuse, Snapshot::None));
     }
 }

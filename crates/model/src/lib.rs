@@ -19,6 +19,7 @@ mod name;
 mod pressure;
 mod retry;
 mod service;
+mod snapshot;
 mod timestamp;
 
 pub use bucket::{BucketSpec, EventPattern, NotificationRule};
@@ -42,4 +43,5 @@ pub use name::{BucketName, FunctionName, ServiceName};
 pub use pressure::Pressure;
 pub use retry::RetryPolicy;
 pub use service::{HealthCheck, ReplicaStatus, Service, ServiceSpec, ServiceStatus, VolumeMount};
+pub use snapshot::Snapshot;
 pub use timestamp::Timestamp;

@@ -348,8 +348,14 @@ def open_logs():
     return logs
 
 
-def serve(api, logs):
+def set_path():
+    """The function's own modules come first, those that the platform brings for it last."""
     sys.path[0] = os.environ["LAMBDA_TASK_ROOT"]
+    sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "modules"))
+
+
+def serve(api, logs):
+    set_path()
     try:
         handler = load_handler(os.environ["_HANDLER"])
     except Exception as error:
@@ -357,6 +363,10 @@ def serve(api, logs):
         log_error("Init", report)
         api.post_error("init/error", error_type, report)
         sys.exit(1)
+    answer_all(api, handler, logs)
+
+
+def answer_all(api, handler, logs):
     while True:
         answer_one(api, handler, logs)
 

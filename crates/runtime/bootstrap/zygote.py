@@ -191,21 +191,26 @@ class Zygote:
         os.setgroups(request["groups"])
         os.setresgid(*[request["gid"]] * 3)
         os.setresuid(*[request["uid"]] * 3)
-        check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL), "clearing capabilities")
-        header = ctypes.create_string_buffer(struct.pack("=Ii", CAPABILITY_VERSION, 0))
-        nothing = ctypes.create_string_buffer(24)
-        number = ctypes.c_long(self.fork.numbers["capset"])
-        check(libc.syscall(number, header, nothing), "dropping capabilities")
         os.umask(0o022)
-        check(prctl(PR_SET_NO_NEW_PRIVS, 1), "giving up new privileges")
-        # Since the launcher is the parent, it is the launcher's end that counts.
-        check(prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "binding to the launcher")
-        instructions = ctypes.create_string_buffer(self.filter, len(self.filter))
-        program = ctypes.create_string_buffer(
-            struct.pack("@HP", len(self.filter) // 8, ctypes.addressof(instructions))
-        )
-        mode = ctypes.c_ulong(SECCOMP_MODE_FILTER)
-        check(libc.prctl(PR_SET_SECCOMP, mode, program, 0, 0), "installing the filter")
+        seal(self.filter)
+
+
+def seal(filter):
+    """Gives up every capability, and installs the system call filter: the last of a fork's steps."""
+    check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL), "clearing capabilities")
+    header = ctypes.create_string_buffer(struct.pack("=Ii", CAPABILITY_VERSION, 0))
+    nothing = ctypes.create_string_buffer(24)
+    number = ctypes.c_long(SYSCALLS[platform.machine()]["capset"])
+    check(libc.syscall(number, header, nothing), "dropping capabilities")
+    check(prctl(PR_SET_NO_NEW_PRIVS, 1), "giving up new privileges")
+    # Since the launcher is the parent, it is the launcher's end that counts.
+    check(prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "binding to the launcher")
+    instructions = ctypes.create_string_buffer(filter, len(filter))
+    program = ctypes.create_string_buffer(
+        struct.pack("@HP", len(filter) // 8, ctypes.addressof(instructions))
+    )
+    mode = ctypes.c_ulong(SECCOMP_MODE_FILTER)
+    check(libc.prctl(PR_SET_SECCOMP, mode, program, 0, 0), "installing the filter")
 
 
 def leave(code):

@@ -3,7 +3,7 @@
 
 use crate::host::Interpreter;
 use crate::{InstanceSpec, bootstrap};
-use model::{Code, Contract, Owner, Timestamp};
+use model::{Code, Contract, InstanceId, Owner, Snapshot, Timestamp};
 use std::collections::BTreeMap;
 
 /// Where the code of a zip is inside.
@@ -76,9 +76,14 @@ fn fixed(spec: &InstanceSpec) -> BTreeMap<String, String> {
     all.set("AWS_LAMBDA_FUNCTION_NAME", name);
     all.set("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST");
     all.set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &memory);
-    all.set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+    let initialised = match spec.snapshot {
+        Snapshot::None => "on-demand",
+        Snapshot::Init => "snap-start",
+    };
+    all.set("AWS_LAMBDA_INITIALIZATION_TYPE", initialised);
     all.set("AWS_LAMBDA_LOG_GROUP_NAME", &format!("/aws/lambda/{name}"));
-    all.set("AWS_LAMBDA_LOG_STREAM_NAME", &log_stream(spec));
+    let (log_stream, value) = log_stream_of(&spec.id);
+    all.set(&log_stream, &value);
     let environment = format!("AWS_Lambda_{}", spec.runtime.as_str());
     all.set("AWS_EXECUTION_ENV", &environment);
     all.set("LAMBDA_TASK_ROOT", TASK_ROOT);
@@ -102,11 +107,19 @@ fn handler(spec: &InstanceSpec) -> Option<&str> {
     spec.handler.as_ref().or_else(of_image).map(String::as_str)
 }
 
-/// `YYYY/MM/DD/[$LATEST]INSTANCE`, as Lambda names it.
-fn log_stream(spec: &InstanceSpec) -> String {
+/// The one variable that differs between the instances of a function.
+const LOG_STREAM: &str = "AWS_LAMBDA_LOG_STREAM_NAME";
+
+/// It, for this instance: `YYYY/MM/DD/[$LATEST]INSTANCE`, as Lambda names it.
+pub(crate) fn log_stream_of(id: &InstanceId) -> (String, String) {
     let now = Timestamp::now().rfc3339();
     let day = now.get(..10).unwrap_or("1970-01-01").replace('-', "/");
-    format!("{day}/[$LATEST]{}", spec.id)
+    (LOG_STREAM.to_owned(), format!("{day}/[$LATEST]{id}"))
+}
+
+/// Whether a variable is the same for all instances of a function.
+pub(crate) fn is_shared(name: &str) -> bool {
+    name != LOG_STREAM
 }
 
 #[derive(Default)]

@@ -95,7 +95,8 @@ impl Runtime {
     }
 
     /// Starts an instance and waits until it is ready: `lambda`: its first `next`; `http`: its port
-    /// takes a connection; a service: its program runs. At most 10 s (Lambda's bound for init).
+    /// takes a connection; a service: its program runs. At most 10 s (Lambda's bound for init), and as
+    /// long again, or the function's time limit, if it is one that must be initialised first.
     ///
     /// # Errors
     /// `Init` if its own code failed; else the platform's or the deployer's fault. Nothing is left.

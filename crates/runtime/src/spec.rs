@@ -2,7 +2,7 @@
 
 use model::{
     Code, Contract, Egress, ImageConfig, InstanceId, Limits, Owner, RuntimeName, ServiceName,
-    VolumeMount,
+    Snapshot, VolumeMount,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -54,6 +54,9 @@ pub struct InstanceSpec {
     pub peers: Vec<Peer>,
     /// Enforced by the kernel.
     pub limits: Limits,
+    /// Whether it is forked from an initialisation of its own; of functions for which
+    /// [`Snapshot::check`] finds no fault.
+    pub snapshot: Snapshot,
     /// Where it may connect to; without, [`crate::Options::egress`].
     pub egress: Option<Egress>,
 }
@@ -105,6 +108,7 @@ pub(crate) mod tests {
             volumes: Vec::new(),
             peers: Vec::new(),
             limits: Limits::default(),
+            snapshot: Snapshot::None,
             egress: None,
         }
     }

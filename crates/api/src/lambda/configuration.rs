@@ -148,7 +148,9 @@ fn base64_of_hex(text: &str) -> String {
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use model::{Contract, Digest, Fresh, FunctionSpec, Limits, RetryPolicy, RuntimeName, Scaling};
+    use model::{
+        Contract, Digest, Fresh, FunctionSpec, Limits, RetryPolicy, RuntimeName, Scaling, Snapshot,
+    };
 
     /// A function for tests of the rendering.
     pub(in crate::lambda) fn function() -> Function {
@@ -177,6 +179,7 @@ pub(super) mod tests {
                 },
                 scaling: Scaling::default(),
                 fresh: Fresh::Reuse,
+                snapshot: Snapshot::None,
                 egress: None,
                 retry: RetryPolicy::default(),
                 role: "arn:aws:iam::000000000000:role/r".into(),

@@ -18,7 +18,7 @@ use engine::Put;
 use http::StatusCode;
 use model::{
     Code, Contract, Fresh, Function, FunctionName, FunctionSpec, Kind, Limits, Principal,
-    RetryPolicy, RuntimeName, Scaling,
+    RetryPolicy, RuntimeName, Scaling, Snapshot,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -75,6 +75,7 @@ pub(super) async fn create(
         limits: Limits::default(),
         scaling: Scaling::default(),
         fresh: Fresh::Reuse,
+        snapshot: Snapshot::None,
         egress: None,
         retry: RetryPolicy::default(),
         role: String::new(),

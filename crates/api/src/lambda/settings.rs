@@ -176,7 +176,7 @@ fn within(name: &str, value: i64, least: i64, most: i64, unit: &str) -> Result<u
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use model::{Code, Contract, Digest, Fresh, Limits, RetryPolicy, Scaling};
+    use model::{Code, Contract, Digest, Fresh, Limits, RetryPolicy, Scaling, Snapshot};
 
     fn spec() -> FunctionSpec {
         FunctionSpec {
@@ -196,6 +196,7 @@ mod tests {
             limits: Limits::default(),
             scaling: Scaling::default(),
             fresh: Fresh::Reuse,
+            snapshot: Snapshot::None,
             egress: None,
             retry: RetryPolicy::default(),
             role: String::new(),

@@ -44,7 +44,7 @@ use std::sync::Arc;
 ///       thumbs: {notify: [{service: catalog, path: /events}]}
 ///
 /// Functions also take: contract (lambda, http), cpu, tmp, pids, files, description, concurrency {min,
-/// max, keep_alive, queue, per_instance, reserved, freeze_after}, fresh (reuse, always), retry
+/// max, keep_alive, queue, per_instance, reserved, freeze_after}, fresh (reuse, always), snapshot (none, init), retry
 /// {attempts, base_delay, max_delay, max_age}; triggers and notify also take events, prefix and suffix.
 /// Services also take entrypoint, environment, working_dir, expose,
 /// healthcheck {interval, timeout, retries, start_period}, deploy.replicas and

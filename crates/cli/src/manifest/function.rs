@@ -14,7 +14,7 @@ use super::words::parse_command;
 use super::{Context, compose};
 use model::{
     BucketName, Code, Contract, Egress, Fresh, FunctionName, FunctionSpec, Limits, RetryPolicy,
-    RuntimeName, Scaling, Target,
+    RuntimeName, Scaling, Snapshot, Target,
 };
 use std::collections::BTreeMap;
 
@@ -42,6 +42,7 @@ pub(crate) struct DeclaredFunction {
     limits: Limits,
     scaling: Scaling,
     fresh: Fresh,
+    snapshot: Snapshot,
     egress: Option<Egress>,
     retry: RetryPolicy,
 }
@@ -64,6 +65,7 @@ impl DeclaredFunction {
             limits: declared.limits,
             scaling: declared.scaling,
             fresh: declared.fresh,
+            snapshot: declared.snapshot,
             egress: declared.egress,
             retry: declared.retry,
             role: String::new(),
@@ -93,8 +95,9 @@ pub(crate) fn parse_function(
     let code = parse_code(context, &what, &mut outer, inner.take("code"), &key.place)?;
     let target = Target::Function { name: name.clone() };
     let contract = inner.take("contract").map(parse_contract).transpose()?;
+    let runtime = parse_runtime(&what, &code, inner.take("runtime"), &key.place)?;
     let declared = DeclaredFunction {
-        runtime: parse_runtime(&what, &code, inner.take("runtime"), &key.place)?,
+        runtime,
         handler: text(&mut inner, "handler")?,
         contract: contract.unwrap_or_default(),
         description: text(&mut inner, "description")?.unwrap_or_default(),
@@ -109,6 +112,10 @@ pub(crate) fn parse_function(
             .map(parse_fresh)
             .transpose()?
             .unwrap_or_default(),
+        snapshot: match inner.take("snapshot") {
+            Some(node) => parse_snapshot(node, runtime, contract.unwrap_or_default())?,
+            None => Snapshot::None,
+        },
         egress: parse_egress(inner.take("egress"))?,
         retry: parse_retry(inner.take("retry"))?,
         triggers: parse_triggers(inner.take("triggers"), &target)?,
@@ -158,6 +165,18 @@ fn parse_fresh(node: &Node) -> Result<Fresh> {
         "always" => Ok(Fresh::Always),
         other => Err(format!("must be always or reuse, and is {other:?}")),
     })
+}
+
+fn parse_snapshot(node: &Node, runtime: RuntimeName, contract: Contract) -> Result<Snapshot> {
+    let snapshot = node.parsed("snapshot", |text| match text {
+        "init" => Ok(Snapshot::Init),
+        "none" => Ok(Snapshot::None),
+        other => Err(format!("must be init or none, and is {other:?}")),
+    })?;
+    match snapshot.check(runtime, contract) {
+        Ok(()) => Ok(snapshot),
+        Err(invalid) => Err(node.error(invalid.to_string())),
+    }
 }
 
 /// The runtime of a folder must be said; that of an image is the image.

@@ -74,6 +74,7 @@ fn prototype() -> Prototype {
         },
         volumes: Vec::new(),
         peers: Vec::new(),
+        snapshot: model::Snapshot::None,
         egress: None,
         limits: Limits::default(),
     })

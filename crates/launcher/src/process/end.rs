@@ -9,7 +9,11 @@ use crate::slot::Slot;
 use crate::wire::Reply;
 use crate::zygote::Zygote;
 use rustix::event::epoll;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use std::time::Instant;
+
+/// Children that are reaped before others are heard again: a snapshot can make any number of them.
+const REAPED_AT_ONCE: usize = 64;
 
 impl Process {
     pub(super) fn reap(&mut self, number: u64) -> Result<(), Gone> {
@@ -29,12 +33,51 @@ impl Process {
         for ended in sandbox.ended_processes() {
             let _ = epoll::delete(&self.epoll, ended);
         }
+        if !over && let Some(exit) = sandbox.end_to_tell() {
+            return self.tell_end(number, Ending::Exited(exit));
+        }
         if over && let Some(sandbox) = self.sandboxes.remove(&number) {
             self.forks.remove(&number);
+            let told = sandbox.is_told();
             let (ending, slot, intact) = sandbox.finish();
             self.give_back(slot, intact);
-            return self.tell_end(number, ending);
+            if !told {
+                return self.tell_end(number, ending);
+            }
         }
+        Ok(())
+    }
+
+    /// Reaps every child that has ended. What a snapshot, or a fork of one, has made with `CLONE_PARENT` is
+    /// known to nobody, and its pid namespace could not end before it is reaped.
+    pub(super) fn reap_all(&mut self) -> Result<(), Gone> {
+        // Each tells of any number of them.
+        let mut told = [0_u8; 1024];
+        while let Some(children) = &self.children
+            && rustix::io::read(children, &mut told).is_ok_and(|length| length > 0)
+        {}
+        let mut last = None;
+        for _ in 0..REAPED_AT_ONCE {
+            let Some(pid) = kernel::ended_child() else {
+                return Ok(());
+            };
+            let owner = self.sandboxes.iter().find(|(_, found)| found.awaits(pid));
+            let owner = owner.map(|(number, _)| *number).or_else(|| {
+                let mut zygotes = self.zygotes.iter();
+                zygotes
+                    .find(|(_, zygote)| zygote.process().pid == pid)
+                    .map(|(number, _)| *number)
+            });
+            match owner {
+                // It was reaped just now, or never will be.
+                Some(_) if last == Some(pid) => return Ok(()),
+                Some(number) => self.reap(number)?,
+                None => reap_stranger(pid),
+            }
+            last = Some(pid);
+        }
+        // There may be more, after whatever else there is to do.
+        kernel::signal_own(Signal::CHILD);
         Ok(())
     }
 
@@ -66,17 +109,25 @@ impl Process {
     }
 
     pub(super) fn give_back(&mut self, slot: Slot, intact: bool) {
+        let lender = slot.lender;
         if let Some(mut group) = self.slots.give_back(&self.workshop.cgroups, slot, intact)
             && !group.remove()
         {
             self.leaving.push((group, Instant::now()));
+        }
+        let lender = lender.and_then(|number| self.sandboxes.get(&number));
+        // It has waited for its last fork.
+        if let Some(lender) = lender
+            && !lender.can_lend()
+        {
+            lender.kill();
         }
     }
 
     pub(super) fn end_all(mut self) {
         self.pins.end();
         self.zygotes.values().for_each(Zygote::kill);
-        self.sandboxes.values().for_each(Sandbox::kill);
+        self.sandboxes.values().for_each(Sandbox::end);
         let start = Instant::now();
         let mut left: Vec<Group> = self.leaving.drain(..).map(|(group, _)| group).collect();
         while start.elapsed() < PATIENCE {
@@ -101,6 +152,15 @@ impl Process {
                     left.push(zygote.finish(None).0.group);
                 }
             }
+            while let Some(pid) = kernel::ended_child()
+                && !self.sandboxes.values().any(|found| found.awaits(pid))
+                && !self
+                    .zygotes
+                    .values()
+                    .any(|found| found.process().pid == pid)
+            {
+                reap_stranger(pid);
+            }
             left.retain_mut(|group| !group.remove());
             if left.is_empty() && self.sandboxes.is_empty() && self.zygotes.is_empty() {
                 break;
@@ -110,4 +170,9 @@ impl Process {
         self.slots.remove();
         self.workshop.cgroups.remove();
     }
+}
+
+fn reap_stranger(pid: Pid) {
+    // It has ended, and nobody else awaits it.
+    let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
 }

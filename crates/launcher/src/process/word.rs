@@ -4,8 +4,9 @@ use super::{ENDED, Gone, PROCESS, Process};
 use crate::error::Failure;
 use crate::kernel;
 use crate::sandbox::{Progress, Sandbox};
+use crate::snapshot::{self, Start};
 use crate::wire::{GroupFiles, Reply};
-use crate::zygote::Word;
+use crate::zygote::{By, Word};
 use rustix::event::epoll;
 use std::os::fd::AsFd;
 
@@ -34,17 +35,51 @@ impl Process {
         let Some(fork) = self.forks.remove(&number) else {
             return self.armed(number, Vec::new());
         };
-        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+        let Some(sandbox) = self.sandboxes.get(&number) else {
             return Ok(());
         };
-        let asked = match self.zygotes.get_mut(&fork.zygote) {
-            Some(zygote) => zygote.ask(number, sandbox, &fork),
-            None => Err(Failure::new("forking the zygote", ENDED)),
+        let asked = match &fork.by {
+            By::Zygote(zygote) => match self.zygotes.get_mut(zygote) {
+                Some(zygote) => zygote.ask(number, sandbox, &fork),
+                None => Err(Failure::new("forking the zygote", ENDED)),
+            },
+            By::Snapshot(snapshot) => match self.sandboxes.get(snapshot) {
+                Some(snapshot) => snapshot::ask(snapshot, sandbox, &fork),
+                None => Err(Failure::new("forking the snapshot", ENDED)),
+            },
+            By::Itself { argv, environment } => {
+                let start = Start { argv, environment };
+                let begun = snapshot::begin(&self.workshop, sandbox, &fork, &start);
+                match begun {
+                    Ok(process) => return self.snapshot_begun(number, process),
+                    Err(failure) => Err(failure),
+                }
+            }
         };
-        if let Err(failure) = asked {
+        if let (Err(failure), Some(sandbox)) = (asked, self.sandboxes.get_mut(&number)) {
             sandbox.fail(failure);
         }
         Ok(())
+    }
+
+    /// A function's own zygote was forked. The server hears what it says, or how it ended.
+    fn snapshot_begun(&mut self, number: u64, process: kernel::Child) -> Result<(), Gone> {
+        self.joined(number, Ok(process));
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+            return Ok(());
+        };
+        let (files, fds) = sandbox.take_ends();
+        let pid = sandbox.pid();
+        let control = self.sandboxes.get(&number).and_then(Sandbox::control);
+        let fds: Vec<_> = fds.iter().chain(control).map(AsFd::as_fd).collect();
+        let greeting = Vec::new();
+        let reply = Reply::Armed {
+            sandbox: number,
+            pid,
+            files,
+            greeting,
+        };
+        self.reply(&reply, &fds)
     }
 
     pub(super) fn said(&mut self, number: u64) -> Result<(), Gone> {
@@ -78,7 +113,12 @@ impl Process {
             return Ok(());
         };
         match sandbox.greeted() {
-            Progress::Armed(greeting) => self.armed(number, greeting),
+            Progress::Armed(greeting) => {
+                if sandbox.is_restored() {
+                    self.watch_member(number);
+                }
+                self.armed(number, greeting)
+            }
             Progress::Ended => {
                 if let Some(control) = sandbox.control() {
                     let _ = epoll::delete(&self.epoll, control);
@@ -97,17 +137,22 @@ impl Process {
         match fork {
             Ok(process) => {
                 sandbox.join(process);
-                let watched = match self.sandboxes.get(&number).and_then(Sandbox::member) {
-                    Some(member) => self.watch(&member.pidfd, number, PROCESS),
-                    None => Ok(()),
-                };
-                if let (Err(failure), Some(sandbox)) = (watched, self.sandboxes.get_mut(&number)) {
-                    sandbox.fail(failure);
-                }
+                self.watch_member(number);
             }
             Err(failure) => {
                 sandbox.fail(failure);
             }
+        }
+    }
+
+    /// The end of the sandbox's program shall be heard of, if that is not its first process.
+    fn watch_member(&mut self, number: u64) {
+        let watched = match self.sandboxes.get(&number).and_then(Sandbox::member) {
+            Some(member) => self.watch(&member.pidfd, number, PROCESS),
+            None => Ok(()),
+        };
+        if let (Err(failure), Some(sandbox)) = (watched, self.sandboxes.get_mut(&number)) {
+            sandbox.fail(failure);
         }
     }
 

@@ -4,8 +4,9 @@ use super::Workshop;
 use crate::child::{self, Plan};
 use crate::error::{Failure, Step};
 use crate::slot::Slot;
-use crate::zygote::Forked;
-use crate::{Shape, Stem, kernel};
+use crate::zygote::{By, Forked};
+use crate::{Shape, Stem, kernel, nested};
+use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
@@ -46,19 +47,23 @@ pub(crate) fn wait(pidfd: &OwnedFd) -> Option<Option<WaitIdStatus>> {
 /// What a fork leaves with the launcher.
 pub(super) struct Fork {
     pub(super) child: kernel::Child,
+    /// The process that furnishes it, if that is another.
+    pub(super) builder: Option<kernel::Child>,
     pub(super) report: OwnedFd,
     pub(super) control: Option<OwnedFd>,
     pub(super) for_zygote: Option<Forked>,
     pub(super) ends: Ends,
 }
 
-/// Makes the ends, and forks the first process, which goes on by itself.
+/// Makes the ends, and forks the first process, which goes on by itself. `within`: the first process of the
+/// snapshot that it is for.
 pub(super) fn fork(
     workshop: &Workshop,
     shape: &Shape,
     slot: &Slot,
     stem: &Stem,
     tmp: u64,
+    within: Option<&OwnedFd>,
 ) -> Result<Fork, Failure> {
     const STEP: &str = "making pipes";
     let (stdout, stdout_inside) = pipe_with(PipeFlags::CLOEXEC).step(STEP)?;
@@ -66,13 +71,18 @@ pub(super) fn fork(
     let (report, report_inside) = pair()?;
     let (control, control_inside) = match stem {
         Stem::None => (None, None),
-        Stem::Program { .. } | Stem::Fork { .. } => {
+        Stem::Program { .. }
+        | Stem::Fork { .. }
+        | Stem::Snapshot { .. }
+        | Stem::Restored { .. } => {
             let (ours, theirs) = pair()?;
             (Some(ours), Some(theirs))
         }
     };
-    let unified = slot.group.unified()?;
-    let unified = unified.as_ref().map(AsFd::as_fd);
+    if let (Stem::Restored { .. }, Some(control)) = (stem, &control) {
+        // Which process is the fork, the kernel shall tell.
+        set_socket_passcred(control, true).step(PAIR)?;
+    }
     let is_program = matches!(stem, Stem::Program { .. });
     let plan = Plan {
         shape,
@@ -87,18 +97,35 @@ pub(super) fn fork(
         stdout: &stdout_inside,
         stderr: &stderr_inside,
     };
-    let child = begin(&plan, unified).step("forking")?;
-    let for_zygote = match (stem, control_inside) {
-        (Stem::Fork { zygote }, Some(control)) => Some(Forked {
-            zygote: *zygote,
-            control,
-            stdout: stdout_inside,
-            stderr: stderr_inside,
-        }),
-        _ => None,
+    let (child, builder) = match within {
+        Some(snapshot) => {
+            let made = nested::make(workshop, &plan, snapshot)?;
+            (made.first, Some(made.builder))
+        }
+        None => {
+            let unified = slot.group.unified()?;
+            let unified = unified.as_ref().map(AsFd::as_fd);
+            (begin(&plan, unified).step("forking")?, None)
+        }
     };
+    let by = match stem {
+        Stem::Fork { zygote } => Some(By::Zygote(*zygote)),
+        Stem::Restored { snapshot } => Some(By::Snapshot(*snapshot)),
+        Stem::Snapshot { argv, environment } => Some(By::Itself {
+            argv: argv.clone(),
+            environment: environment.clone(),
+        }),
+        Stem::None | Stem::Program { .. } => None,
+    };
+    let for_zygote = by.zip(control_inside).map(|(by, control)| Forked {
+        by,
+        control,
+        stdout: stdout_inside,
+        stderr: stderr_inside,
+    });
     Ok(Fork {
         child,
+        builder,
         report,
         control,
         for_zygote,

@@ -20,6 +20,7 @@ mod network;
 mod pin;
 mod privilege;
 mod reuse;
+mod snapshot;
 mod zygote;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,6 +42,7 @@ fn main() {
         pin::CASES,
         privilege::CASES,
         reuse::CASES,
+        snapshot::CASES,
         zygote::CASES,
     ];
     let wanted: Vec<String> = std::env::args()

@@ -7,11 +7,18 @@ use std::path::{Path, PathBuf};
 /// Where they are inside an instance.
 pub(crate) const FOLDER: &str = "/var/runtime";
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 5] = [
     ("index.js", include_str!("../../bootstrap/index.js")),
     ("bootstrap.py", include_str!("../../bootstrap/bootstrap.py")),
     ("zygote.py", include_str!("../../bootstrap/zygote.py")),
+    ("snapshot.py", include_str!("../../bootstrap/snapshot.py")),
+    (
+        "modules/snapshot_restore_py.py",
+        include_str!("../../bootstrap/modules/snapshot_restore_py.py"),
+    ),
 ];
+/// Beneath [`FOLDER`]: what functions may import.
+const MODULES: &str = "modules";
 
 /// Writes the bootstraps below `folder`, readable by everyone since instances run as nobody that the
 /// host knows, and gives the folder that holds them.
@@ -24,12 +31,14 @@ pub(crate) fn write(folder: &Path) -> Result<PathBuf> {
         let path = path.display().to_string();
         move |source| Error::Bootstrap { path, source }
     };
-    std::fs::create_dir_all(&runtime).map_err(io(&runtime))?;
-    set_mode(&runtime, 0o755).map_err(io(&runtime))?;
+    for folder in [runtime.clone(), runtime.join(MODULES)] {
+        std::fs::create_dir_all(&folder).map_err(io(&folder))?;
+        set_mode(&folder, 0o755).map_err(io(&folder))?;
+    }
     for (name, text) in FILES {
         let path = runtime.join(name);
         // A running instance of an earlier server may have the old file open: replace it whole.
-        let fresh = runtime.join(format!(".{name}.new"));
+        let fresh = path.with_extension("new");
         std::fs::write(&fresh, text).map_err(io(&fresh))?;
         set_mode(&fresh, 0o644).map_err(io(&fresh))?;
         std::fs::rename(&fresh, &path).map_err(io(&path))?;

@@ -156,13 +156,7 @@ impl Contained {
                 return told;
             }
         }
-        match crash(exit, self.memory) {
-            Ending::Crashed { how } => Ending::InitFailed {
-                error_type: "Runtime.ExitError".to_owned(),
-                message: format!("it ended before it was ready: {how}"),
-            },
-            other => other,
-        }
+        ended_before_ready(exit, self.memory)
     }
 
     pub(crate) fn start_kind(&self) -> StartKind {
@@ -362,6 +356,17 @@ async fn has_ended(sandbox: &Sandbox, port: u16) -> Option<Exit> {
         biased;
         exit = sandbox.exited() => Some(exit),
         _ = listening => None,
+    }
+}
+
+/// It ended before it was ready, and did not say why.
+pub(super) fn ended_before_ready(exit: &Exit, memory: u64) -> Ending {
+    match crash(exit, memory) {
+        Ending::Crashed { how } => Ending::InitFailed {
+            error_type: "Runtime.ExitError".to_owned(),
+            message: format!("it ended before it was ready: {how}"),
+        },
+        other => other,
     }
 }
 

@@ -1,10 +1,12 @@
 //! Which prepared sandbox fits an instance.
 
+use super::snapshots::Init;
 use super::zygotes::Imported;
 use crate::InstanceSpec;
 use launcher::{Root, Shape};
 use model::{Contract, RuntimeName};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Sandboxes of one kind can take each other's place until they are assigned.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,6 +29,8 @@ pub(super) enum Stem {
         /// What it needs to start with.
         environment: Vec<(String, String)>,
     },
+    /// A fork of the function's own zygote.
+    Snapshot(Arc<Init>),
 }
 
 /// What a Python zygote has imported.

@@ -7,6 +7,7 @@ mod pins;
 mod plan;
 pub(crate) mod sandbox;
 mod shelf;
+mod snapshots;
 mod warmth;
 mod zygotes;
 

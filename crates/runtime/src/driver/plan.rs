@@ -5,7 +5,7 @@ use crate::environment::{self, TASK_ROOT};
 use crate::host::{Host, Interpreter};
 use crate::{Door, Error, InstanceSpec, Result, bootstrap};
 use launcher::{Assignment, Bind, Root, Shape, User, Volume, Work};
-use model::{Code, Contract, Ending, Owner, RuntimeName, ServiceName};
+use model::{Code, Contract, Ending, Owner, RuntimeName, ServiceName, Snapshot};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -69,14 +69,17 @@ pub(super) fn plan(spec: &InstanceSpec, sources: &Sources) -> Result<Plan> {
     let environment = environment::build(spec, interpreter, &sources.region);
     let root = root(spec, sources);
     let image = spec.image.as_ref();
-    // The code is not part of the shape, so that functions share what is made ahead.
-    let (binds, places, code) = match root {
-        Root::Image { .. } => (Vec::new(), Vec::new(), Vec::new()),
-        Root::Host { .. } => (
-            vec![bind(&sources.bootstraps, bootstrap::FOLDER)],
-            vec![PathBuf::from(TASK_ROOT)],
-            vec![bind(&sources.folder, TASK_ROOT)],
-        ),
+    let runtimes = || bind(&sources.bootstraps, bootstrap::FOLDER);
+    let own = || bind(&sources.folder, TASK_ROOT);
+    // The code is not part of the shape, so that functions share what is made ahead; but for those that
+    // have run before an instance is made, when nothing may be mounted any more.
+    let (binds, places, code) = match (&root, spec.snapshot) {
+        (Root::Image { .. }, _) => (Vec::new(), Vec::new(), Vec::new()),
+        (Root::Host { .. }, Snapshot::Init) => (vec![runtimes(), own()], Vec::new(), Vec::new()),
+        (Root::Host { .. }, Snapshot::None) => {
+            let place = PathBuf::from(TASK_ROOT);
+            (vec![runtimes()], vec![place], vec![own()])
+        }
     };
     let default_dir = match (&spec.code, image.map(|image| image.working_dir.as_str())) {
         (Code::Zip { .. }, _) => TASK_ROOT,
@@ -201,7 +204,11 @@ fn argv(spec: &InstanceSpec, sources: &Sources) -> Result<Vec<String>> {
     match (&spec.runtime, spec.contract) {
         (RuntimeName::Nodejs20, Contract::Lambda) => node_argv(spec, sources),
         (RuntimeName::Python311, Contract::Lambda) => {
-            let script = format!("{}/bootstrap.py", bootstrap::FOLDER);
+            let script = match spec.snapshot {
+                Snapshot::None => "bootstrap.py",
+                Snapshot::Init => "snapshot.py",
+            };
+            let script = format!("{}/{script}", bootstrap::FOLDER);
             Ok(vec![program(sources)?, script])
         }
         (RuntimeName::Provided, _) => provided_argv(sources),

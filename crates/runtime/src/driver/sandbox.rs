@@ -4,17 +4,19 @@ use super::contained::{Calls, Contained, Peak, Talk};
 use super::kind::{self, Kind, Preload, Stem};
 use super::pins::Pins;
 use super::plan::{self, Plan, Sources};
-use super::shelf::{Announced, Bounds, Shelves, Taken};
+use super::shelf::{Announced, Bounds, Makers, Shelves, Taken};
+use super::snapshots::{Init, Snapshots, Workplace};
 use super::warmth::Warmth;
 use super::zygotes::{Ready, Zygotes};
 use crate::contract::lambda::RuntimeApi;
 use crate::egress::Outbound;
+use crate::environment::is_shared;
 use crate::gateway::Gate;
 use crate::host::Host;
 use crate::logs::Capture;
 use crate::{Door, Error, Inbound, InstanceSpec, Options, Result, bootstrap};
 use launcher::{Launcher, Sandbox, Volume, Work};
-use model::{Code, Contract, Digest, Egress, Owner, RuntimeName, StartKind};
+use model::{Code, Contract, Digest, Egress, Owner, RuntimeName, Snapshot, StartKind};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +31,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub(crate) struct SandboxDriver {
     shelves: Shelves,
     zygotes: Zygotes,
+    snapshots: Snapshots,
     pins: Pins,
     warmth: Warmth,
     /// Where unpacked code is.
@@ -77,9 +80,23 @@ impl SandboxDriver {
         };
         let pins = Pins::new(launcher.clone(), options.pin, bootstraps.clone());
         let zygotes = Zygotes::new(launcher.clone(), options.preload, pins.clone());
+        let outbound = Outbound::new(options.dns);
+        let place = Workplace {
+            launcher: launcher.clone(),
+            storage: storage.clone(),
+            inbound: inbound.clone(),
+            outbound: outbound.clone(),
+        };
+        let snapshots = Snapshots::new(place, zygotes.notify());
+        let makers = Makers {
+            zygotes: zygotes.clone(),
+            snapshots: snapshots.clone(),
+            pins: pins.clone(),
+        };
         Ok(Self {
             can_egress: launcher.can_egress(),
-            shelves: Shelves::new(launcher, zygotes.clone(), pins.clone(), bounds),
+            shelves: Shelves::new(launcher, makers, bounds),
+            snapshots,
             zygotes,
             pins,
             warmth: Warmth::new(storage.clone()),
@@ -91,7 +108,7 @@ impl SandboxDriver {
             bootstraps,
             region: options.region.into(),
             egress: Arc::new(options.egress),
-            outbound: Outbound::new(options.dns),
+            outbound,
         })
     }
 
@@ -113,10 +130,16 @@ impl SandboxDriver {
         // Where the stems do not suffice, a program starts afresh.
         let kinds = match kind.stem {
             Stem::None => vec![plain],
-            _ => vec![kind, plain],
+            Stem::Snapshot(_) => vec![kind.clone()],
+            Stem::Python(_) | Stem::Node { .. } => vec![kind.clone(), plain],
         };
+        let announced = self.shelves.announce(kinds, &spec.limits);
+        if let Stem::Snapshot(_) = kind.stem {
+            // How it fails, its first call is told.
+            let _ = self.snapshots.begin(&kind);
+        }
         Ok(Kept {
-            _announced: self.shelves.announce(kinds, &spec.limits),
+            _announced: announced,
             _pinned: self.pins.used(spec.runtime),
         })
     }
@@ -137,6 +160,10 @@ impl SandboxDriver {
             let stem = Stem::None;
             return Kind { shape, stem };
         };
+        if spec.snapshot == Snapshot::Init {
+            let stem = Stem::Snapshot(Arc::new(self.init(spec, plan, argv, environment)));
+            return Kind { shape, stem };
+        }
         let zygote = |preload| {
             let interpreter = sources.interpreter.as_ref()?;
             let zygotes = &self.zygotes;
@@ -153,6 +180,25 @@ impl SandboxDriver {
             zygote(Preload::Bootstrap);
         }
         Kind { shape, stem }
+    }
+
+    /// What the function's own zygote is made from.
+    fn init(
+        &self,
+        spec: &InstanceSpec,
+        plan: &Plan,
+        argv: &[String],
+        environment: &[(String, String)],
+    ) -> Init {
+        let shared = environment.iter().filter(|(name, _)| is_shared(name));
+        Init {
+            owner: spec.owner.clone(),
+            argv: argv.to_vec(),
+            environment: shared.cloned().collect(),
+            limits: spec.limits.clone(),
+            doors: plan.doors.clone(),
+            egress: self.egress_of(spec).clone(),
+        }
     }
 
     /// See [`crate::Runtime::start`].
@@ -175,7 +221,9 @@ impl SandboxDriver {
             ..
         } = plan;
         if has_stem && let Work::Execute { environment, .. } = &assignment.work {
-            assignment.work = Work::Tell(message(environment)?);
+            let news = |name: &str| spec.snapshot == Snapshot::None || !is_shared(name);
+            let told = environment.iter().filter(|(name, _)| news(name));
+            assignment.work = Work::Tell(message(told)?);
         }
         let sandbox = armed.assign(assignment).map_err(blame)?;
         let made = (start, begun.elapsed());
@@ -320,12 +368,10 @@ fn register(listener: std::net::TcpListener) -> Result<TcpListener> {
     TcpListener::from_std(listener).map_err(Error::Register)
 }
 
-/// What a stem is told: the variables of the function that it is for.
-fn message(environment: &[(String, String)]) -> Result<Vec<u8>> {
-    let environment: HashMap<&String, &String> = environment
-        .iter()
-        .map(|(name, value)| (name, value))
-        .collect();
+/// What a stem is told: the variables of the function that it is for, as far as it lacks them.
+fn message<'a>(environment: impl Iterator<Item = &'a (String, String)>) -> Result<Vec<u8>> {
+    let environment: HashMap<&String, &String> =
+        environment.map(|(name, value)| (name, value)).collect();
     let message = serde_json::json!({ "environment": environment });
     serde_json::to_vec(&message).map_err(|error| Error::Missing(error.to_string()))
 }

@@ -8,6 +8,7 @@ mod refill;
 
 use super::kind::{Kind, Stem};
 use super::pins::Pins;
+use super::snapshots::Snapshots;
 use super::zygotes::Zygotes;
 use crate::{Error, Result};
 use launcher::{Armed, Launcher};
@@ -56,10 +57,19 @@ struct Shelf {
     target: usize,
     /// Functions that may use it.
     announced: usize,
+    /// The only function that could use it is gone.
+    retired: bool,
     used: Instant,
     missed: Instant,
     /// Those of the last function that took one, or announced itself: likely the next one's.
     limits: Limits,
+}
+
+/// Who makes what waits in the sandboxes, and who is told of it.
+pub(super) struct Makers {
+    pub(super) zygotes: Zygotes,
+    pub(super) snapshots: Snapshots,
+    pub(super) pins: Pins,
 }
 
 /// See the module. A cheap handle.
@@ -72,6 +82,7 @@ struct Inner {
     launcher: Launcher,
     zygotes: Zygotes,
     pins: Pins,
+    snapshots: Snapshots,
     bounds: Bounds,
     shelves: Mutex<HashMap<Arc<Kind>, Shelf>>,
     /// There may be something to fill.
@@ -93,6 +104,9 @@ impl Drop for Announced {
             for kind in &self.kinds {
                 if let Some(shelf) = shelves.get_mut(kind) {
                     shelf.announced = shelf.announced.saturating_sub(1);
+                    // No other function can use what was made from one.
+                    let own = matches!(kind.stem, Stem::Snapshot(_));
+                    shelf.retired = own && shelf.announced == 0;
                 }
             }
         }
@@ -108,6 +122,7 @@ impl Inner {
     fn can_fork(&self, kind: &Kind) -> bool {
         match kind.stem {
             Stem::Python(preload) => self.zygotes.current(&kind.shape, preload).is_some(),
+            Stem::Snapshot(_) => self.snapshots.current(kind).is_some(),
             Stem::None | Stem::Node { .. } => false,
         }
     }
@@ -115,7 +130,7 @@ impl Inner {
     fn base(&self, kind: &Kind) -> usize {
         match kind.stem {
             Stem::None => self.bounds.armed,
-            Stem::Python(_) => self.bounds.stems,
+            Stem::Python(_) | Stem::Snapshot(_) => self.bounds.stems,
             Stem::Node { .. } => self.bounds.stems.min(2),
         }
     }
@@ -127,7 +142,7 @@ impl Inner {
         let [plain, fork, program] = MOST;
         match kind.stem {
             Stem::None => plain,
-            Stem::Python(_) => fork,
+            Stem::Python(_) | Stem::Snapshot(_) => fork,
             Stem::Node { .. } => program,
         }
         .max(self.base(kind))
@@ -143,6 +158,7 @@ impl Shelf {
             waiters: VecDeque::new(),
             target,
             announced: 0,
+            retired: false,
             used: now,
             missed: now,
             limits: Limits::default(),
@@ -151,6 +167,7 @@ impl Shelf {
 
     fn pop(&mut self) -> Option<Armed> {
         self.used = Instant::now();
+        self.retired = false;
         loop {
             let armed = self.ready.pop_front()?;
             if armed.is_alive() {
@@ -173,10 +190,16 @@ impl Shelf {
 }
 
 impl Shelves {
-    pub(super) fn new(launcher: Launcher, zygotes: Zygotes, pins: Pins, bounds: Bounds) -> Self {
+    pub(super) fn new(launcher: Launcher, makers: Makers, bounds: Bounds) -> Self {
+        let Makers {
+            zygotes,
+            snapshots,
+            pins,
+        } = makers;
         let inner = Arc::new(Inner {
             launcher,
             zygotes,
+            snapshots,
             pins,
             bounds,
             shelves: Mutex::default(),
@@ -209,6 +232,7 @@ impl Shelves {
                     .entry(kind.clone())
                     .or_insert_with(|| Shelf::new(base));
                 shelf.announced += 1;
+                shelf.retired = false;
                 shelf.limits.clone_from(limits);
                 kind
             })
@@ -226,8 +250,10 @@ impl Shelves {
     /// # Errors
     /// The launcher's.
     pub(super) async fn take(&self, kind: Kind, limits: &Limits) -> Result<Taken> {
-        if kind.stem == Stem::None {
-            return self.take_plain(kind, limits).await;
+        match kind.stem {
+            Stem::None => return self.take_plain(kind, limits).await,
+            Stem::Snapshot(_) => return self.take_restored(kind, limits).await,
+            Stem::Python(_) | Stem::Node { .. } => {}
         }
         let can_fork = self.inner.can_fork(&kind);
         let shape = kind.shape.clone();
@@ -261,6 +287,31 @@ impl Shelves {
                 self.take_plain(Kind { shape, stem }, limits).await
             }
         }
+    }
+
+    /// A fork of the function's own zygote, which is started if there is none. There is no other way: what
+    /// the function has done once must not be done again.
+    async fn take_restored(&self, kind: Kind, limits: &Limits) -> Result<Taken> {
+        let taken = |armed, start| Taken {
+            armed,
+            has_stem: true,
+            start,
+        };
+        let mut failed = Error::Missing("the function has not been initialised".to_owned());
+        // It may end while it is asked; then there is another.
+        for _ in 0..3 {
+            match self.look(kind.clone(), limits, self.inner.can_fork(&kind)) {
+                Look::Ready(armed) => return Ok(taken(armed, StartKind::Stem)),
+                Look::Waiting(waiting) => match waiting.await {
+                    Ok(Ok(armed)) => return Ok(taken(armed, StartKind::Fork)),
+                    Ok(Err(error)) => failed = error,
+                    Err(_) => failed = Error::Missing("the server is shutting down".to_owned()),
+                },
+                Look::Nothing => {}
+            }
+            self.inner.snapshots.get(&kind).await?;
+        }
+        Err(failed)
     }
 
     async fn take_plain(&self, kind: Kind, limits: &Limits) -> Result<Taken> {

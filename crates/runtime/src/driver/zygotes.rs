@@ -77,6 +77,11 @@ impl Zygotes {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What [`Self::changed`] waits for; others may tell of theirs too.
+    pub(super) fn notify(&self) -> Arc<Notify> {
+        self.ready.clone()
+    }
+
     /// Resolves when one has become ready since this was asked last; for one waiter.
     pub(super) async fn changed(&self) {
         self.ready.notified().await;

@@ -9,6 +9,7 @@ mod images;
 mod memory;
 mod rig;
 mod services;
+mod snapshots;
 mod world;
 
 use rig::Rig;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         .chain(images::NAMES)
         .chain(memory::NAMES)
         .chain(services::NAMES)
+        .chain(snapshots::NAMES)
         .copied()
         .collect();
     if arguments.iter().any(|argument| argument == "--list") {
@@ -76,7 +78,8 @@ async fn run(rig: &Rig, name: &str) -> bool {
             || failures::run(rig, name).await
             || images::run(rig, name).await
             || memory::run(rig, name).await
-            || services::run(rig, name).await;
+            || services::run(rig, name).await
+            || snapshots::run(rig, name).await;
         assert!(found, "no test is named {name}");
     };
     let ended = tokio::time::timeout(PATIENCE, AssertUnwindSafe(test).catch_unwind()).await;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use launcher::{Connection, Launcher};
 use model::{
     Code, Contract, Credential, Ending, FunctionName, InstanceId, Invocation, Limits, LogLine,
-    Outcome, Owner, Principal, RequestId, RuntimeName,
+    Outcome, Owner, Principal, RequestId, RuntimeName, Snapshot,
 };
 use runtime::{Inbound, Instance, InstanceSpec, Options, Runtime};
 use std::collections::BTreeMap;
@@ -97,6 +97,7 @@ impl Rig {
                 timeout: 30_000,
                 ..Limits::default()
             },
+            snapshot: Snapshot::None,
             egress: None,
         }
     }

@@ -223,6 +223,31 @@ const BAD: &[Bad] = &[
         "must be always or reuse",
     ),
     (
+        "services:\n  f: {image: x, x-rouse: {snapshot: sometimes}}",
+        "2:37",
+        "must be init or none",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {snapshot: init}}",
+        "2:37",
+        "an image's program is not forked",
+    ),
+    (
+        "services:\n  f: {build: ./code, x-rouse: {runtime: nodejs20.x, handler: a.b, snapshot: init}}",
+        "2:79",
+        "Node.js has threads",
+    ),
+    (
+        "services:\n  f: {build: ./code, x-rouse: {runtime: provided, snapshot: init}}",
+        "2:62",
+        "a program of your own",
+    ),
+    (
+        "services:\n  f: {build: ./code, command: [x], x-rouse: {runtime: python3.11, contract: http, snapshot: init}}",
+        "2:95",
+        "cannot be forked: use contract lambda",
+    ),
+    (
         "services:\n  f: {image: x, x-rouse: {concurrency: {min: 2, max: 1}}}",
         "2:40",
         "above",

@@ -52,7 +52,8 @@ fn next(inner: &Inner) -> Option<Arc<Kind>> {
     }
     let lacks = |kind: &Kind, shelf: &Shelf| {
         let missing = shelf.ready.len() + shelf.arming < shelf.target + shelf.waiters.len();
-        missing && (!matches!(kind.stem, Stem::Python(_)) || inner.can_fork(kind))
+        let forked = matches!(kind.stem, Stem::Python(_) | Stem::Snapshot(_));
+        missing && (!forked || inner.can_fork(kind))
     };
     // The emptiest first.
     let (kind, shelf) = shelves
@@ -106,6 +107,12 @@ async fn arm(inner: &Inner, kind: &Kind) -> Result<Armed> {
                 zygote: zygote.fork(),
             }
         }
+        Stem::Snapshot(_) => {
+            let snapshot = inner.snapshots.current(kind);
+            let snapshot = snapshot
+                .ok_or_else(|| Error::Missing("the function is not initialised".to_owned()))?;
+            launcher::Stem::Restored { snapshot }
+        }
     };
     let limits = {
         let shelves = inner.shelves();
@@ -151,11 +158,12 @@ fn shrink(inner: &Inner) {
             shelf.target = (shelf.target / 2).max(base);
             shelf.missed = now;
         }
-        let unused = shelf.announced == 0 && now - shelf.used > UNUSED;
+        let unused = shelf.retired || shelf.announced == 0 && now - shelf.used > UNUSED;
         if unused {
             shelf.target = 0;
         }
         shelf.ready.truncate(shelf.target);
         !unused || shelf.arming > 0 || !shelf.waiters.is_empty()
     });
+    inner.snapshots.retain(|kind| shelves.contains_key(kind));
 }
