@@ -105,11 +105,13 @@ def in_rounds(runs, rounds):
             running.append(make(programs.ALL))
             stack.callback(running[-1].stop)
         rouse = stack.enter_context(Rouse(programs.ALL, deployed))
-        connection = rouse.connect()
         for done in range(rounds):
             some = (runs * (done + 1)) // rounds - (runs * done) // rounds
             for program in programs.ALL:
+                # While the peers have their turn, the server closes a connection that is idle for too long.
+                connection = rouse.connect()
                 mine[program.name] += starts(rouse, connection, program.name, some)
+                connection.close()
                 for peer in running:
                     label = f"{peer.name}, {program.name}"
                     peers[peer.name][program.name] += repeat(label, some, lambda: peer.start(program))
