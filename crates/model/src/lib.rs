@@ -18,6 +18,7 @@ mod log;
 mod name;
 mod pressure;
 mod retry;
+mod schedule;
 mod service;
 mod snapshot;
 mod timestamp;
@@ -39,9 +40,13 @@ pub use limits::{
     Limits, MAX_ASYNC_PAYLOAD, MAX_ENVIRONMENT, MAX_LOG_LINE, MAX_PAYLOAD, MAX_QUEUE,
 };
 pub use log::{LogLine, Stream};
-pub use name::{BucketName, FunctionName, ServiceName};
+pub use name::{BucketName, FunctionName, ScheduleGroupName, ScheduleName, ServiceName};
 pub use pressure::Pressure;
 pub use retry::RetryPolicy;
+pub use schedule::{
+    Advance, AfterCompletion, CatchUp, Due, Expression, MAX_CATCH_UP, MAX_SCHEDULE_INPUT, Schedule,
+    ScheduleGroup, ScheduleKey, ScheduleSpec, Timetable, Zone,
+};
 pub use service::{HealthCheck, ReplicaStatus, Service, ServiceSpec, ServiceStatus, VolumeMount};
 pub use snapshot::Snapshot;
 pub use timestamp::Timestamp;

@@ -58,6 +58,18 @@ name!(
     check_function
 );
 name!(
+    /// A schedule's name within its group: 1 to 64 of `A-Z a-z 0-9 - _ .` (EventBridge Scheduler).
+    ScheduleName,
+    "schedule name",
+    check_schedule
+);
+name!(
+    /// The name of a group of schedules: 1 to 64 of `A-Z a-z 0-9 - _ .` (EventBridge Scheduler).
+    ScheduleGroupName,
+    "schedule group",
+    check_schedule
+);
+name!(
     /// A service's name: a DNS label, 1 to 63 of `a-z 0-9 -`, since others reach it by that name.
     ServiceName,
     "service name",
@@ -69,6 +81,27 @@ name!(
     "bucket name",
     check_bucket
 );
+
+impl ScheduleGroupName {
+    /// Whether it is the group that is always there.
+    pub fn is_default(&self) -> bool {
+        self.0 == "default"
+    }
+}
+
+impl Default for ScheduleGroupName {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+fn check_schedule(text: &str) -> Result<(), &'static str> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(legal) {
+        return Err("must be 1 to 64 letters, digits, '-', '_' or '.'");
+    }
+    Ok(())
+}
 
 fn check_function(text: &str) -> Result<(), &'static str> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
