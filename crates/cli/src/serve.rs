@@ -102,6 +102,7 @@ impl Options {
             max_instances: self.max_instances as usize,
             start_rate: self.start_rate,
             start_burst: self.start_burst,
+            region: self.region.clone(),
             ..engine::Options::default()
         }
     }

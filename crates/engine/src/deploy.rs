@@ -2,10 +2,12 @@
 
 use crate::catalog::{self, PreparedFunction, below};
 use crate::engine::Corridor;
+use crate::schedule;
 use crate::service::{self, PreparedService};
 use crate::{Engine, Error, Put, Result};
 use model::{
-    BucketSpec, Change, ChangeKind, Deployment, DeploymentReport, Invalid, NotificationRule, Target,
+    BucketSpec, Change, ChangeKind, Deployment, DeploymentReport, Invalid, NotificationRule,
+    ScheduleSpec, Target,
 };
 use std::collections::BTreeSet;
 
@@ -13,7 +15,8 @@ use std::collections::BTreeSet;
 const MAX_RULES: usize = 100;
 
 impl Engine {
-    /// Checks all of it first, then does it: buckets, services, functions, then what buckets wake.
+    /// Checks all of it first, then does it: buckets, services, functions, schedules, then what buckets
+    /// wake.
     /// A target that is neither declared nor there is refused. All services are known by name before
     /// the first of them starts. What is as declared is left alone.
     ///
@@ -32,6 +35,7 @@ impl Engine {
         for bucket in &deployment.buckets {
             self.check_rules(bucket, &deployment)?;
         }
+        schedule::check_declared(&deployment)?;
         let prepared = corridor.prepare(deployment).await?;
         let _changing = corridor.changing.lock().await;
         if corridor.draining.is_cancelled() {
@@ -98,6 +102,7 @@ struct Prepared {
     buckets: Vec<BucketSpec>,
     services: Vec<PreparedService>,
     functions: Vec<PreparedFunction>,
+    schedules: Vec<ScheduleSpec>,
 }
 
 impl Corridor {
@@ -118,6 +123,7 @@ impl Corridor {
             buckets: deployment.buckets,
             services,
             functions,
+            schedules: deployment.schedules,
         })
     }
 
@@ -139,6 +145,7 @@ impl Corridor {
                 change.map_err(|e| apply("bucket", name, e))?,
             );
         }
+        let mut owners = Vec::new();
         let mut declared = Vec::new();
         let mut failed = None;
         for service in prepared.services {
@@ -146,6 +153,7 @@ impl Corridor {
             match self.declare_service(service).await {
                 Ok((_, change, more)) => {
                     done("service", &name, change);
+                    owners.push(format!("service:{name}"));
                     declared.extend(more);
                 }
                 Err(error) => {
@@ -168,6 +176,15 @@ impl Corridor {
             let kept = self.keep_function(function, &Put::Upsert).await;
             let (_, change) = kept.map_err(|error| apply("function", &name, error))?;
             done("function", &name, change);
+            owners.push(format!("function:{name}"));
+        }
+        for owner in owners {
+            let mine = |spec: &&ScheduleSpec| spec.owner.as_ref() == Some(&owner);
+            let specs = prepared.schedules.iter().filter(mine).cloned();
+            let kept = self.declare_schedules(&owner, specs.collect()).await;
+            for (key, change) in kept.map_err(|e| apply("schedules of", &owner, e))? {
+                done("schedule", &key.to_string(), change);
+            }
         }
         for bucket in prepared.buckets {
             let name = bucket.name.to_string();

@@ -5,6 +5,7 @@ use crate::functions::Functions;
 use crate::node::Node;
 use crate::pool::Pool;
 use crate::prototype::Prototype;
+use crate::schedule::{self, Scheduler};
 use crate::service::Services;
 use crate::working::Working;
 use crate::{Result, pressure, purge};
@@ -42,6 +43,8 @@ pub struct Options {
     pub max_attempts: usize,
     /// How long ended events and runs are kept: 7 days by default.
     pub retention: Duration,
+    /// The region that the ARNs of schedules show: `us-east-1` by default.
+    pub region: String,
 }
 
 impl Default for Options {
@@ -54,6 +57,7 @@ impl Default for Options {
             max_instances: 1_000,
             max_attempts: 256,
             retention: Duration::from_secs(7 * 24 * 3600),
+            region: "us-east-1".to_owned(),
         }
     }
 }
@@ -66,6 +70,7 @@ pub(crate) struct Corridor {
     pub(crate) functions: Functions,
     pub(crate) services: Services,
     pub(crate) dispatcher: Dispatcher,
+    pub(crate) scheduler: Scheduler,
     /// Held by whoever changes functions, services or buckets, so that each change sees the one
     /// before complete.
     pub(crate) changing: tokio::sync::Mutex<()>,
@@ -100,6 +105,7 @@ impl Engine {
             functions: Functions::default(),
             services: Services::default(),
             dispatcher: Dispatcher::new(options.max_attempts),
+            scheduler: Scheduler::new(options.region),
             changing: tokio::sync::Mutex::new(()),
             working: Working::default(),
             attempts: TaskTracker::new(),
@@ -119,6 +125,7 @@ impl Engine {
         let node = engine.corridor.node.clone();
         tokio::spawn(pressure::watch(node, pressure::read));
         tokio::spawn(dispatch::run(engine.corridor.clone()));
+        tokio::spawn(schedule::run(engine.corridor.clone()));
         tokio::spawn(purge::run(engine.corridor.clone(), options.retention));
         Ok(engine)
     }

@@ -95,7 +95,7 @@ pub enum Error {
         "{what} \"{name}\" was not applied: {source}; what comes before it is in place, so deploy again once this is put right"
     )]
     Apply {
-        /// `bucket`, `function` or `service`.
+        /// `bucket`, `function`, `service` or `schedules of`.
         what: &'static str,
         /// Its name.
         name: String,

@@ -1,6 +1,6 @@
 //! A deployment: what one manifest declares, and what deploying it changed.
 
-use crate::{BucketSpec, FunctionSpec, ServiceSpec};
+use crate::{BucketSpec, FunctionSpec, ScheduleSpec, ServiceSpec};
 use serde::{Deserialize, Serialize};
 
 /// Everything that one manifest declares. Names are unique in the server, not in the project.
@@ -15,6 +15,9 @@ pub struct Deployment {
     pub functions: Vec<FunctionSpec>,
     /// Resident services.
     pub services: Vec<ServiceSpec>,
+    /// What wakes them by the clock. Each has an owner, which is declared here; schedules of that
+    /// owner that are not, go.
+    pub schedules: Vec<ScheduleSpec>,
 }
 
 /// What happened to one thing.
@@ -32,7 +35,7 @@ pub enum ChangeKind {
 /// One thing of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// `bucket`, `function` or `service`.
+    /// `bucket`, `function`, `service` or `schedule`.
     pub what: String,
     /// Its name.
     pub name: String,

@@ -22,6 +22,9 @@ mod objects;
 mod readers;
 mod row;
 mod runs;
+mod schedule_groups;
+mod schedule_requests;
+mod schedules;
 mod schema;
 mod services;
 mod store;
@@ -34,6 +37,8 @@ pub use history::EventCounts;
 pub use leases::{Leased, Settlement, Verdict};
 pub use listing::{ListPage, ListQuery};
 pub use objects::{ObjectRow, Precondition};
+pub use schedule_requests::Once;
+pub use schedules::{ScheduleFilter, Ticked};
 pub use store::State;
 pub use uploads::{PartRow, UploadRow};
 

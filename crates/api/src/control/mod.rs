@@ -11,6 +11,8 @@
 //! | `GET instances` | [`model::InstanceStatus`] |
 //! | `GET events`; `GET events/{id}`; `POST events/{id}/replay` | events |
 //! | `GET runs?target=&limit=` | [`model::Run`] |
+//! | `GET schedules`; `GET schedules/{group}/{name}` | [`model::Schedule`] |
+//! | `POST schedules/{group}/{name}/pause\|resume\|run` | schedules |
 //! | `GET logs?key=&since=&request=&tail=&follow=` | lines of [`model::LogLine`] |
 //! | `GET`, `POST images`; `DELETE images/{reference}` | [`model::ImageRecord`] |
 //!
@@ -29,6 +31,7 @@ mod logs;
 mod owner;
 mod query;
 mod runs;
+mod schedules;
 mod services;
 mod upload;
 
@@ -63,6 +66,13 @@ pub(crate) fn router(doors: Doors) -> Router {
         .route("/events/{id}", get(events::get))
         .route("/events/{id}/replay", post(events::replay))
         .route("/runs", get(runs::list))
+        .route("/schedules", get(schedules::list))
+        .route("/schedules/{group}/{name}", get(schedules::get))
+        .route("/schedules/{group}/{name}/run", post(schedules::run))
+        .route(
+            "/schedules/{group}/{name}/{action}",
+            post(schedules::enable),
+        )
         .route("/logs", get(logs::read))
         .route("/images", get(images::list).post(images::create))
         .route("/images/{*reference}", delete(images::delete));

@@ -4,7 +4,7 @@ use super::Origin;
 use super::signed_body::Budget;
 use crate::auth::{Auth, Refused, Schemes, Verified, scope_of};
 use crate::doors::Doors;
-use crate::{control, lambda, route, s3};
+use crate::{control, lambda, route, s3, scheduler};
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
@@ -25,6 +25,7 @@ pub(super) struct App {
     pub(super) auth: Auth,
     pub(super) s3: s3::S3Door,
     pub(super) lambda: Router,
+    pub(super) scheduler: Router,
     pub(super) doors: Doors,
     pub(super) control: Router,
     pub(super) bodies: Budget,
@@ -37,6 +38,7 @@ enum Way {
     /// Signed; the service's name is not one that is served.
     Unserved(String),
     Lambda,
+    Scheduler,
     /// `true` if it is signed, and not by a token.
     Route(bool),
     Health,
@@ -56,6 +58,7 @@ fn way_of(parts: &Parts) -> Way {
             "s3" => Way::S3,
             "lambda" | "execute-api" if routed => Way::Route(true),
             "lambda" => Way::Lambda,
+            "scheduler" => Way::Scheduler,
             _ => Way::Unserved(scope.service),
         };
     }
@@ -110,6 +113,10 @@ impl App {
             Way::Lambda => match self.signed(&parts, body).await {
                 Ok((who, body)) => enter(&self.lambda, parts, body, who).await,
                 Err(refused) => lambda::refuse(&refused),
+            },
+            Way::Scheduler => match self.signed(&parts, body).await {
+                Ok((who, body)) => enter(&self.scheduler, parts, body, who).await,
+                Err(refused) => scheduler::refuse(&refused),
             },
             Way::Route(true) => match self.signed(&parts, body).await {
                 Ok((who, body)) => self.route(parts, body, who).await,
@@ -179,7 +186,7 @@ fn health() -> Response {
 fn unserved(service: &str) -> Response {
     let shown: String = service.chars().take(40).collect();
     let message = format!(
-        "the AWS service \"{}\" is not served by this version of rouse; s3 and lambda are",
+        "the AWS service \"{}\" is not served by this version of rouse; s3, lambda and scheduler are",
         shown.escape_debug()
     );
     let body = serde_json::json!({"__type": "NotImplemented", "message": message});
@@ -217,6 +224,7 @@ mod tests {
             way(Some("execute-api"), "/x"),
             Way::Unserved("execute-api".to_owned())
         );
+        assert_eq!(way(Some("scheduler"), "/schedules"), Way::Scheduler);
         assert_eq!(way(Some("sqs"), "/"), Way::Unserved("sqs".to_owned()));
     }
 

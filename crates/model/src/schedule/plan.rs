@@ -87,28 +87,32 @@ impl Schedule {
 
     /// What is due at `now`. Asked twice, the second time nothing is.
     pub fn advance(&self, now: Timestamp) -> Advance {
-        let Some(newest) = self.newest(now) else {
-            return Advance {
-                fire: Vec::new(),
-                dropped: false,
-                schedule: Some(self.clone()),
-            };
-        };
-        let mut fire = Vec::new();
-        let mut tick = Some(newest);
-        while let Some(at) = tick.filter(|tick| self.is_wanted(*tick, &fire, now)) {
-            fire.push(at);
-            tick = self.last(Timestamp(at.0 - 1));
-        }
-        fire.reverse();
         let mut schedule = self.clone();
-        schedule.cursor = newest;
+        let (mut fire, mut dropped) = (Vec::new(), false);
+        if self.next.is_none_or(|due| due.at > now) {
+            return Advance {
+                fire,
+                dropped,
+                schedule: Some(schedule),
+            };
+        }
+        // There is none if the rules of its zone changed meanwhile; then only the next one is found.
+        if let Some(newest) = self.newest(now) {
+            let mut tick = Some(newest);
+            while let Some(at) = tick.filter(|tick| self.is_wanted(*tick, &fire, now)) {
+                fire.push(at);
+                tick = self.last(Timestamp(at.0 - 1));
+            }
+            fire.reverse();
+            dropped = tick.is_some();
+            schedule.cursor = newest;
+        }
         schedule.next = schedule.due();
         let deleted =
             schedule.next.is_none() && self.spec.after_completion == AfterCompletion::Delete;
         Advance {
             fire,
-            dropped: tick.is_some(),
+            dropped,
             schedule: (!deleted).then_some(schedule),
         }
     }
@@ -125,7 +129,6 @@ impl Schedule {
 
     /// The newest tick whose moment has come.
     fn newest(&self, now: Timestamp) -> Option<Timestamp> {
-        self.next.filter(|due| due.at <= now)?;
         let newest = self.last(now)?;
         if self.moment(newest) <= now {
             return Some(newest);

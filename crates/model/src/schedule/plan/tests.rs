@@ -135,6 +135,21 @@ fn a_change_of_what_is_said_keeps_the_tick_that_is_due() {
     assert_eq!(retimed.next.unwrap().tick, Timestamp(7));
 }
 
+#[test]
+fn a_next_tick_that_is_none_any_more_does_not_hold_it_up() {
+    let mut schedule = made("cron(0 12 * * ? *)", CatchUp::All);
+    // As if the zone's rules had been others when it was kept.
+    let moved = Timestamp(11 * 60 * MINUTE);
+    schedule.next = Some(Due {
+        tick: moved,
+        at: moved,
+    });
+    let advance = schedule.advance(moved);
+    assert!(advance.fire.is_empty());
+    let next = advance.schedule.unwrap().next.unwrap();
+    assert_eq!(next.tick, Timestamp(12 * 60 * MINUTE));
+}
+
 fn policies() -> impl Strategy<Value = CatchUp> {
     proptest::sample::select(&[CatchUp::Skip, CatchUp::Once, CatchUp::All][..])
 }
