@@ -56,8 +56,9 @@ async fn a_schedule_wakes_its_function() {
     house.engine.create_schedule(spec, None).await.unwrap();
     let events = ended(&house, "schedule:tick", 1).await;
     assert_eq!(events[0].state, EventState::Succeeded);
-    let (_, invocation) = house.fake.calls().pop().unwrap();
-    let payload: serde_json::Value = serde_json::from_slice(&invocation.payload).unwrap();
+    assert_eq!(house.fake.calls().len(), 1);
+    let payload = &events[0].accepted.payload;
+    let payload: serde_json::Value = serde_json::from_slice(payload).unwrap();
     let told = payload["at"].as_str().unwrap().trim_end_matches('Z');
     assert!(events[0].accepted.subject.starts_with(told));
     let id = house.engine.run_schedule("tick".parse().unwrap()).await;

@@ -44,8 +44,11 @@ use std::sync::Arc;
 ///       thumbs: {notify: [{service: catalog, path: /events}]}
 ///
 /// Functions also take: contract (lambda, http), cpu, tmp, pids, files, description, concurrency {min,
-/// max, keep_alive, queue, per_instance, reserved, freeze_after}, fresh (reuse, always), snapshot (none, init), retry
-/// {attempts, base_delay, max_delay, max_age}; triggers and notify also take events, prefix and suffix.
+/// max, keep_alive, queue, per_instance, reserved, freeze_after}, fresh (reuse, always),
+/// snapshot (none, init), retry
+/// {attempts, base_delay, max_delay, max_age}; triggers and notify also take events, prefix and suffix;
+/// triggers by the clock {schedule, timezone, catch_up, input, name, start, end, window}, of services
+/// in x-rouse-triggers with a path.
 /// Services also take entrypoint, environment, working_dir, expose,
 /// healthcheck {interval, timeout, retries, start_period}, deploy.replicas and
 /// deploy.resources.limits {memory, cpus, pids}; without a limit a service has 512 MiB.
@@ -205,6 +208,9 @@ async fn prepare(
         let code = place_code(service.name.as_str(), &service.code, data, client).await?;
         deployment.services.push(service.with_code(code)?);
     }
+    let by_functions = manifest.functions.iter().flat_map(|f| &f.schedules);
+    let by_services = manifest.services.iter().flat_map(|s| &s.schedules);
+    deployment.schedules = by_functions.chain(by_services).cloned().collect();
     Ok(deployment)
 }
 

@@ -14,6 +14,7 @@ mod node;
 mod place;
 mod ports;
 mod quantity;
+mod schedule;
 mod service;
 mod settings;
 #[cfg(test)]

@@ -5,13 +5,15 @@ use super::function::{parse_runtime, text, words};
 use super::node::{Key, Node, Value};
 use super::place::{Place, Result};
 use super::quantity::{parse_bytes, parse_cpus, parse_duration};
+use super::schedule::{is_schedule, parse_schedules};
 use super::settings::{
     CodeSource, accept_labels_and_depends_on, parse_code, parse_egress, parse_environment,
     parse_name, set_limit,
 };
 use super::{Context, compose, ports, volume};
 use model::{
-    Code, Egress, HealthCheck, Limits, RuntimeName, ServiceName, ServiceSpec, VolumeMount,
+    Code, Egress, HealthCheck, Limits, RuntimeName, ScheduleSpec, ServiceName, ServiceSpec, Target,
+    VolumeMount,
 };
 use std::collections::BTreeMap;
 
@@ -27,6 +29,8 @@ pub(crate) struct DeclaredService {
     pub(crate) code: CodeSource,
     /// Where its name stands.
     pub(crate) place: Place,
+    /// What wakes it, by the clock.
+    pub(crate) schedules: Vec<ScheduleSpec>,
     runtime: RuntimeName,
     command: Option<Vec<String>>,
     entrypoint: Option<Vec<String>>,
@@ -100,6 +104,7 @@ pub(crate) fn parse_service(
         volumes: volume::parse_mounts(context, fields.take("volumes"))?,
         limits,
         egress: parse_egress(fields.take("x-rouse-egress"))?,
+        schedules: parse_triggers(fields.take("x-rouse-triggers"), &name)?,
         place: key.place.clone(),
         name,
         code,
@@ -116,6 +121,26 @@ pub(crate) fn parse_service(
     accept_labels_and_depends_on(context, &mut fields)?;
     fields.finish(compose::SERVICE)?;
     Ok(declared)
+}
+
+/// A service is woken by buckets' rules and by the clock; only the clock's are its own to declare.
+fn parse_triggers(node: Option<&Node>, name: &ServiceName) -> Result<Vec<ScheduleSpec>> {
+    let target = Target::Service {
+        name: name.clone(),
+        path: "/".to_owned(),
+    };
+    let schedules = parse_schedules(node, &target)?;
+    let entries = node.map(|node| node.list("x-rouse-triggers")).transpose()?;
+    match entries
+        .unwrap_or_default()
+        .iter()
+        .find(|entry| !is_schedule(entry))
+    {
+        None => Ok(schedules),
+        Some(entry) => Err(entry
+            .error("a service's trigger must have a schedule")
+            .hint("write `schedule: rate(5 minutes)`; what a bucket wakes stands in its `notify`")),
+    }
 }
 
 fn parse_deploy(node: Option<&Node>) -> Result<(u32, Limits)> {

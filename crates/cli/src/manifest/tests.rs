@@ -6,8 +6,8 @@ mod refused;
 
 use super::*;
 use model::{
-    BucketSpec, Code, Contract, Digest, Egress, Fresh, FunctionSpec, RuntimeName, ServiceSpec,
-    Target,
+    BucketSpec, CatchUp, Code, Contract, Digest, Egress, Fresh, FunctionSpec, RuntimeName,
+    ServiceSpec, Target,
 };
 use proptest::prelude::*;
 
@@ -35,7 +35,17 @@ services:
       retry: {attempts: 5, base_delay: 500ms, max_delay: 1m, max_age: 1h}
       triggers:
         - bucket: photos
+        - {schedule: rate(1 minute)}
         - {bucket: photos, events: ["s3:ObjectRemoved:*"], prefix: in/, suffix: .jpg}
+        - schedule: cron(30 2 ? * MON-FRI *)
+          name: nightly
+          timezone: europe/berlin
+          catch_up: all
+          window: 15m
+          start: 2026-11-22T00:00:00Z
+          end: 2027-11-22T00:00:00+01:00
+          description: by night
+          input: '{"full": true, "at": "<aws.scheduler.scheduled-time>"}'
   web:
     image: shop/web
     command: ["serve", "--quiet"]
@@ -59,6 +69,7 @@ services:
     x-rouse-base: nodejs20.x
     x-rouse-health: {path: /health}
     x-rouse-egress: none
+    x-rouse-triggers: [{schedule: rate(1 hour), path: /tick}, {schedule: rate(2 hours)}]
     deploy:
       replicas: 2
       resources: {limits: {memory: 128M, cpus: "1.5", pids: 100}}
@@ -214,6 +225,31 @@ fn buckets_get_the_rules_of_both_sides() {
     };
     assert_eq!(path, "/events");
     assert_eq!(thumbs.notify[1].target.key(), "function:web");
+}
+
+#[test]
+fn schedules_are_read_and_named() {
+    let (manifest, ..) = shop();
+    let [plain, nightly] = &manifest.functions[0].schedules[..] else {
+        panic!("{:?}", manifest.functions[0].schedules)
+    };
+    assert_eq!(plain.key.to_string(), "thumbnail-1");
+    assert_eq!(plain.owner.as_deref(), Some("function:thumbnail"));
+    assert_eq!(plain.catch_up, CatchUp::Once);
+    assert_eq!(nightly.key.to_string(), "nightly");
+    assert_eq!(nightly.target.key(), "function:thumbnail");
+    let table = &nightly.timetable;
+    assert_eq!(table.expression.as_str(), "cron(30 2 ? * MON-FRI *)");
+    assert_eq!(table.zone.as_str(), "Europe/Berlin");
+    assert_eq!(table.start.unwrap().rfc3339(), "2026-11-22T00:00:00.000Z");
+    assert_eq!(table.end.unwrap().rfc3339(), "2027-11-21T23:00:00.000Z");
+    assert_eq!((nightly.window, nightly.catch_up), (Some(15), CatchUp::All));
+    assert!(nightly.input.as_deref().unwrap().starts_with("{\"full\""));
+    let services: Vec<_> = manifest.services[0].schedules.iter().collect();
+    assert_eq!(services[0].target.key(), "service:catalog/tick");
+    assert_eq!(services[1].target.key(), "service:catalog/");
+    assert_eq!(services[1].key.to_string(), "catalog-2");
+    assert_eq!(services[1].owner.as_deref(), Some("service:catalog"));
 }
 
 #[test]
