@@ -4,6 +4,7 @@ use super::error::{Error, Result};
 use super::owner::Owner;
 use super::query::{Query, within};
 use crate::doors::Doors;
+use crate::whole::whole;
 use axum::Json;
 use axum::extract::{Path, State};
 use engine::ScheduleFilter;
@@ -63,7 +64,8 @@ pub(super) async fn enable(
         }
     };
     let key = key(&(group, name))?;
-    doors.engine.enable_schedule(key, enabled).await?;
+    let engine = doors.engine.clone();
+    whole(async move { engine.enable_schedule(key, enabled).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -73,7 +75,8 @@ pub(super) async fn run(
     State(doors): State<Doors>,
     Path(place): Path<(String, String)>,
 ) -> Result<(StatusCode, Json<Value>)> {
-    let id = doors.engine.run_schedule(key(&place)?).await?;
+    let (engine, key) = (doors.engine.clone(), key(&place)?);
+    let id = whole(async move { engine.run_schedule(key).await }).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"event_id": id}))))
 }
 

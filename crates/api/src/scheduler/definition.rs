@@ -1,20 +1,18 @@
-//! What a request says of a schedule, and how a schedule is told.
+//! What a request says of a schedule.
 
 use super::error::{Error, Result};
-use super::{seconds, target};
-use model::{
-    AfterCompletion, CatchUp, Schedule, ScheduleKey, ScheduleSpec, Timestamp, Timetable, Zone,
-};
+use super::target;
+use model::{AfterCompletion, CatchUp, ScheduleKey, ScheduleSpec, Timestamp, Timetable, Zone};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How far back a schedule may begin (AWS's rule).
 const LATEST_START: Duration = Duration::from_secs(300);
 /// Under which names of a schedule's annotations what only AWS understands is kept.
-const TARGET: &str = "target";
-const KMS_KEY: &str = "kms_key_arn";
+pub(super) const TARGET: &str = "target";
+pub(super) const KMS_KEY: &str = "kms_key_arn";
 /// What a target may say here. The parameters of other kinds of targets are refused by name.
 const TARGET_FIELDS: [&str; 5] = ["Arn", "RoleArn", "Input", "RetryPolicy", "DeadLetterConfig"];
 
@@ -255,81 +253,13 @@ fn check_target(declared: &Map<String, Value>) -> Result<()> {
     Ok(())
 }
 
-/// The answer of GetSchedule.
-pub(super) fn render(schedule: &Schedule, region: &str) -> Value {
-    let spec = &schedule.spec;
-    let mut answer = summary(schedule, region);
-    answer["ScheduleExpression"] = spec.timetable.expression.as_str().into();
-    answer["ScheduleExpressionTimezone"] = spec.timetable.zone.as_str().into();
-    answer["FlexibleTimeWindow"] = match spec.window {
-        None => json!({"Mode": "OFF"}),
-        Some(minutes) => json!({"Mode": "FLEXIBLE", "MaximumWindowInMinutes": minutes}),
-    };
-    answer["ActionAfterCompletion"] = match spec.after_completion {
-        AfterCompletion::Keep => "NONE".into(),
-        AfterCompletion::Delete => "DELETE".into(),
-    };
-    answer["Target"] = whole_target(spec, region);
-    if !spec.description.is_empty() {
-        answer["Description"] = spec.description.as_str().into();
-    }
-    for (name, point) in [
-        ("StartDate", spec.timetable.start),
-        ("EndDate", spec.timetable.end),
-    ] {
-        if let Some(point) = point {
-            answer[name] = seconds(point).into();
-        }
-    }
-    if let Some(arn) = spec.annotations.get(KMS_KEY) {
-        answer["KmsKeyArn"] = arn.clone();
-    }
-    answer
-}
-
-/// The target as it was given; of one that was not given here, what can be said.
-fn whole_target(spec: &ScheduleSpec, region: &str) -> Value {
-    let mut target = match spec.annotations.get(TARGET) {
-        Some(target) => target.clone(),
-        None => json!({"Arn": target::arn(&spec.target, region)}),
-    };
-    if target.get("RetryPolicy").is_none_or(Value::is_null) {
-        // AWS's defaults.
-        target["RetryPolicy"] =
-            json!({"MaximumEventAgeInSeconds": 86_400, "MaximumRetryAttempts": 185});
-    }
-    if let Some(input) = &spec.input {
-        target["Input"] = input.as_str().into();
-    }
-    target
-}
-
-/// One entry of ListSchedules.
-pub(super) fn summary(schedule: &Schedule, region: &str) -> Value {
-    let spec = &schedule.spec;
-    let arn = match spec
-        .annotations
-        .get(TARGET)
-        .and_then(|target| target.get("Arn"))
-    {
-        Some(arn) => arn.clone(),
-        None => target::arn(&spec.target, region).into(),
-    };
-    json!({
-        "Arn": spec.key.arn(region),
-        "GroupName": spec.key.group,
-        "Name": spec.key.name,
-        "State": if spec.enabled { "ENABLED" } else { "DISABLED" },
-        "CreationDate": seconds(schedule.created),
-        "LastModificationDate": seconds(schedule.modified),
-        "Target": {"Arn": arn},
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::view::render;
     use super::*;
+    use model::Schedule;
+    use serde_json::json;
 
     fn body() -> Value {
         json!({

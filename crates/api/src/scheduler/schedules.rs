@@ -1,11 +1,13 @@
 //! The resources `/schedules` and `/schedules/NAME`: CreateSchedule, UpdateSchedule, GetSchedule,
 //! DeleteSchedule and ListSchedules.
 
-use super::definition::{Definition, check_times, render, summary};
+use super::definition::{Definition, check_times};
 use super::error::{Error, Result};
+use super::view::{render, summary};
 use super::{Asked, owner, page, parse_name};
 use crate::auth::Verified;
 use crate::doors::Doors;
+use crate::whole::whole;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use engine::ScheduleFilter;
@@ -54,7 +56,8 @@ pub(super) async fn create(
     let key = key(&name, definition.group_name.as_deref())?;
     let spec = definition.spec(key.clone())?;
     check_times(&spec.timetable, Timestamp::now())?;
-    let made = doors.engine.create_schedule(spec, once).await;
+    let engine = doors.engine.clone();
+    let made = whole(async move { engine.create_schedule(spec, once).await }).await;
     made.map_err(|error| Error::of_creation(&error, &key))?;
     Ok(Json(json!({"ScheduleArn": key.arn(&doors.options.region)})))
 }
@@ -78,7 +81,8 @@ pub(super) async fn update(
     if before.map_err(of_schedule)?.spec.timetable != spec.timetable {
         check_times(&spec.timetable, Timestamp::now())?;
     }
-    let changed = doors.engine.update_schedule(spec, once).await;
+    let engine = doors.engine.clone();
+    let changed = whole(async move { engine.update_schedule(spec, once).await }).await;
     changed.map_err(of_schedule)?;
     Ok(Json(json!({"ScheduleArn": key.arn(&doors.options.region)})))
 }

@@ -190,10 +190,12 @@ impl ScheduleSpec {
             let reason = format!("must be 1 to {MAX_WINDOW} minutes");
             return Err(Invalid::new("window", reason));
         }
+        let legal = |b: u8| b.is_ascii_graphic() && b != b'#';
         if let Target::Service { path, .. } = &self.target
-            && (!path.starts_with('/') || path.len() > 1024)
+            && (!path.starts_with('/') || path.len() > 1024 || !path.bytes().all(legal))
         {
-            let reason = "a service needs a path that begins with / and has 1024 bytes at most";
+            let reason =
+                "a service needs a URL's path that begins with / and has 1024 bytes at most";
             return Err(Invalid::new("target", reason));
         }
         let annotations =

@@ -8,6 +8,10 @@ use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
+
+/// The year 2200 begins.
+const LATEST: i64 = 7_258_118_400_000;
 
 /// A time zone of the IANA database, by its name, such as `Europe/Berlin`. UTC by default.
 ///
@@ -58,10 +62,7 @@ impl FromStr for Zone {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        thread_local! {
-            // A handle on data that is part of the program; its cache makes the next look-up cheap.
-            static DATABASE: TimeZoneDatabase = TimeZoneDatabase::bundled();
-        }
+        static DATABASE: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
         let shown: String = text.chars().take(50).collect();
         let unknown = || {
             let reason = format!(
@@ -73,8 +74,7 @@ impl FromStr for Zone {
         if text.len() > 50 {
             return Err(unknown());
         }
-        let zone = DATABASE.with(|database| database.get(text));
-        let zone = zone.map_err(|_| unknown())?;
+        let zone = DATABASE.get(text).map_err(|_| unknown())?;
         let name = zone.iana_name().unwrap_or(text).to_owned();
         Ok(Self { name, zone })
     }
@@ -135,8 +135,14 @@ impl Timetable {
     /// Whether it can mean anything.
     ///
     /// # Errors
-    /// An end that is not after the start; a single point that the clocks skip.
+    /// A start or end outside of 1970 to 2199; an end that is not after the start; a single point that
+    /// the clocks skip.
     pub fn check(&self) -> Result<(), Invalid> {
+        for (field, point) in [("start", self.start), ("end", self.end)] {
+            if point.is_some_and(|point| !(0..LATEST).contains(&point.0)) {
+                return Err(Invalid::new(field, "must be within the years 1970 to 2199"));
+            }
+        }
         if let (Some(start), Some(end)) = (self.start, self.end)
             && end <= start
         {
@@ -157,9 +163,9 @@ impl Timetable {
     /// The first tick after `after`. A rate without a start counts from `origin`, which is its first
     /// tick.
     pub fn next(&self, origin: Timestamp, after: Timestamp) -> Option<Timestamp> {
-        let begin = self
-            .start
-            .map_or(after, |start| after.max(Timestamp(start.0 - 1)));
+        let begin = self.start.map_or(after, |start| {
+            after.max(Timestamp(start.0.saturating_sub(1)))
+        });
         let next = match self.expression.rule() {
             Rule::At(time) => {
                 return self.zone.instant(*time).filter(|time| *time > after);

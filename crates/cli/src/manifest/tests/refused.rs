@@ -309,7 +309,7 @@ const BAD: &[Bad] = &[
     ),
     (
         "services:\n  s: {image: x, x-rouse-triggers: [{bucket: b-b}]}",
-        "2:37",
+        "2:36",
         "must have a schedule",
     ),
     ("x-rouse: {buckets: {B: {}}}", "1:21", "bucket name"),
