@@ -15,8 +15,10 @@ mod instance;
 mod invocation;
 mod limits;
 mod log;
+mod mapping;
 mod name;
 mod pressure;
+mod queue;
 mod retry;
 mod service;
 mod timestamp;
@@ -38,8 +40,14 @@ pub use limits::{
     Limits, MAX_ASYNC_PAYLOAD, MAX_ENVIRONMENT, MAX_LOG_LINE, MAX_PAYLOAD, MAX_QUEUE,
 };
 pub use log::{LogLine, Stream};
+pub use mapping::{Mapping, MappingSpec};
 pub use name::{BucketName, FunctionName, ServiceName};
 pub use pressure::Pressure;
+pub use queue::{
+    AttributeValue, DEDUPLICATION, MAX_BATCH, MAX_IN_FLIGHT, MAX_MESSAGE, MAX_TAGS, Message,
+    MessageAttribute, MessageId, MoveState, MoveTask, NewMessage, Queue, QueueAttributes,
+    QueueCounts, QueueName, QueueSpec, ReceiptHandle, Redrive, RedriveAllow, legal_token,
+};
 pub use retry::RetryPolicy;
 pub use service::{HealthCheck, ReplicaStatus, Service, ServiceSpec, ServiceStatus, VolumeMount};
 pub use timestamp::Timestamp;

@@ -19,6 +19,7 @@ mod job;
 mod leases;
 mod listing;
 mod objects;
+mod queues;
 mod readers;
 mod row;
 mod runs;
@@ -34,6 +35,7 @@ pub use history::EventCounts;
 pub use leases::{Leased, Settlement, Verdict};
 pub use listing::{ListPage, ListQuery};
 pub use objects::{ObjectRow, Precondition};
+pub use queues::{Accepted, Changed, Deleted, MoveStep, Receive, Received};
 pub use store::State;
 pub use uploads::{PartRow, UploadRow};
 
