@@ -1,6 +1,6 @@
 //! Every door: server, auth, and one folder for each protocol.
 //!
-//! A request with an AWS signature goes to the door of its credential scope (`s3`, `lambda`); others
+//! A request with an AWS signature goes to the door of its credential scope (`s3`, `lambda`, `sqs`); others
 //! go by path: `/_rouse/…` (control, bearer token), `/svc/NAME/…` and `/fn/NAME/…` (HTTP routes of
 //! services and functions), or by host: `NAME.svc.localhost` is a service. Only `/_rouse/health`
 //! answers anonymously.
@@ -15,6 +15,7 @@ mod outcome;
 mod route;
 mod s3;
 mod server;
+mod sqs;
 mod whole;
 
 pub use auth::RootCredential;

@@ -89,6 +89,7 @@ impl Server {
             s3: s3::S3Door::new(&doors),
             lambda: lambda::router(doors.clone()),
             route: route::router(doors.clone()),
+            sqs: crate::sqs::router(doors.clone()),
             control: crate::control::router(doors),
             bodies: signed_body::Budget::default(),
         });

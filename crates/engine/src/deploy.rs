@@ -30,7 +30,7 @@ impl Engine {
             service::check(spec).map_err(|error| place("services", &spec.name, error))?;
         }
         for bucket in &deployment.buckets {
-            self.check_rules(bucket, &deployment)?;
+            self.check_rules(bucket, &deployment).await?;
         }
         let prepared = corridor.prepare(deployment).await?;
         let _changing = corridor.changing.lock().await;
@@ -40,7 +40,7 @@ impl Engine {
         corridor.apply(prepared).await
     }
 
-    fn check_rules(&self, bucket: &BucketSpec, deployment: &Deployment) -> Result<()> {
+    async fn check_rules(&self, bucket: &BucketSpec, deployment: &Deployment) -> Result<()> {
         let at = format!("buckets.{}.notify", bucket.name);
         if bucket.notify.len() > MAX_RULES {
             let reason = format!("has {} rules, more than {MAX_RULES}", bucket.notify.len());
@@ -52,19 +52,19 @@ impl Engine {
                 let reason = format!("has two rules \"{}\"", rule.id.escape_debug());
                 return Err(Invalid::new(at, reason).into());
             }
-            self.check_rule(rule, deployment).map_err(|reason| {
+            self.check_rule(rule, deployment).await.map_err(|reason| {
                 Invalid::new(format!("{at}.{}", rule.id.escape_debug()), reason)
             })?;
         }
         Ok(())
     }
 
-    fn check_rule(
+    async fn check_rule(
         &self,
         rule: &NotificationRule,
         deployment: &Deployment,
     ) -> std::result::Result<(), String> {
-        let there = self.check_target(&rule.target).is_ok();
+        let there = self.check_target(&rule.target).await.is_ok();
         match &rule.target {
             Target::Function { name } => {
                 if there || deployment.functions.iter().any(|spec| spec.name == *name) {
@@ -88,6 +88,17 @@ impl Engine {
                     )),
                     _ => Ok(()),
                 }
+            }
+            Target::Queue { name } if name.is_fifo() => Err(format!(
+                "wakes \"{name}\", a FIFO queue: an event has no message group, so name a standard queue"
+            )),
+            Target::Queue { name } => {
+                if there || deployment.queues.iter().any(|spec| spec.name == *name) {
+                    return Ok(());
+                }
+                Err(format!(
+                    "wakes queue \"{name}\", which is neither declared nor there"
+                ))
             }
         }
     }

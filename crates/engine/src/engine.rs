@@ -5,6 +5,7 @@ use crate::functions::Functions;
 use crate::node::Node;
 use crate::pool::Pool;
 use crate::prototype::Prototype;
+use crate::queues::{self, Bells};
 use crate::service::Services;
 use crate::working::Working;
 use crate::{Result, pressure, purge};
@@ -66,6 +67,8 @@ pub(crate) struct Corridor {
     pub(crate) functions: Functions,
     pub(crate) services: Services,
     pub(crate) dispatcher: Dispatcher,
+    /// Who waits for messages of queues.
+    pub(crate) bells: Bells,
     /// Held by whoever changes functions, services or buckets, so that each change sees the one
     /// before complete.
     pub(crate) changing: tokio::sync::Mutex<()>,
@@ -100,6 +103,7 @@ impl Engine {
             functions: Functions::default(),
             services: Services::default(),
             dispatcher: Dispatcher::new(options.max_attempts),
+            bells: Bells::default(),
             changing: tokio::sync::Mutex::new(()),
             working: Working::default(),
             attempts: TaskTracker::new(),
@@ -120,6 +124,8 @@ impl Engine {
         tokio::spawn(pressure::watch(node, pressure::read));
         tokio::spawn(dispatch::run(engine.corridor.clone()));
         tokio::spawn(purge::run(engine.corridor.clone(), options.retention));
+        tokio::spawn(queues::sweep(engine.corridor.clone()));
+        queues::resume(&engine.corridor).await?;
         Ok(engine)
     }
 

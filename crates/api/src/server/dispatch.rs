@@ -3,7 +3,7 @@
 use super::Origin;
 use super::signed_body::Budget;
 use crate::auth::{Auth, Refused, Schemes, Verified, scope_of};
-use crate::{control, lambda, route, s3};
+use crate::{control, lambda, route, s3, sqs};
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
@@ -24,6 +24,7 @@ pub(super) struct App {
     pub(super) auth: Auth,
     pub(super) s3: s3::S3Door,
     pub(super) lambda: Router,
+    pub(super) sqs: Router,
     pub(super) route: Router,
     pub(super) control: Router,
     pub(super) bodies: Budget,
@@ -36,6 +37,7 @@ enum Way {
     /// Signed; the service's name is not one that is served.
     Unserved(String),
     Lambda,
+    Sqs,
     /// `true` if it is signed, and not by a token.
     Route(bool),
     Health,
@@ -55,6 +57,7 @@ fn way_of(parts: &Parts) -> Way {
             "s3" => Way::S3,
             "lambda" | "execute-api" if routed => Way::Route(true),
             "lambda" => Way::Lambda,
+            "sqs" => Way::Sqs,
             _ => Way::Unserved(scope.service),
         };
     }
@@ -108,6 +111,13 @@ impl App {
                 Ok((who, body)) => enter(&self.lambda, parts, body, who).await,
                 Err(refused) => lambda::refuse(&refused),
             },
+            Way::Sqs => {
+                let dialect = sqs::Dialect::of(&parts);
+                match self.signed(&parts, body).await {
+                    Ok((who, body)) => enter(&self.sqs, parts, body, who).await,
+                    Err(refused) => sqs::refuse(&refused, dialect),
+                }
+            }
             Way::Route(true) => match self.signed(&parts, body).await {
                 Ok((who, body)) => enter(&self.route, parts, body, who).await,
                 Err(refused) => route::refuse(&refused),
@@ -171,7 +181,7 @@ fn health() -> Response {
 fn unserved(service: &str) -> Response {
     let shown: String = service.chars().take(40).collect();
     let message = format!(
-        "the AWS service \"{}\" is not served by this version of rouse; s3 and lambda are",
+        "the AWS service \"{}\" is not served by this version of rouse; s3, lambda and sqs are",
         shown.escape_debug()
     );
     let body = serde_json::json!({"__type": "NotImplemented", "message": message});
@@ -209,7 +219,8 @@ mod tests {
             way(Some("execute-api"), "/x"),
             Way::Unserved("execute-api".to_owned())
         );
-        assert_eq!(way(Some("sqs"), "/"), Way::Unserved("sqs".to_owned()));
+        assert_eq!(way(Some("sqs"), "/000000000000/orders"), Way::Sqs);
+        assert_eq!(way(Some("sns"), "/"), Way::Unserved("sns".to_owned()));
     }
 
     #[test]

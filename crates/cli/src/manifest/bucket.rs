@@ -43,6 +43,7 @@ impl DeclaredBucket {
         let name = match &rule.target {
             Target::Function { name } => format!("function-{name}"),
             Target::Service { name, .. } => format!("service-{name}"),
+            Target::Queue { name } => format!("queue-{}", name.as_str().replace('.', "-")),
         };
         rules.push(NotificationRule {
             id: format!("{name}-{}", rules.len() + 1),

@@ -39,6 +39,8 @@ pub struct Received {
     pub next: Option<Timestamp>,
     /// So many are in flight that no more are given out.
     pub full: bool,
+    /// Seconds that the queue says to wait.
+    pub wait: u32,
     /// Dead-letter queue that messages were moved to.
     pub buried_in: Option<QueueName>,
 }
@@ -260,6 +262,7 @@ fn receive(db: &Connection, asked: &Receive, now: Timestamp) -> Done<Received> {
         return Ok(Received {
             full: true,
             next: next(db, &kept, now)?,
+            wait: kept.queue.attributes.wait,
             ..Received::default()
         });
     }
@@ -288,6 +291,7 @@ fn receive(db: &Connection, asked: &Receive, now: Timestamp) -> Done<Received> {
     } else {
         turn.standard()?;
     }
+    turn.received.wait = attributes.wait;
     let Turn {
         delta,
         buried,
