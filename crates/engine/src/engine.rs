@@ -2,6 +2,7 @@
 
 use crate::dispatch::{self, Dispatcher};
 use crate::functions::Functions;
+use crate::mapping::Mappings;
 use crate::node::Node;
 use crate::pool::Pool;
 use crate::prototype::Prototype;
@@ -69,6 +70,8 @@ pub(crate) struct Corridor {
     pub(crate) dispatcher: Dispatcher,
     /// Who waits for messages of queues.
     pub(crate) bells: Bells,
+    /// What reads queues for functions.
+    pub(crate) mappings: Mappings,
     /// Held by whoever changes functions, services or buckets, so that each change sees the one
     /// before complete.
     pub(crate) changing: tokio::sync::Mutex<()>,
@@ -104,6 +107,7 @@ impl Engine {
             services: Services::default(),
             dispatcher: Dispatcher::new(options.max_attempts),
             bells: Bells::default(),
+            mappings: Mappings::default(),
             changing: tokio::sync::Mutex::new(()),
             working: Working::default(),
             attempts: TaskTracker::new(),
@@ -126,6 +130,7 @@ impl Engine {
         tokio::spawn(purge::run(engine.corridor.clone(), options.retention));
         tokio::spawn(queues::sweep(engine.corridor.clone()));
         queues::resume(&engine.corridor).await?;
+        engine.corridor.start_mappings().await?;
         Ok(engine)
     }
 

@@ -19,6 +19,7 @@ mod exchange;
 mod functions;
 mod images;
 mod invoke;
+mod mapping;
 mod node;
 mod places;
 mod pool;

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Who waits for messages looks at least this often, should the clock be set.
 const LOOK: Duration = Duration::from_secs(5);
@@ -236,7 +237,10 @@ impl Engine {
         asked: Receive,
         wait: Option<Duration>,
     ) -> Result<Received> {
-        self.corridor.receive(asked, wait).await
+        let corridor = &self.corridor;
+        corridor
+            .receive_until(asked, wait, &corridor.draining)
+            .await
     }
 
     /// Deletes messages that were received.
@@ -280,11 +284,20 @@ impl Engine {
 }
 
 impl crate::engine::Corridor {
-    /// As [`Engine::receive_messages`].
-    pub(crate) async fn receive(&self, asked: Receive, wait: Option<Duration>) -> Result<Received> {
+    /// As [`Engine::receive_messages`]; waits no longer than until `stop`.
+    pub(crate) async fn receive_until(
+        &self,
+        asked: Receive,
+        wait: Option<Duration>,
+        stop: &CancellationToken,
+    ) -> Result<Received> {
         let began = Instant::now();
         let listener = self.bells.listen(&asked.queue);
         loop {
+            // Nothing is taken for somebody who is told to stop.
+            if stop.is_cancelled() {
+                return Ok(Received::default());
+            }
             let now = Timestamp::now();
             let received = self.state.receive_messages(asked.clone(), now).await?;
             if let Some(buried_in) = &received.buried_in {
@@ -301,7 +314,7 @@ impl crate::engine::Corridor {
             }
             let wait = wait.unwrap_or(Duration::from_secs(received.wait.into()));
             let left = wait.saturating_sub(began.elapsed());
-            if left.is_zero() || self.draining.is_cancelled() {
+            if left.is_zero() {
                 return Ok(received);
             }
             let next = received.next.map_or(LOOK, |next| {
@@ -310,7 +323,7 @@ impl crate::engine::Corridor {
             tokio::select! {
                 () = listener.bell.notified() => {}
                 () = tokio::time::sleep(left.min(next).min(LOOK)) => {}
-                () = self.draining.cancelled() => {}
+                () = stop.cancelled() => {}
             }
         }
     }

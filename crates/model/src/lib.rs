@@ -47,6 +47,7 @@ pub use queue::{
     AttributeValue, DEDUPLICATION, MAX_BATCH, MAX_IN_FLIGHT, MAX_MESSAGE, MAX_TAGS, Message,
     MessageAttribute, MessageId, MoveState, MoveTask, NewMessage, Queue, QueueAttributes,
     QueueCounts, QueueName, QueueSpec, ReceiptHandle, Redrive, RedriveAllow, legal_token,
+    sequence_number,
 };
 pub use retry::RetryPolicy;
 pub use service::{HealthCheck, ReplicaStatus, Service, ServiceSpec, ServiceStatus, VolumeMount};

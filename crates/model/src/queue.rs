@@ -6,6 +6,7 @@ mod receipt;
 
 pub use message::{
     AttributeValue, MAX_MESSAGE, Message, MessageAttribute, MessageId, NewMessage, legal_token,
+    sequence_number,
 };
 pub use receipt::ReceiptHandle;
 

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use engine::{Accepted, Changed, Deleted};
 use model::{
     AttributeValue, MessageAttribute, MessageId, NewMessage, QueueName, ReceiptHandle, Timestamp,
+    sequence_number,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -152,7 +153,7 @@ pub(super) fn sent(digests: Digests, accepted: Accepted, fifo: bool) -> Value {
         answer["MD5OfMessageSystemAttributes"] = digest.into();
     }
     if fifo {
-        answer["SequenceNumber"] = sequence(accepted.sequence).into();
+        answer["SequenceNumber"] = sequence_number(accepted.sequence).into();
     }
     answer
 }
@@ -161,11 +162,6 @@ impl Outgoing {
     pub(super) fn split(self) -> (NewMessage, Digests) {
         (self.message, self.digests)
     }
-}
-
-/// A sequence number as SQS writes it: 20 digits, so that it sorts as text too.
-pub(super) fn sequence(number: i64) -> String {
-    format!("{number:020}")
 }
 
 #[derive(Deserialize)]

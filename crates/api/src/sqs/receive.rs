@@ -2,7 +2,7 @@
 
 use super::digest;
 use super::error::{Error, Result};
-use super::messages::{seconds, sequence};
+use super::messages::seconds;
 use super::operation::{Call, OfQueue, maybe_number};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -149,37 +149,14 @@ fn is_wanted(name: &str, names: &[String]) -> bool {
 }
 
 fn system(call: &Call, message: &Message, wanted: &[String]) -> Map<String, Value> {
-    let sent = &message.sent;
-    let mut shown = Map::new();
-    let mut put = |name: &str, value: Option<String>| {
-        let asked = wanted
+    let all = message.system_attributes(|name| call.arn(name)).into_iter();
+    all.filter(|(name, _)| {
+        wanted
             .iter()
-            .any(|wanted| wanted == "All" || wanted == name);
-        if let (true, Some(value)) = (asked, value) {
-            shown.insert(name.to_owned(), value.into());
-        }
-    };
-    let fifo = sent.deduplication.is_some();
-    put("SenderId", Some(sent.sender.clone()));
-    put("SentTimestamp", Some(sent.sent.0.to_string()));
-    put(
-        "ApproximateReceiveCount",
-        Some(message.receives.to_string()),
-    );
-    put(
-        "ApproximateFirstReceiveTimestamp",
-        Some(message.first_received.0.to_string()),
-    );
-    put("SequenceNumber", fifo.then(|| sequence(message.sequence)));
-    put("MessageDeduplicationId", sent.deduplication.clone());
-    put("MessageGroupId", sent.group.clone());
-    put("AWSTraceHeader", sent.trace.clone());
-    let source = message.dead_letter_of.as_ref();
-    put(
-        "DeadLetterQueueSourceArn",
-        source.map(|name| call.arn(name)),
-    );
-    shown
+            .any(|wanted| wanted == "All" || wanted == name)
+    })
+    .map(|(name, value)| (name.to_owned(), value.into()))
+    .collect()
 }
 
 #[cfg(test)]

@@ -207,6 +207,46 @@ pub struct Message {
     pub handle: ReceiptHandle,
 }
 
+/// A place in the order of all messages as SQS writes it: 20 digits, so that it sorts as text too.
+pub fn sequence_number(sequence: i64) -> String {
+    format!("{sequence:020}")
+}
+
+impl Message {
+    /// What is known of the message besides what its sender said, by SQS's names. `arn` names a queue.
+    pub fn system_attributes(
+        &self,
+        arn: impl Fn(&QueueName) -> String,
+    ) -> Vec<(&'static str, String)> {
+        let sent = &self.sent;
+        let ordered = sent.deduplication.is_some();
+        let all = [
+            ("SenderId", Some(sent.sender.clone())),
+            ("SentTimestamp", Some(sent.sent.0.to_string())),
+            ("ApproximateReceiveCount", Some(self.receives.to_string())),
+            (
+                "ApproximateFirstReceiveTimestamp",
+                Some(self.first_received.0.to_string()),
+            ),
+            (
+                "SequenceNumber",
+                ordered.then(|| sequence_number(self.sequence)),
+            ),
+            ("MessageDeduplicationId", sent.deduplication.clone()),
+            ("MessageGroupId", sent.group.clone()),
+            ("AWSTraceHeader", sent.trace.clone()),
+            (
+                "DeadLetterQueueSourceArn",
+                self.dead_letter_of.as_ref().map(arn),
+            ),
+        ];
+        let known = all.into_iter();
+        known
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
