@@ -430,6 +430,122 @@ def test_an_object_that_is_stored_puts_a_message_into_a_queue(server, sqs):
     assert receive(sqs, url) == []
 
 
+REFUSER = """
+import json
+
+def handler(event, context):
+    for record in event["Records"]:
+        assert record["eventSource"] == "aws:sqs", record
+        print(record["body"], record["attributes"]["ApproximateReceiveCount"])
+    bad = [record for record in event["Records"] if record["body"].startswith("bad")]
+    return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in bad]}
+"""
+
+
+def dead_letters(name, most):
+    return json.dumps({"deadLetterTargetArn": ARN + name, "maxReceiveCount": most})
+
+
+def test_a_mapping_gives_messages_to_a_function_and_keeps_those_that_fail(server, sqs):
+    dead = make(sqs, "refused")
+    url = make(sqs, "mapped", VisibilityTimeout="0", RedrivePolicy=dead_letters("refused", 2))
+    server.create("refuser", "python3.11", {"app.py": REFUSER})
+    client = server.client("lambda")
+    create = lambda **more: client.create_event_source_mapping(
+        EventSourceArn=ARN + "mapped", FunctionName="refuser", **more
+    )
+    assert code_of(create, BatchSize=11) == "InvalidParameterValueException"
+    filters = {"Filters": [{"Pattern": "{}"}]}
+    assert code_of(create, FilterCriteria=filters) == "InvalidParameterValueException"
+    made = create(
+        BatchSize=5,
+        FunctionResponseTypes=["ReportBatchItemFailures"],
+        ScalingConfig={"MaximumConcurrency": 2},
+    )
+    assert (made["State"], made["BatchSize"]) == ("Enabled", 5)
+    assert code_of(create) == "ResourceConflictException"
+    names = [f"{kind}-{number}" for number in range(10) for kind in ("good", "bad")]
+    for name in names:
+        sqs.send_message(QueueUrl=url, MessageBody=name)
+    wait_for("the refused ones", lambda: counts(sqs, dead) == [10, 0, 0])
+    wait_for("the others", lambda: counts(sqs, url) == [0, 0, 0])
+    assert all(body.startswith("bad") for body in bodies(sqs, dead))
+    listed = client.list_event_source_mappings(FunctionName="refuser")["EventSourceMappings"]
+    assert [(one["UUID"], one["LastProcessingResult"]) for one in listed] == [(made["UUID"], "OK")]
+    changed = client.update_event_source_mapping(UUID=made["UUID"], Enabled=False, BatchSize=1)
+    assert (changed["State"], changed["BatchSize"]) == ("Disabled", 1)
+    assert client.get_event_source_mapping(UUID=made["UUID"])["BatchSize"] == 1
+    assert client.delete_event_source_mapping(UUID=made["UUID"])["State"] == "Deleting"
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.get_event_source_mapping(UUID=made["UUID"])
+
+
+MANIFEST = """
+x-rouse:
+  queues:
+    orders: {visibility: 1s, dead_letter: {queue: unwanted, max_receives: 1}}
+    unwanted: {}
+  buckets:
+    arrivals: {notify: [{queue: unwanted}]}
+services:
+  clerk:
+    build: ./clerk
+    x-rouse:
+      runtime: python3.11
+      handler: app.handler
+      triggers: [{queue: orders, batch: 10, report_failures: true}]
+"""
+
+
+def test_a_manifest_declares_queues_and_who_reads_them(server, sqs, tmp_path):
+    (tmp_path / "clerk").mkdir()
+    (tmp_path / "clerk/app.py").write_text(REFUSER)
+    server.deploy(tmp_path, MANIFEST)
+    url = sqs.get_queue_url(QueueName="orders")["QueueUrl"]
+    unwanted = sqs.get_queue_url(QueueName="unwanted")["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody="bad order")
+    sqs.send_message(QueueUrl=url, MessageBody="good order")
+    assert bodies(sqs, unwanted, wait=20) == ["bad order"]
+    wait_for("the good one", lambda: counts(sqs, url) == [0, 0, 0])
+    server.client("s3").put_object(Bucket="arrivals", Key="a", Body=b"x")
+    [message] = receive(sqs, unwanted, wait=20)
+    assert json.loads(message["Body"])["Records"][0]["s3"]["object"]["key"] == "a"
+    again = server.deploy(tmp_path, MANIFEST)
+    assert "unchanged" in again.stdout + again.stderr
+    mappings = lambda: server.client("lambda").list_event_source_mappings(FunctionName="clerk")
+    assert len(mappings()["EventSourceMappings"]) == 1
+    trigger = "triggers: [{queue: orders, batch: 10, report_failures: true}]"
+    server.deploy(tmp_path, MANIFEST.replace(trigger, "description: rests"))
+    assert mappings()["EventSourceMappings"] == []
+
+
+def test_a_mapping_loses_nothing_when_the_server_is_killed(own_server):
+    server = own_server
+    sqs = server.client("sqs")
+    dead = make(sqs, "refused")
+    url = make(sqs, "mapped", VisibilityTimeout="0", RedrivePolicy=dead_letters("refused", 3))
+    server.create("refuser", "python3.11", {"app.py": REFUSER}, Timeout=1)
+    server.client("lambda").create_event_source_mapping(
+        EventSourceArn=ARN + "mapped",
+        FunctionName="refuser",
+        BatchSize=3,
+        FunctionResponseTypes=["ReportBatchItemFailures"],
+    )
+    ledger = []
+    for number in range(60):
+        sqs.send_message(QueueUrl=url, MessageBody=f"bad-{number}")
+        ledger.append(f"bad-{number}")
+        if number % 20 == 19:
+            server.kill()
+            server.start()
+    wait_for("all of them", lambda: counts(sqs, dead) == [60, 0, 0], timeout=120, interval=0.5)
+    assert counts(sqs, url) == [0, 0, 0]
+    found = []
+    while batch := bodies(sqs, dead):
+        found += batch
+    assert sorted(found) == sorted(ledger)
+
+
 CELERY = """
 import os
 from celery import Celery

@@ -293,8 +293,23 @@ impl Corridor {
 
 /// Dead-letter queues before those that name them.
 fn in_order(mut queues: Vec<QueueSpec>) -> Vec<QueueSpec> {
-    queues.sort_by_key(|spec| spec.attributes.redrive.is_some());
-    queues
+    let mut ordered = Vec::with_capacity(queues.len());
+    while !queues.is_empty() {
+        let names: BTreeSet<_> = queues.iter().map(|spec| spec.name.clone()).collect();
+        let waits = |spec: &QueueSpec| {
+            let redrive = spec.attributes.redrive.as_ref();
+            redrive.is_some_and(|redrive| names.contains(&redrive.dead_letter))
+        };
+        let (waiting, ready): (Vec<_>, Vec<_>) = queues.into_iter().partition(waits);
+        if ready.is_empty() {
+            // A circle: whichever comes first is told what it lacks.
+            ordered.extend(waiting);
+            break;
+        }
+        ordered.extend(ready);
+        queues = waiting;
+    }
+    ordered
 }
 
 fn check_names(deployment: &Deployment) -> std::result::Result<(), Invalid> {

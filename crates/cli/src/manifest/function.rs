@@ -6,6 +6,7 @@ use super::fields::Fields;
 use super::node::{Key, Node};
 use super::place::{Place, Result};
 use super::quantity::{parse_bytes, parse_cpus, parse_duration};
+use super::queue::parse_trigger;
 use super::settings::{
     CodeSource, accept_labels_and_depends_on, parse_code, parse_egress, parse_environment,
     parse_name, set_limit,
@@ -13,8 +14,8 @@ use super::settings::{
 use super::words::parse_command;
 use super::{Context, compose};
 use model::{
-    BucketName, Code, Contract, Egress, Fresh, FunctionName, FunctionSpec, Limits, RetryPolicy,
-    RuntimeName, Scaling, Target,
+    BucketName, Code, Contract, Egress, Fresh, FunctionName, FunctionSpec, Limits, MappingSpec,
+    RetryPolicy, RuntimeName, Scaling, Target,
 };
 use std::collections::BTreeMap;
 
@@ -31,6 +32,8 @@ pub(crate) struct DeclaredFunction {
     pub(crate) place: Place,
     /// What wakes it, by bucket.
     pub(crate) triggers: Vec<(BucketName, Place, Rule)>,
+    /// Which queues it reads.
+    pub(crate) mappings: Vec<MappingSpec>,
     description: String,
     runtime: RuntimeName,
     handler: Option<String>,
@@ -91,7 +94,7 @@ pub(crate) fn parse_function(
     outer.take("x-rouse");
     let mut inner = Fields::of(block, format!("{what}, x-rouse"))?;
     let code = parse_code(context, &what, &mut outer, inner.take("code"), &key.place)?;
-    let target = Target::Function { name: name.clone() };
+    let (triggers, mappings) = parse_triggers(inner.take("triggers"), &name)?;
     let contract = inner.take("contract").map(parse_contract).transpose()?;
     let declared = DeclaredFunction {
         runtime: parse_runtime(&what, &code, inner.take("runtime"), &key.place)?,
@@ -111,7 +114,8 @@ pub(crate) fn parse_function(
             .unwrap_or_default(),
         egress: parse_egress(inner.take("egress"))?,
         retry: parse_retry(inner.take("retry"))?,
-        triggers: parse_triggers(inner.take("triggers"), &target)?,
+        triggers,
+        mappings,
         place: key.place.clone(),
         name,
         code,
@@ -245,12 +249,32 @@ fn parse_retry(node: Option<&Node>) -> Result<RetryPolicy> {
     Ok(retry)
 }
 
-fn parse_triggers(node: Option<&Node>, target: &Target) -> Result<Vec<(BucketName, Place, Rule)>> {
+/// What changes of buckets wake a function, and what queues it reads.
+type Triggers = (Vec<(BucketName, Place, Rule)>, Vec<MappingSpec>);
+
+fn parse_triggers(node: Option<&Node>, name: &FunctionName) -> Result<Triggers> {
     let Some(node) = node else {
-        return Ok(Vec::new());
+        return Ok(Triggers::default());
     };
-    let mut triggers = Vec::new();
+    let target = Target::Function { name: name.clone() };
+    let (mut triggers, mut mappings) = Triggers::default();
     for entry in node.list("triggers")? {
+        let keys = entry.map("trigger")?;
+        if keys.iter().any(|(key, _)| key.text == "queue") {
+            let mapping = parse_trigger(entry, name)?;
+            if mappings
+                .iter()
+                .any(|known: &MappingSpec| known.queue == mapping.queue)
+            {
+                let message = format!(
+                    "queue \"{}\" is named by another trigger already",
+                    mapping.queue
+                );
+                return Err(entry.error(message));
+            }
+            mappings.push(mapping);
+            continue;
+        }
         let mut fields = Fields::of(entry, "trigger")?;
         let bucket = fields.require("bucket", "photos")?;
         let name = bucket
@@ -263,5 +287,5 @@ fn parse_triggers(node: Option<&Node>, target: &Target) -> Result<Vec<(BucketNam
         fields.finish(&[])?;
         triggers.push((name, bucket.place.clone(), rule));
     }
-    Ok(triggers)
+    Ok((triggers, mappings))
 }
