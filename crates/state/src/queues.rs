@@ -1,6 +1,7 @@
 //! Table `queue`. Its messages are in `messages`, how many there are in `counts`.
 
 mod counts;
+mod deduplication;
 mod groups;
 mod mappings;
 mod messages;

@@ -1,15 +1,14 @@
-//! Tables `message`, `message_body` and `deduplication`: sending, deleting and hiding. Receiving is in
+//! Tables `message` and `message_body`: sending, deleting and hiding. Receiving is in
 //! `receive`.
 
 use super::counts::{Delta, Hidden};
-use super::{Kept, groups, require};
+use super::{Kept, deduplication, groups, require};
 use crate::error::{Done, Failure};
 use crate::job::Tx;
 use crate::row::{first, int, run, to_json};
 use crate::{Result, State};
 use model::{
-    DEDUPLICATION, Invalid, MessageAttribute, MessageId, NewMessage, QueueName, ReceiptHandle,
-    Timestamp,
+    Invalid, MessageAttribute, MessageId, NewMessage, QueueName, ReceiptHandle, Timestamp,
 };
 use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
@@ -100,67 +99,6 @@ impl Place {
     }
 }
 
-/// Whether a message of a FIFO queue came before; if not, it is remembered as coming next.
-fn deduplicate(
-    db: &Connection,
-    kept: &Kept,
-    message: &NewMessage,
-) -> Done<std::result::Result<Option<Accepted>, Invalid>> {
-    let attributes = &kept.queue.attributes;
-    let content = message
-        .digest
-        .as_ref()
-        .filter(|_| attributes.content_deduplication);
-    let Some(id) = message.deduplication.as_ref().or(content) else {
-        let reason = "is missing: the queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly";
-        return Ok(Err(Invalid::new("MessageDeduplicationId", reason)));
-    };
-    let scope = match &message.group {
-        Some(group) if attributes.deduplicate_by_group => group.as_str(),
-        _ => "",
-    };
-    let sql = "SELECT message, seq FROM deduplication
-               WHERE queue = ?1 AND scope = ?2 AND id = ?3 AND expires > ?4";
-    let before = first(
-        db,
-        sql,
-        params![kept.number, scope, id, message.sent.0],
-        |row| {
-            let id: [u8; 16] = row.get(0)?;
-            Ok(Accepted {
-                id: MessageId(uuid::Uuid::from_bytes(id)),
-                sequence: row.get(1)?,
-            })
-        },
-    )?;
-    Ok(Ok(before))
-}
-
-fn remember(db: &Connection, kept: &Kept, message: &NewMessage, seq: i64) -> Done<()> {
-    let attributes = &kept.queue.attributes;
-    let scope = match &message.group {
-        Some(group) if attributes.deduplicate_by_group => group.as_str(),
-        _ => "",
-    };
-    let id = message.deduplication.as_ref().or(message.digest.as_ref());
-    let sql = "INSERT OR REPLACE INTO deduplication (queue, scope, id, message, seq, expires)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let expires = message.sent.0.saturating_add(DEDUPLICATION);
-    run(
-        db,
-        sql,
-        params![
-            kept.number,
-            scope,
-            id,
-            message.id.0.into_bytes(),
-            seq,
-            expires
-        ],
-    )?;
-    Ok(())
-}
-
 /// Adds a message whose own rules were checked. The queue's are checked here.
 pub(super) fn put(
     db: &Connection,
@@ -179,7 +117,7 @@ pub(super) fn put(
     }
     let fifo = kept.queue.name.is_fifo();
     if fifo {
-        match deduplicate(db, kept, message)? {
+        match deduplication::find(db, kept, message)? {
             Ok(None) => {}
             Ok(Some(before)) => return Ok(Ok(before)),
             Err(invalid) => return Ok(Err(invalid)),
@@ -226,7 +164,7 @@ pub(super) fn put(
     let sql = "INSERT INTO message_body (message, head, body) VALUES (?1, ?2, ?3)";
     run(db, sql, params![seq, to_json(&head)?, message.body])?;
     if let Some(group) = group {
-        remember(db, kept, message, seq)?;
+        deduplication::remember(db, kept, message, seq)?;
         groups::refresh(db, group)?;
     }
     delta.add(hidden);

@@ -10,10 +10,16 @@ use crate::row::{all, first, json, run};
 use crate::{Result, State};
 use model::{MAX_IN_FLIGHT, Message, NewMessage, QueueName, ReceiptHandle, Timestamp};
 use rusqlite::{Connection, params};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Messages that one transaction drops or moves away at most while it looks for some to give out.
 const MAX_DROPPED: usize = 200;
+
+const READY: &str = "SELECT * FROM message INDEXED BY message_ready
+     WHERE grp IS NULL AND queue = ?1 AND visible <= ?2 AND (visible, seq) > (?3, ?4)
+     ORDER BY visible, seq LIMIT ?5";
+const ORDER: &str = "SELECT * FROM message INDEXED BY message_order
+     WHERE grp = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
 
 /// What is to be received.
 #[derive(Debug, Clone)]
@@ -33,7 +39,7 @@ pub struct Receive {
 pub struct Received {
     /// The messages, hidden from now on.
     pub messages: Vec<Message>,
-    /// There may be more that can be received now.
+    /// There may be more that can be received now: it stopped for a bound, not for want of messages.
     pub more: bool,
     /// When the next hidden message becomes visible.
     pub next: Option<Timestamp>,
@@ -142,55 +148,87 @@ impl Turn<'_> {
         })
     }
 
+    /// The longest visible first, in rounds: what was dropped makes room for the next ones.
     fn standard(&mut self) -> Done<()> {
-        let sql = "SELECT * FROM message INDEXED BY message_ready
-                   WHERE grp IS NULL AND queue = ?1 AND visible <= ?2 ORDER BY visible, seq LIMIT ?3";
-        let most = (self.limit + MAX_DROPPED) as i64;
-        let places = all(
-            self.db,
-            sql,
-            params![self.kept.number, self.now.0, most],
-            Place::read,
-        )?;
-        for place in &places {
-            if self.is_over() {
-                self.received.more = true;
-                break;
+        let (mut visible, mut seq) = (i64::MIN, i64::MIN);
+        loop {
+            let left = self.left();
+            let round = params![self.kept.number, self.now.0, visible, seq, left as i64];
+            let places = all(self.db, READY, round, Place::read)?;
+            for place in &places {
+                if self.is_over() {
+                    return Ok(());
+                }
+                // One that is hidden for no time at all is visible again, after the others.
+                if !self.is_given(place) {
+                    self.deal(place)?;
+                }
+                (visible, seq) = (place.visible.0, place.seq);
             }
-            self.deal(place)?;
+            if places.len() < left {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
-    /// Each group from its first message on, as far as they are visible: those behind one that is
-    /// hidden wait for it.
+    /// Group by group, the one that has been visible longest first.
     fn fifo(&mut self) -> Done<()> {
-        let groups = groups::ready(
-            self.db,
-            self.kept.number,
-            self.now,
-            self.limit + MAX_DROPPED,
-        )?;
-        let sql =
-            "SELECT * FROM message INDEXED BY message_order WHERE grp = ?1 ORDER BY seq LIMIT ?2";
-        for group in groups {
-            if self.is_over() {
-                self.received.more = true;
-                break;
+        let mut seen = BTreeSet::new();
+        loop {
+            let most = self.left() + seen.len();
+            let ready = groups::ready(self.db, self.kept.number, self.now, most)?;
+            let fresh: Vec<i64> = ready
+                .into_iter()
+                .filter(|group| seen.insert(*group))
+                .collect();
+            if fresh.is_empty() {
+                return Ok(());
             }
-            let left = self.limit - self.received.messages.len() + MAX_DROPPED;
-            let places = all(self.db, sql, params![group, left as i64], Place::read)?;
-            let now = self.now;
-            for place in places.iter().take_while(|place| place.visible <= now) {
+            for group in fresh {
                 if self.is_over() {
-                    self.received.more = true;
-                    break;
+                    return Ok(());
+                }
+                self.group(group)?;
+                groups::refresh(self.db, group)?;
+            }
+        }
+    }
+
+    /// A group from its first message on, as far as they are visible: those behind one that is hidden
+    /// wait for it.
+    fn group(&mut self, group: i64) -> Done<()> {
+        let mut seq = i64::MIN;
+        loop {
+            let left = self.left();
+            let places = all(
+                self.db,
+                ORDER,
+                params![group, seq, left as i64],
+                Place::read,
+            )?;
+            for place in &places {
+                if place.visible > self.now || self.is_over() {
+                    return Ok(());
                 }
                 self.deal(place)?;
+                seq = place.seq;
             }
-            groups::refresh(self.db, group)?;
+            if places.len() < left {
+                return Ok(());
+            }
         }
-        Ok(())
+    }
+
+    /// How many may still be given out.
+    fn left(&self) -> usize {
+        self.limit
+            .saturating_sub(self.received.messages.len())
+            .max(1)
+    }
+
+    fn is_given(&self, place: &Place) -> bool {
+        let given = self.received.messages.iter();
+        self.until <= self.now && given.rev().any(|message| message.sequence == place.seq)
     }
 }
 
@@ -291,6 +329,7 @@ fn receive(db: &Connection, asked: &Receive, now: Timestamp) -> Done<Received> {
     } else {
         turn.standard()?;
     }
+    turn.received.more = turn.is_over();
     turn.received.wait = attributes.wait;
     let Turn {
         delta,
@@ -324,5 +363,70 @@ impl State {
     pub async fn receive_messages(&self, asked: Receive, now: Timestamp) -> Result<Received> {
         self.write("receiving messages", move |tx| receive(tx, &asked, now))
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fixture::store;
+    use model::{Queue, QueueAttributes};
+    use rusqlite::StatementStatus::VmStep;
+    use std::collections::BTreeMap;
+
+    /// 50 000 messages that are visible, 50 000 that are not, in a queue of its own; the FIFO ones in
+    /// 1 000 groups, and one of 50 000 more whose first is in flight.
+    const SEED: &str = "
+        WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 99999)
+        INSERT INTO message (queue, id, grp, sent, visible, hidden)
+        SELECT (SELECT number FROM queue WHERE name = 'q'), randomblob(16), NULL, i, i, i > 49999 FROM n;
+        WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 999)
+        INSERT INTO message_group (id, queue, name, head, visible)
+        SELECT i + 1, (SELECT number FROM queue WHERE name = 'q.fifo'), i, 0, 0 FROM n;
+        WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 99999)
+        INSERT INTO message (queue, id, grp, sent, visible, hidden)
+        SELECT (SELECT number FROM queue WHERE name = 'q.fifo'), randomblob(16),
+               iif(i < 50000, 1, 1 + i % 1000), i, iif(i = 0, 99999, i), i = 0 FROM n;
+        UPDATE message_group SET (head, visible) =
+            (SELECT seq, visible FROM message WHERE grp = message_group.id ORDER BY seq LIMIT 1);
+        INSERT INTO message_body SELECT seq, '{\"sender\":\"x\"}', 'b' FROM message;
+        UPDATE queue_count SET total = 100000, flight = 0";
+
+    #[tokio::test]
+    async fn a_long_queue_costs_what_is_received() {
+        let (_folder, state) = store().await;
+        for name in ["q", "q.fifo"] {
+            let queue = Queue {
+                name: name.parse().unwrap(),
+                created: Timestamp(0),
+                modified: Timestamp(0),
+                attributes: QueueAttributes::default(),
+                tags: BTreeMap::new(),
+            };
+            state.create_queue(queue).await.unwrap();
+        }
+        let seed = move |tx: &crate::job::Tx<'_>| Ok(tx.execute_batch(SEED)?);
+        state.write("seeding", seed).await.unwrap();
+        for name in ["q", "q.fifo"] {
+            let asked = Receive {
+                queue: name.parse().unwrap(),
+                limit: 10,
+                bytes: usize::MAX,
+                visibility: None,
+            };
+            let work = move |tx: &crate::job::Tx<'_>| {
+                let received = receive(tx, &asked, Timestamp(60_000))?.messages.len();
+                let ready = tx.prepare_cached(READY)?.get_status(VmStep);
+                let order = tx.prepare_cached(ORDER)?.get_status(VmStep);
+                Ok((received, ready + order))
+            };
+            let (received, steps) = state.write("receiving", work).await.unwrap();
+            assert_eq!(received, 10, "{name}");
+            assert!(
+                (1..5_000).contains(&steps),
+                "{name}: {steps} steps of SQLite's machine"
+            );
+        }
     }
 }
