@@ -506,6 +506,10 @@ def test_a_manifest_declares_queues_and_who_reads_them(server, sqs, tmp_path):
     sqs.send_message(QueueUrl=url, MessageBody="bad order")
     sqs.send_message(QueueUrl=url, MessageBody="good order")
     assert bodies(sqs, unwanted, wait=20) == ["bad order"]
+    listed = {queue["name"]: queue for queue in server.rouse_json("ls")["queues"]}
+    assert listed["orders"]["attributes"]["redrive"]["dead_letter"] == "unwanted"
+    assert listed["unwanted"]["in_flight"] == 1
+    assert "unwanted" in server.rouse("ls").stdout
     wait_for("the good one", lambda: counts(sqs, url) == [0, 0, 0])
     server.client("s3").put_object(Bucket="arrivals", Key="a", Body=b"x")
     [message] = receive(sqs, unwanted, wait=20)

@@ -7,7 +7,7 @@ use crate::attempt::{Attempted, Job, PATIENCE};
 use crate::engine::Corridor;
 use crate::retry::{self, Decision, Tried};
 use crate::{Error, Result, delivery, queues, share};
-use model::{Event, EventId, FunctionName, RequestId, RetryPolicy, Run, Target, Timestamp};
+use model::{Event, FunctionName, RequestId, RetryPolicy, Run, Target, Timestamp};
 use state::{Leased, Settlement, Verdict};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Most deliveries under way to one service, and to a target that does not exist (which is quick).
+/// Most deliveries under way to one service or queue, and to a target that does not exist (which is quick).
 const SERVICE_AT_ONCE: usize = 16;
 /// A lease outlives everything that an attempt may take by this much.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -204,18 +204,20 @@ async fn work(place: Place, leased: Leased) {
     let corridor = &place.corridor;
     let event = leased.event;
     let (id, epoch) = (event.accepted.id, event.epoch);
-    let life = Life::of(&event);
-    let settled = match event.accepted.target.clone() {
-        Target::Function { name } => {
-            let (attempted, policy) = function(corridor, &name, event).await;
-            settle(corridor, life, attempted, &policy).await
-        }
-        Target::Service { name, path } => {
-            let delivered = delivery::deliver(corridor, &name, &path, event).await;
-            settle(corridor, life, delivered, &retry::service_policy()).await
-        }
-        Target::Queue { name } => queues::settle(corridor, &name, &event).await,
+    let target = event.accepted.target.clone();
+    let (decision, run) = attempt(corridor, event).await;
+    let at = Timestamp::now();
+    let settlement = Settlement {
+        id,
+        epoch,
+        verdict: verdict(decision, at),
+        run,
+        at,
     };
+    let mut settled = corridor.state.settle_event(settlement).await;
+    if let Target::Queue { name } = &target {
+        settled = queues::settled(corridor, name, (id, epoch), settled).await;
+    }
     match settled {
         Ok(true) => {}
         Ok(false) => tracing::warn!(event = %id, epoch, "lease was lost before the attempt ended"),
@@ -225,58 +227,22 @@ async fn work(place: Place, leased: Leased) {
     }
 }
 
-/// What of an event is needed to decide what becomes of it.
-struct Life {
-    id: EventId,
-    epoch: u64,
-    target: Target,
-    attempt: u32,
-    postponed: u32,
-    accepted: Timestamp,
-}
-
-impl Life {
-    fn of(event: &Event) -> Self {
-        let attempt = event.attempts + 1;
-        Self {
-            id: event.accepted.id,
-            epoch: event.epoch,
-            target: event.accepted.target.clone(),
-            attempt,
-            postponed: u32::try_from(event.epoch.saturating_sub(u64::from(attempt)))
-                .unwrap_or(u32::MAX),
-            accepted: event.accepted.accepted,
+/// Attempts an event and decides what becomes of it.
+async fn attempt(corridor: &Corridor, event: Event) -> (Decision, Option<Run>) {
+    let attempt = event.attempts + 1;
+    let earlier = u64::from(event.attempts) + 1;
+    let postponed = u32::try_from(event.epoch.saturating_sub(earlier)).unwrap_or(u32::MAX);
+    let accepted = event.accepted.accepted;
+    let target = event.accepted.target.clone();
+    let (attempted, policy) = match &target {
+        Target::Function { name } => function(corridor, name, event).await,
+        Target::Service { name, path } => {
+            let delivered = delivery::deliver(corridor, name, path, event).await;
+            (delivered, retry::service_policy())
         }
-    }
-}
-
-/// Decides what becomes of an event after an attempt, and records it.
-async fn settle(
-    corridor: &Corridor,
-    life: Life,
-    attempted: Result<Attempted>,
-    policy: &RetryPolicy,
-) -> state::Result<bool> {
-    let (decision, run) = decide(corridor, &life, attempted, policy);
-    let at = Timestamp::now();
-    let settlement = Settlement {
-        id: life.id,
-        epoch: life.epoch,
-        verdict: verdict(decision, at),
-        run,
-        at,
+        Target::Queue { name } => return queues::enqueue(name, &event),
     };
-    corridor.state.settle_event(settlement).await
-}
-
-fn decide(
-    corridor: &Corridor,
-    life: &Life,
-    attempted: Result<Attempted>,
-    policy: &RetryPolicy,
-) -> (Decision, Option<Run>) {
     let random = rand::random();
-    let target = &life.target;
     match attempted {
         // The server ends and broke the call off: nothing is decided, the next start goes on.
         Ok(Attempted { outcome, .. }) if broken_off(corridor, &outcome.ending) => {
@@ -288,11 +254,11 @@ fn decide(
         }
         Ok(Attempted { outcome, run }) => {
             let tried = Tried {
-                attempt: life.attempt,
-                postponed: life.postponed,
-                age: Duration::from_millis(Timestamp::now().since(life.accepted)),
+                attempt,
+                postponed,
+                age: Duration::from_millis(Timestamp::now().since(accepted)),
             };
-            let decision = retry::next(policy, &outcome.ending, tried, random);
+            let decision = retry::next(&policy, &outcome.ending, tried, random);
             // What was only put off reached nobody: it is told by the event, not as an attempt.
             let reached = !matches!(decision, Decision::Postpone { .. });
             (decision, reached.then_some(run))
@@ -309,7 +275,7 @@ fn decide(
             (decision, None)
         }
         Err(error) => {
-            let decision = retry::postpone(life.postponed, error.to_string(), random);
+            let decision = retry::postpone(postponed, error.to_string(), random);
             (decision, None)
         }
     }
@@ -343,6 +309,7 @@ async fn function(
 fn verdict(decision: Decision, at: Timestamp) -> Verdict {
     match decision {
         Decision::Ack => Verdict::Ack,
+        Decision::Enqueue { queue, message } => Verdict::Deliver { queue, message },
         Decision::Retry { after, error } => Verdict::Retry {
             not_before: at.after(after),
             error,

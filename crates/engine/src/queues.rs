@@ -4,7 +4,7 @@ mod enqueue;
 mod moves;
 mod sweep;
 
-pub(crate) use enqueue::settle;
+pub(crate) use enqueue::{enqueue, settled};
 pub(crate) use moves::resume;
 pub(crate) use sweep::run as sweep;
 

@@ -4,10 +4,11 @@
 use crate::attempt::{Record, record};
 use crate::engine::Corridor;
 use crate::pool::unavailable;
-use crate::retry::{self, Decision};
+use crate::retry::Decision;
 use bytes::Bytes;
 use model::{
-    Ending, Event, Kind, MessageId, NewEvent, NewMessage, QueueName, RequestId, Run, Timestamp,
+    Ending, Event, EventId, Kind, MessageId, NewEvent, NewMessage, QueueName, RequestId, Run,
+    Timestamp,
 };
 use state::{Settlement, Verdict};
 use std::collections::BTreeMap;
@@ -47,49 +48,52 @@ fn delivered(event: &Event) -> Run {
     record(&outcome, about)
 }
 
-/// Delivers a leased event to its queue. Gives `false` if the lease was lost.
+/// The message of a leased event, and the record of its delivery.
+pub(crate) fn enqueue(name: &QueueName, event: &Event) -> (Decision, Option<Run>) {
+    match message(&event.accepted) {
+        Ok(message) => {
+            let (queue, message) = (name.clone(), Box::new(message));
+            (Decision::Enqueue { queue, message }, Some(delivered(event)))
+        }
+        Err(error) => {
+            let error = refused(name, &error);
+            (Decision::Bury { error }, None)
+        }
+    }
+}
+
+fn refused(name: &QueueName, error: &str) -> String {
+    format!("the queue \"{name}\" did not take it: {error}")
+}
+
+/// After the settlement of an event that is for a queue: who waits is woken, and an event that the
+/// queue does not take is a dead letter.
 ///
 /// # Errors
 /// Of the store; the event is tried again when its lease ends.
-pub(crate) async fn settle(
+pub(crate) async fn settled(
     corridor: &Corridor,
     name: &QueueName,
-    event: &Event,
+    (id, epoch): (EventId, u64),
+    settled: state::Result<bool>,
 ) -> state::Result<bool> {
-    let settlement = |verdict, run| Settlement {
-        id: event.accepted.id,
-        epoch: event.epoch,
-        verdict,
-        run,
+    let error = match settled {
+        Ok(held) => {
+            corridor.bells.ring(name, usize::from(held));
+            return Ok(held);
+        }
+        Err(error) => error,
+    };
+    if !matches!(error.kind(), Kind::NotFound | Kind::Conflict) {
+        return Err(error);
+    }
+    let error = refused(name, &error.to_string());
+    let settlement = Settlement {
+        id,
+        epoch,
+        verdict: Verdict::Bury { error },
+        run: None,
         at: Timestamp::now(),
     };
-    let bury = |error: String| {
-        let error = format!("the queue \"{name}\" did not take it: {error}");
-        settlement(Verdict::Bury { error }, None)
-    };
-    let message = match message(&event.accepted) {
-        Ok(message) => Box::new(message),
-        Err(error) => return corridor.state.settle_event(bury(error)).await,
-    };
-    let queue = name.clone();
-    let deliver = settlement(Verdict::Deliver { queue, message }, Some(delivered(event)));
-    match corridor.state.settle_event(deliver).await {
-        Ok(held) => {
-            corridor.bells.ring(name, 1);
-            Ok(held)
-        }
-        Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => {
-            corridor.state.settle_event(bury(error.to_string())).await
-        }
-        Err(error) => {
-            let postponed = u32::try_from(event.epoch).unwrap_or(u32::MAX);
-            let decision = retry::postpone(postponed, error.to_string(), rand::random());
-            let Decision::Postpone { after, reason } = decision else {
-                return Err(error);
-            };
-            let not_before = Timestamp::now().after(after);
-            let again = settlement(Verdict::Postpone { not_before, reason }, None);
-            corridor.state.settle_event(again).await
-        }
-    }
+    corridor.state.settle_event(settlement).await
 }
