@@ -89,6 +89,7 @@ impl Server {
             s3: s3::S3Door::new(&doors),
             lambda: lambda::router(doors.clone()),
             scheduler: scheduler::router(doors.clone()),
+            sqs: crate::sqs::router(doors.clone()),
             control: crate::control::router(doors.clone()),
             doors,
             bodies: signed_body::Budget::default(),

@@ -6,7 +6,7 @@
 use crate::attempt::{Attempted, Job, PATIENCE};
 use crate::engine::Corridor;
 use crate::retry::{self, Decision, Tried};
-use crate::{Error, Result, delivery, share};
+use crate::{Error, Result, delivery, queues, share};
 use model::{Event, FunctionName, RequestId, RetryPolicy, Run, Target, Timestamp};
 use state::{Leased, Settlement, Verdict};
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Most deliveries under way to one service, and to a target that does not exist (which is quick).
+/// Most deliveries under way to one service or queue, and to a target that does not exist (which is quick).
 const SERVICE_AT_ONCE: usize = 16;
 /// A lease outlives everything that an attempt may take by this much.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -166,7 +166,7 @@ fn places_for(corridor: &Corridor, target: &Target) -> usize {
             Ok(pool) => share::turn(own, pool.places(), free).min(pool.room()),
             Err(_) => share::turn(own, SERVICE_AT_ONCE, free),
         },
-        Target::Service { .. } => share::turn(own, SERVICE_AT_ONCE, free),
+        Target::Service { .. } | Target::Queue { .. } => share::turn(own, SERVICE_AT_ONCE, free),
     }
 }
 
@@ -195,7 +195,7 @@ const LONGEST_CALL: Duration = Duration::from_secs(900);
 fn longest(target: &Target) -> Duration {
     match target {
         Target::Function { .. } => 2 * LONGEST_CALL + PATIENCE,
-        Target::Service { .. } => delivery::LONGEST,
+        Target::Service { .. } | Target::Queue { .. } => delivery::LONGEST,
     }
 }
 
@@ -204,6 +204,7 @@ async fn work(place: Place, leased: Leased) {
     let corridor = &place.corridor;
     let event = leased.event;
     let (id, epoch) = (event.accepted.id, event.epoch);
+    let target = event.accepted.target.clone();
     let (decision, run) = attempt(corridor, event).await;
     let at = Timestamp::now();
     let settlement = Settlement {
@@ -213,7 +214,11 @@ async fn work(place: Place, leased: Leased) {
         run,
         at,
     };
-    match corridor.state.settle_event(settlement).await {
+    let mut settled = corridor.state.settle_event(settlement).await;
+    if let Target::Queue { name } = &target {
+        settled = queues::settled(corridor, name, (id, epoch), settled).await;
+    }
+    match settled {
         Ok(true) => {}
         Ok(false) => tracing::warn!(event = %id, epoch, "lease was lost before the attempt ended"),
         Err(error) => {
@@ -235,6 +240,7 @@ async fn attempt(corridor: &Corridor, event: Event) -> (Decision, Option<Run>) {
             let delivered = delivery::deliver(corridor, name, path, event).await;
             (delivered, retry::service_policy())
         }
+        Target::Queue { name } => return queues::enqueue(name, &event),
     };
     let random = rand::random();
     match attempted {
@@ -303,6 +309,7 @@ async fn function(
 fn verdict(decision: Decision, at: Timestamp) -> Verdict {
     match decision {
         Decision::Ack => Verdict::Ack,
+        Decision::Enqueue { queue, message } => Verdict::Deliver { queue, message },
         Decision::Retry { after, error } => Verdict::Retry {
             not_before: at.after(after),
             error,

@@ -2,9 +2,11 @@
 
 use crate::dispatch::{self, Dispatcher};
 use crate::functions::Functions;
+use crate::mapping::Mappings;
 use crate::node::Node;
 use crate::pool::Pool;
 use crate::prototype::Prototype;
+use crate::queues::{self, Bells};
 use crate::schedule::{self, Scheduler};
 use crate::service::Services;
 use crate::working::Working;
@@ -71,6 +73,10 @@ pub(crate) struct Corridor {
     pub(crate) services: Services,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) scheduler: Scheduler,
+    /// Who waits for messages of queues.
+    pub(crate) bells: Bells,
+    /// What reads queues for functions.
+    pub(crate) mappings: Mappings,
     /// Held by whoever changes functions, services or buckets, so that each change sees the one
     /// before complete.
     pub(crate) changing: tokio::sync::Mutex<()>,
@@ -106,6 +112,8 @@ impl Engine {
             services: Services::default(),
             dispatcher: Dispatcher::new(options.max_attempts),
             scheduler: Scheduler::new(options.region),
+            bells: Bells::default(),
+            mappings: Mappings::default(),
             changing: tokio::sync::Mutex::new(()),
             working: Working::default(),
             attempts: TaskTracker::new(),
@@ -127,6 +135,9 @@ impl Engine {
         tokio::spawn(dispatch::run(engine.corridor.clone()));
         tokio::spawn(schedule::run(engine.corridor.clone()));
         tokio::spawn(purge::run(engine.corridor.clone(), options.retention));
+        tokio::spawn(queues::sweep(engine.corridor.clone()));
+        queues::resume(&engine.corridor).await?;
+        engine.corridor.start_mappings().await?;
         Ok(engine)
     }
 

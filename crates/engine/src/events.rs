@@ -10,7 +10,7 @@ impl Engine {
     /// `NotFound` (target), `Refused` (payload over 1 MiB). While the server shuts down events are
     /// still accepted, since functions that are at work may submit some: the next start goes on.
     pub async fn submit(&self, event: NewEvent) -> Result<EventId> {
-        self.check_target(&event.target)?;
+        self.check_target(&event.target).await?;
         if event.payload.len() > MAX_ASYNC_PAYLOAD {
             return Err(Error::Refused(format!(
                 "the event's payload is {} bytes, more than {MAX_ASYNC_PAYLOAD}",
@@ -54,10 +54,20 @@ impl Engine {
     }
 
     /// Whether there is what a target names.
-    pub(crate) fn check_target(&self, target: &Target) -> Result<()> {
+    pub(crate) async fn check_target(&self, target: &Target) -> Result<()> {
         match target {
             Target::Function { name } => self.corridor.functions.pool(name).map(drop),
             Target::Service { name, .. } => self.corridor.services.get(name).map(drop),
+            Target::Queue { name } if name.is_fifo() => Err(Error::Refused(format!(
+                "the queue \"{name}\" is a FIFO queue, and an event has no message group: name a \
+                 standard queue"
+            ))),
+            Target::Queue { name } => Ok(self
+                .corridor
+                .state
+                .get_queue(name.clone())
+                .await
+                .map(drop)?),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A deployment: what one manifest declares, and what deploying it changed.
 
-use crate::{BucketSpec, FunctionSpec, ScheduleSpec, ServiceSpec};
+use crate::{BucketSpec, FunctionSpec, MappingSpec, QueueSpec, ScheduleSpec, ServiceSpec};
 use serde::{Deserialize, Serialize};
 
 /// Everything that one manifest declares. Names are unique in the server, not in the project.
@@ -11,6 +11,11 @@ pub struct Deployment {
     pub project: String,
     /// Buckets, made first. Existing objects stay.
     pub buckets: Vec<BucketSpec>,
+    /// Queues, made before what they are named by. Existing messages stay.
+    pub queues: Vec<QueueSpec>,
+    /// Which functions read which queues. On deploy, replaces what an earlier deployment said for the
+    /// functions that are declared.
+    pub mappings: Vec<MappingSpec>,
     /// Functions.
     pub functions: Vec<FunctionSpec>,
     /// Resident services.
@@ -35,7 +40,7 @@ pub enum ChangeKind {
 /// One thing of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// `bucket`, `function`, `service` or `schedule`.
+    /// `bucket`, `queue`, `function`, `service` or `schedule`.
     pub what: String,
     /// Its name.
     pub name: String,

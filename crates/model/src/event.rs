@@ -1,6 +1,6 @@
 //! Events: what is durable and wakes something.
 
-use crate::{FunctionName, Run, ServiceName, Timestamp};
+use crate::{FunctionName, QueueName, Run, ServiceName, Timestamp};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -49,14 +49,21 @@ pub enum Target {
         /// Path that takes the POST, such as `/events`.
         path: String,
     },
+    /// A standard queue, by a message whose body is the payload.
+    Queue {
+        /// Its name.
+        name: QueueName,
+    },
 }
 
 impl Target {
-    /// One word for tables and keys: `function:thumbnail` or `service:catalog/events`.
+    /// One word for tables and keys: `function:thumbnail`, `service:catalog/events` or
+    /// `queue:orders`.
     pub fn key(&self) -> String {
         match self {
             Self::Function { name } => format!("function:{name}"),
             Self::Service { name, path } => format!("service:{name}{path}"),
+            Self::Queue { name } => format!("queue:{name}"),
         }
     }
 }

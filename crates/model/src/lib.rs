@@ -15,8 +15,10 @@ mod instance;
 mod invocation;
 mod limits;
 mod log;
+mod mapping;
 mod name;
 mod pressure;
+mod queue;
 mod retry;
 mod schedule;
 mod service;
@@ -40,8 +42,15 @@ pub use limits::{
     Limits, MAX_ASYNC_PAYLOAD, MAX_ENVIRONMENT, MAX_LOG_LINE, MAX_PAYLOAD, MAX_QUEUE,
 };
 pub use log::{LogLine, Stream};
+pub use mapping::{Mapping, MappingSpec};
 pub use name::{BucketName, FunctionName, ScheduleGroupName, ScheduleName, ServiceName};
 pub use pressure::Pressure;
+pub use queue::{
+    AttributeValue, DEDUPLICATION, MAX_BATCH, MAX_IN_FLIGHT, MAX_MESSAGE, MAX_TAGS, Message,
+    MessageAttribute, MessageId, MoveState, MoveTask, NewMessage, Queue, QueueAttributes,
+    QueueCounts, QueueName, QueueSpec, ReceiptHandle, Redrive, RedriveAllow, legal_token,
+    sequence_number,
+};
 pub use retry::RetryPolicy;
 pub use schedule::{
     Advance, AfterCompletion, CatchUp, Due, Expression, MAX_CATCH_UP, MAX_SCHEDULE_INPUT, Schedule,

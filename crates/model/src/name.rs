@@ -50,6 +50,7 @@ macro_rules! name {
         }
     };
 }
+pub(crate) use name;
 
 name!(
     /// A function's name: 1 to 64 of `A-Z a-z 0-9 - _` (the bound of the AWS Lambda API).

@@ -47,12 +47,15 @@ pub(crate) fn read_target(row: &Row<'_>) -> Done<Target> {
     let path: Option<String> = row.get("path")?;
     let corrupt = || Failure::Corrupt(format!("columns target and path: \"{key}\", {path:?}"));
     match &path {
-        None => {
-            let name = key.strip_prefix("function:").ok_or_else(corrupt)?;
-            Ok(Target::Function {
+        None => match key.split_once(':').ok_or_else(corrupt)? {
+            ("function", name) => Ok(Target::Function {
                 name: name.parse()?,
-            })
-        }
+            }),
+            ("queue", name) => Ok(Target::Queue {
+                name: name.parse()?,
+            }),
+            _ => Err(corrupt()),
+        },
         Some(path) => {
             let rest = key.strip_prefix("service:").ok_or_else(corrupt)?;
             let name = rest.strip_suffix(path.as_str()).ok_or_else(corrupt)?;
@@ -68,7 +71,7 @@ pub(crate) fn read_target(row: &Row<'_>) -> Done<Target> {
 pub(crate) fn insert(tx: &Tx<'_>, events: &[NewEvent]) -> Done<()> {
     for event in events {
         let path = match &event.target {
-            Target::Function { .. } => None,
+            Target::Function { .. } | Target::Queue { .. } => None,
             Target::Service { path, .. } => Some(path),
         };
         let id = |id: &EventId| id.0.into_bytes();

@@ -8,6 +8,7 @@
 //! | `POST functions/{name}/invocations?type=wait\|event` | calls |
 //! | `GET services`; `DELETE services/{name}` | [`model::ServiceStatus`] |
 //! | `GET buckets` | names and what they wake |
+//! | `GET queues` | names, settings, and how many messages are where |
 //! | `GET instances` | [`model::InstanceStatus`] |
 //! | `GET events`; `GET events/{id}`; `POST events/{id}/replay` | events |
 //! | `GET runs?target=&limit=` | [`model::Run`] |
@@ -30,6 +31,7 @@ mod invocations;
 mod logs;
 mod owner;
 mod query;
+mod queues;
 mod runs;
 mod schedules;
 mod services;
@@ -61,6 +63,7 @@ pub(crate) fn router(doors: Doors) -> Router {
         .route("/services", get(services::list))
         .route("/services/{name}", delete(services::delete))
         .route("/buckets", get(buckets::list))
+        .route("/queues", get(queues::list))
         .route("/instances", get(instances::list))
         .route("/events", get(events::list))
         .route("/events/{id}", get(events::get))

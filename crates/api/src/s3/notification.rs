@@ -1,7 +1,7 @@
 //! What a bucket wakes, in AWS's words
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventNotifications.html>).
 //!
-//! A function is a `LambdaFunctionConfiguration`. AWS has no word for a resident service; it is shown
+//! A function is a `LambdaFunctionConfiguration`, a queue a `QueueConfiguration`. AWS has no word for a resident service; it is shown
 //! and taken as a `TopicConfiguration` whose ARN is
 //! `arn:rouse:service:REGION:000000000000:NAME/path`.
 
@@ -9,6 +9,7 @@ use super::Handlers;
 use super::access::Caller;
 use super::error::{invalid_argument, of_bucket, of_engine, of_invalid, unsupported};
 use super::gate::ACCOUNT;
+use crate::sqs::{arn as queue_arn, queue_of_arn};
 use crate::whole::whole;
 use model::{EventPattern, FunctionName, Kind, NotificationRule, ServiceName, Target};
 use s3s::dto::*;
@@ -29,6 +30,7 @@ pub(super) async fn get(
     let rules = handlers.bucket(&request.input.bucket).await?.notify;
     let mut functions = Vec::new();
     let mut services = Vec::new();
+    let mut queues = Vec::new();
     for rule in rules {
         let events = rule
             .events
@@ -50,10 +52,17 @@ pub(super) async fn get(
                 id,
                 topic_arn: service_arn(&handlers.region, &name, &path),
             }),
+            Target::Queue { name } => queues.push(QueueConfiguration {
+                events,
+                filter,
+                id,
+                queue_arn: queue_arn(&handlers.region, &name),
+            }),
         }
     }
     Ok(S3Response::new(GetBucketNotificationConfigurationOutput {
         lambda_function_configurations: (!functions.is_empty()).then_some(functions),
+        queue_configurations: (!queues.is_empty()).then_some(queues),
         topic_configurations: (!services.is_empty()).then_some(services),
         ..GetBucketNotificationConfigurationOutput::default()
     }))
@@ -103,16 +112,15 @@ async fn must_exist(handlers: &Handlers, target: &Target) -> S3Result<()> {
                 .any(|known| known.service.spec.name == *name);
             if known { Ok(()) } else { Err(missing()) }
         }
+        Target::Queue { name } => match handlers.engine.get_queue(name).await {
+            Ok(_) => Ok(()),
+            Err(fault) if fault.kind() == Kind::NotFound => Err(missing()),
+            Err(fault) => Err(of_engine(fault)),
+        },
     }
 }
 
 fn rules_of(configuration: NotificationConfiguration) -> S3Result<Vec<NotificationRule>> {
-    if configuration
-        .queue_configurations
-        .is_some_and(|list| !list.is_empty())
-    {
-        return Err(unsupported("a QueueConfiguration"));
-    }
     if configuration.event_bridge_configuration.is_some() {
         return Err(unsupported("an EventBridgeConfiguration"));
     }
@@ -126,6 +134,10 @@ fn rules_of(configuration: NotificationConfiguration) -> S3Result<Vec<Notificati
     }
     for entry in configuration.topic_configurations.unwrap_or_default() {
         let target = service_target(&entry.topic_arn)?;
+        rules.push(rule(entry.id, entry.events, entry.filter, target)?);
+    }
+    for entry in configuration.queue_configurations.unwrap_or_default() {
+        let target = queue_target(&entry.queue_arn)?;
         rules.push(rule(entry.id, entry.events, entry.filter, target)?);
     }
     if rules.len() > MAX_RULES {
@@ -246,6 +258,19 @@ fn function_target(arn: &str) -> S3Result<Target> {
         .parse()
         .map_err(of_invalid(S3ErrorCode::InvalidArgument))?;
     Ok(Target::Function { name })
+}
+
+/// A standard queue, as on AWS: an event has no message group.
+fn queue_target(arn: &str) -> S3Result<Target> {
+    match queue_of_arn(arn) {
+        Some(name) if name.is_fifo() => Err(invalid_argument(
+            "a Queue cannot be a FIFO queue: an event has no message group",
+        )),
+        Some(name) => Ok(Target::Queue { name }),
+        None => Err(invalid_argument(
+            "a Queue is arn:aws:sqs:REGION:ACCOUNT:NAME",
+        )),
+    }
 }
 
 fn service_target(arn: &str) -> S3Result<Target> {

@@ -1,13 +1,15 @@
 //! ARNs of targets: the one place where this door turns them into what is woken, and back.
 
 use super::error::{Error, Result};
+use crate::sqs::{arn as queue_arn, queue_of_arn};
 use model::Target;
 
 /// The account that every ARN of this server shows.
 const ACCOUNT: &str = "000000000000";
 /// What can be woken.
-const SERVED: &str = "a Lambda function (arn:aws:lambda:REGION:ACCOUNT:function:NAME) and a service of \
-                      rouse (arn:rouse:service:REGION:ACCOUNT:NAME/path)";
+const SERVED: &str = "a Lambda function (arn:aws:lambda:REGION:ACCOUNT:function:NAME), a standard queue \
+                      (arn:aws:sqs:REGION:ACCOUNT:NAME) and a service of rouse \
+                      (arn:rouse:service:REGION:ACCOUNT:NAME/path)";
 
 /// What an ARN names. Region and account are not compared: the server has one of each.
 pub(super) fn parse(arn: &str) -> Result<Target> {
@@ -46,6 +48,11 @@ pub(super) fn parse(arn: &str) -> Result<Target> {
                 name: name.map_err(|error: model::Invalid| refused(&error.reason))?,
             })
         }
+        (partition, "sqs") if partition.starts_with("aws") => match queue_of_arn(arn) {
+            Some(name) if name.is_fifo() => Err(refused("an event has no message group")),
+            Some(name) => Ok(Target::Queue { name }),
+            None => Err(refused("it names no queue")),
+        },
         ("aws", "scheduler") => Err(refused("universal targets are not served")),
         _ => Err(refused("this kind of target is not served")),
     }
@@ -55,6 +62,7 @@ pub(super) fn parse(arn: &str) -> Result<Target> {
 pub(super) fn arn(target: &Target, region: &str) -> String {
     match target {
         Target::Function { name } => format!("arn:aws:lambda:{region}:{ACCOUNT}:function:{name}"),
+        Target::Queue { name } => queue_arn(region, name),
         Target::Service { name, path } => {
             format!("arn:rouse:service:{region}:{ACCOUNT}:{name}{path}")
         }
@@ -77,6 +85,7 @@ mod tests {
             "arn:aws:lambda:us-east-1:000000000000:function:",
             "arn:aws:kinesis:us-east-1:000000000000:stream/a",
             "arn:aws:scheduler:::aws-sdk:sqs:sendMessage",
+            "arn:aws:sqs:us-east-1:000000000000:orders.fifo",
             "arn:rouse:service:us-east-1:000000000000:UPPER/x",
         ] {
             let error = parse(bad).unwrap_err();
@@ -98,6 +107,7 @@ mod tests {
             let targets = [
                 Target::Function { name: function.parse().unwrap() },
                 Target::Service { name: service.parse().unwrap(), path },
+                Target::Queue { name: function.parse().unwrap() },
             ];
             for target in targets {
                 prop_assert_eq!(parse(&arn(&target, "eu-west-1")).unwrap(), target);

@@ -4,7 +4,7 @@ use super::Origin;
 use super::signed_body::Budget;
 use crate::auth::{Auth, Refused, Schemes, Verified, scope_of};
 use crate::doors::Doors;
-use crate::{control, lambda, route, s3, scheduler};
+use crate::{control, lambda, route, s3, scheduler, sqs};
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
@@ -26,6 +26,7 @@ pub(super) struct App {
     pub(super) s3: s3::S3Door,
     pub(super) lambda: Router,
     pub(super) scheduler: Router,
+    pub(super) sqs: Router,
     pub(super) doors: Doors,
     pub(super) control: Router,
     pub(super) bodies: Budget,
@@ -39,6 +40,7 @@ enum Way {
     Unserved(String),
     Lambda,
     Scheduler,
+    Sqs,
     /// `true` if it is signed, and not by a token.
     Route(bool),
     Health,
@@ -59,6 +61,7 @@ fn way_of(parts: &Parts) -> Way {
             "lambda" | "execute-api" if routed => Way::Route(true),
             "lambda" => Way::Lambda,
             "scheduler" => Way::Scheduler,
+            "sqs" => Way::Sqs,
             _ => Way::Unserved(scope.service),
         };
     }
@@ -118,6 +121,13 @@ impl App {
                 Ok((who, body)) => enter(&self.scheduler, parts, body, who).await,
                 Err(refused) => scheduler::refuse(&refused),
             },
+            Way::Sqs => {
+                let dialect = sqs::Dialect::of(&parts);
+                match self.signed(&parts, body).await {
+                    Ok((who, body)) => enter(&self.sqs, parts, body, who).await,
+                    Err(refused) => sqs::refuse(&refused, dialect),
+                }
+            }
             Way::Route(true) => match self.signed(&parts, body).await {
                 Ok((who, body)) => self.route(parts, body, who).await,
                 Err(refused) => route::refuse(&refused),
@@ -186,7 +196,7 @@ fn health() -> Response {
 fn unserved(service: &str) -> Response {
     let shown: String = service.chars().take(40).collect();
     let message = format!(
-        "the AWS service \"{}\" is not served by this version of rouse; s3, lambda and scheduler are",
+        "the AWS service \"{}\" is not served by this version of rouse; s3, lambda, sqs and scheduler are",
         shown.escape_debug()
     );
     let body = serde_json::json!({"__type": "NotImplemented", "message": message});
@@ -225,7 +235,8 @@ mod tests {
             Way::Unserved("execute-api".to_owned())
         );
         assert_eq!(way(Some("scheduler"), "/schedules"), Way::Scheduler);
-        assert_eq!(way(Some("sqs"), "/"), Way::Unserved("sqs".to_owned()));
+        assert_eq!(way(Some("sqs"), "/000000000000/orders"), Way::Sqs);
+        assert_eq!(way(Some("sns"), "/"), Way::Unserved("sns".to_owned()));
     }
 
     #[test]

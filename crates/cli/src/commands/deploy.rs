@@ -29,7 +29,7 @@ use std::sync::Arc;
 ///         handler: index.handler
 ///         memory: 512M
 ///         timeout: 30s
-///         triggers: [{bucket: photos}]
+///         triggers: [{bucket: photos}, {queue: orders, batch: 10}]
 ///     catalog:                          # a resident service: it has none
 ///       build: ./catalog
 ///       command: node server.js
@@ -39,6 +39,7 @@ use std::sync::Arc;
 ///       x-rouse-health: {path: /health}
 ///   volumes: {records: {}}
 ///   x-rouse:
+///     queues: {orders: {visibility: 1m}}
 ///     buckets:
 ///       photos: {}
 ///       thumbs: {notify: [{service: catalog, path: /events}]}
@@ -198,9 +199,17 @@ async fn prepare(
             .iter()
             .map(|bucket| bucket.spec.clone())
             .collect(),
+        queues: manifest
+            .queues
+            .iter()
+            .map(|queue| queue.spec.clone())
+            .collect(),
         ..Deployment::default()
     };
     for function in &manifest.functions {
+        deployment
+            .mappings
+            .extend(function.mappings.iter().cloned());
         let code = place_code(function.name.as_str(), &function.code, data, client).await?;
         deployment.functions.push(function.with_code(code)?);
     }

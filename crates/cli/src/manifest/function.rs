@@ -6,6 +6,7 @@ use super::fields::Fields;
 use super::node::{Key, Node};
 use super::place::{Place, Result};
 use super::quantity::{parse_bytes, parse_cpus, parse_duration};
+use super::queue::{is_queue, parse_mappings};
 use super::schedule::{is_schedule, parse_schedules};
 use super::settings::{
     CodeSource, accept_labels_and_depends_on, parse_code, parse_egress, parse_environment,
@@ -14,8 +15,8 @@ use super::settings::{
 use super::words::parse_command;
 use super::{Context, compose};
 use model::{
-    BucketName, Code, Contract, Egress, Fresh, FunctionName, FunctionSpec, Limits, RetryPolicy,
-    RuntimeName, Scaling, ScheduleSpec, Snapshot, Target,
+    BucketName, Code, Contract, Egress, Fresh, FunctionName, FunctionSpec, Limits, MappingSpec,
+    RetryPolicy, RuntimeName, Scaling, ScheduleSpec, Snapshot, Target,
 };
 use std::collections::BTreeMap;
 
@@ -34,6 +35,8 @@ pub(crate) struct DeclaredFunction {
     pub(crate) triggers: Vec<(BucketName, Place, Rule)>,
     /// What wakes it, by the clock.
     pub(crate) schedules: Vec<ScheduleSpec>,
+    /// Which queues it reads.
+    pub(crate) mappings: Vec<MappingSpec>,
     description: String,
     runtime: RuntimeName,
     handler: Option<String>,
@@ -124,6 +127,7 @@ pub(crate) fn parse_function(
         retry: parse_retry(inner.take("retry"))?,
         triggers: parse_triggers(triggers, &target)?,
         schedules: parse_schedules(triggers, &target)?,
+        mappings: parse_mappings(triggers, &name)?,
         place: key.place.clone(),
         name,
         code,
@@ -275,7 +279,7 @@ fn parse_triggers(node: Option<&Node>, target: &Target) -> Result<Vec<(BucketNam
     };
     let mut triggers = Vec::new();
     let entries = node.list("triggers")?.iter();
-    for entry in entries.filter(|entry| !is_schedule(entry)) {
+    for entry in entries.filter(|entry| !is_schedule(entry) && !is_queue(entry)) {
         let mut fields = Fields::of(entry, "trigger")?;
         let bucket = fields.require("bucket", "photos")?;
         let name = bucket

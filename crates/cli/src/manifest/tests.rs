@@ -288,6 +288,61 @@ fn an_empty_manifest_is_refused() {
     assert!(manifest.unwrap_err().to_string().contains("is empty"));
 }
 
+#[test]
+fn queues_are_declared_and_read() {
+    let source = r#"
+x-rouse:
+  queues:
+    orders: {visibility: 1m, retention: 1d, max_message: 256K, wait: 20s, dead_letter: {queue: failed, max_receives: 5}}
+    failed: {}
+    line.fifo: {content_deduplication: true}
+  buckets:
+    photos: {notify: [{queue: failed, prefix: in/}]}
+services:
+  f:
+    image: x
+    x-rouse:
+      triggers: [{queue: orders, batch: 100, window: 5s, report_failures: true, max_concurrency: 3}]
+"#;
+    let manifest = load(source).1.unwrap();
+    let names: Vec<_> = manifest
+        .queues
+        .iter()
+        .map(|queue| queue.spec.name.as_str())
+        .collect();
+    assert_eq!(names, ["orders", "failed", "line.fifo"]);
+    let orders = &manifest.queues[0].spec.attributes;
+    assert_eq!(
+        (orders.visibility, orders.retention, orders.wait),
+        (60, 86_400, 20)
+    );
+    assert_eq!(orders.max_message, 262_144);
+    assert_eq!(orders.redrive.as_ref().unwrap().max_receives, 5);
+    assert!(manifest.queues[2].spec.attributes.content_deduplication);
+    let mapping = &manifest.functions[0].mappings[0];
+    assert_eq!(
+        (mapping.batch, mapping.window, mapping.max_concurrency),
+        (100, 5, Some(3))
+    );
+    assert!(mapping.report_failures && mapping.declared);
+    let name = "failed".parse().unwrap();
+    assert_eq!(
+        manifest.buckets[0].spec.notify[0].target,
+        Target::Queue { name }
+    );
+    for refused in [
+        "x-rouse: {queues: {a.b: {}}}",
+        "x-rouse: {queues: {a: {visibility: 13h}}}",
+        "x-rouse: {queues: {a: {visibility: 500ms}}}",
+        "x-rouse: {queues: {a: {colour: red}}}",
+        "x-rouse: {queues: {a: {dead_letter: {queue: b}}}}",
+        "services:\n  f: {image: x, x-rouse: {triggers: [{queue: q, batch: 11}]}}",
+        "services:\n  f: {image: x, x-rouse: {triggers: [{queue: q}, {queue: q}]}}",
+    ] {
+        assert!(load(refused).1.is_err(), "{refused}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_reader_panic(text in "\\PC{0,60}(\n[ ]{0,4}[a-z-]{0,9}: ?[\\[{'\"]?\\PC{0,20}){0,4}") {

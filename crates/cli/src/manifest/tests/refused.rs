@@ -316,7 +316,7 @@ const BAD: &[Bad] = &[
     (
         "x-rouse: {buckets: {photos: {notify: [{}]}}}",
         "1:39",
-        "one function or one service",
+        "one function, one service or one queue",
     ),
     (
         "services: {f: {image: x, x-rouse: {}}}\nx-rouse: {buckets: {bbb: {notify: [{service: f}]}}}",
