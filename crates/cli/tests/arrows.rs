@@ -12,7 +12,10 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("storage", &["model", "state"]),
     ("launcher", &["model"]),
     ("runtime", &["model", "storage", "launcher"]),
-    ("engine", &["model", "pattern", "state", "storage", "runtime"]),
+    (
+        "engine",
+        &["model", "pattern", "state", "storage", "runtime"],
+    ),
     ("api", &["model", "pattern", "storage", "engine"]),
     (
         "cli",

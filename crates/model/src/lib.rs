@@ -3,6 +3,7 @@
 //! No I/O, no async, no clocks: everything here is data and the rules that data must obey.
 
 mod bucket;
+mod bus;
 mod credential;
 mod deployment;
 mod digest;
@@ -20,8 +21,12 @@ mod pressure;
 mod retry;
 mod service;
 mod timestamp;
+mod webhook;
 
 pub use bucket::{BucketSpec, EventPattern, NotificationRule};
+pub use bus::{
+    Bus, MAX_BUSES, MAX_DEPTH, MAX_RULE_TARGETS, MAX_RULES, MAX_TAGS, Rule, RuleTarget, Transformer,
+};
 pub use credential::{Credential, Principal};
 pub use deployment::{Change, ChangeKind, Deployment, DeploymentReport};
 pub use digest::Digest;
@@ -38,8 +43,9 @@ pub use limits::{
     Limits, MAX_ASYNC_PAYLOAD, MAX_ENVIRONMENT, MAX_LOG_LINE, MAX_PAYLOAD, MAX_QUEUE,
 };
 pub use log::{LogLine, Stream};
-pub use name::{BucketName, FunctionName, ServiceName};
+pub use name::{BucketName, BusName, FunctionName, RuleName, ServiceName, WebhookName};
 pub use pressure::Pressure;
 pub use retry::RetryPolicy;
 pub use service::{HealthCheck, ReplicaStatus, Service, ServiceSpec, ServiceStatus, VolumeMount};
 pub use timestamp::Timestamp;
+pub use webhook::{MAX_WEBHOOKS, Secret, Webhook};

@@ -6,6 +6,7 @@
 //! that SQLite says can be believed.
 
 mod buckets;
+mod buses;
 mod checkpoint;
 mod credentials;
 mod due;
@@ -19,13 +20,16 @@ mod job;
 mod leases;
 mod listing;
 mod objects;
+mod once;
 mod readers;
 mod row;
+mod rules;
 mod runs;
 mod schema;
 mod services;
 mod store;
 mod uploads;
+mod webhooks;
 mod writer;
 
 pub use buckets::Bucket;
