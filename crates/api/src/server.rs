@@ -88,6 +88,7 @@ impl Server {
             auth: doors.auth.clone(),
             s3: s3::S3Door::new(&doors),
             lambda: lambda::router(doors.clone()),
+            events: crate::events::router(doors.clone()),
             route: route::router(doors.clone()),
             control: crate::control::router(doors),
             bodies: signed_body::Budget::default(),

@@ -89,6 +89,11 @@ impl Engine {
                     _ => Ok(()),
                 }
             }
+            Target::Bus { .. } | Target::Webhook { .. } if there => Ok(()),
+            Target::Bus { name } => Err(format!("wakes bus \"{name}\", which is not there")),
+            Target::Webhook { name } => {
+                Err(format!("wakes webhook \"{name}\", which is not there"))
+            }
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The engine: its parts put together, started and drained.
 
+use crate::buses::Buses;
 use crate::dispatch::{self, Dispatcher};
 use crate::functions::Functions;
 use crate::node::Node;
 use crate::pool::Pool;
 use crate::prototype::Prototype;
 use crate::service::Services;
+use crate::webhooks::Webhooks;
 use crate::working::Working;
 use crate::{Result, pressure, purge};
 use model::{EventId, InstanceId, InstanceStatus, Pressure};
@@ -42,6 +44,13 @@ pub struct Options {
     pub max_attempts: usize,
     /// How long ended events and runs are kept: 7 days by default.
     pub retention: Duration,
+    /// How deep a chain of events may be that cause each other: 16 by default. What is deeper is a
+    /// dead letter without an attempt, so that a loop ends.
+    pub max_depth: u32,
+    /// The region in events and ARNs: `us-east-1` by default.
+    pub region: String,
+    /// Whether webhooks may lead to private networks and the host itself; not by default.
+    pub private_webhooks: bool,
 }
 
 impl Default for Options {
@@ -54,6 +63,9 @@ impl Default for Options {
             max_instances: 1_000,
             max_attempts: 256,
             retention: Duration::from_secs(7 * 24 * 3600),
+            max_depth: model::MAX_DEPTH,
+            region: "us-east-1".to_owned(),
+            private_webhooks: false,
         }
     }
 }
@@ -65,8 +77,12 @@ pub(crate) struct Corridor {
     pub(crate) node: Arc<Node>,
     pub(crate) functions: Functions,
     pub(crate) services: Services,
+    pub(crate) buses: Buses,
+    pub(crate) webhooks: Webhooks,
     pub(crate) dispatcher: Dispatcher,
-    /// Held by whoever changes functions, services or buckets, so that each change sees the one
+    /// See [`Options::max_depth`].
+    pub(crate) max_depth: u32,
+    /// Held by whoever changes functions, services, buckets or buses, so that each change sees the one
     /// before complete.
     pub(crate) changing: tokio::sync::Mutex<()>,
     /// Which instance works on which event.
@@ -99,6 +115,9 @@ impl Engine {
             node: Arc::new(Node::new(runtime, &options)),
             functions: Functions::default(),
             services: Services::default(),
+            buses: Buses::new(&options.region),
+            webhooks: Webhooks::new(options.private_webhooks),
+            max_depth: options.max_depth,
             dispatcher: Dispatcher::new(options.max_attempts),
             changing: tokio::sync::Mutex::new(()),
             working: Working::default(),
@@ -140,6 +159,8 @@ impl Engine {
             corridor.functions.put(pool);
         }
         corridor.warn_of_reservations();
+        corridor.load_buses().await?;
+        corridor.load_webhooks().await?;
         Ok(())
     }
 

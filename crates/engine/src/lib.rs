@@ -6,6 +6,7 @@
 
 mod attempt;
 mod bucket;
+mod buses;
 mod carried;
 mod catalog;
 mod credentials;
@@ -27,13 +28,19 @@ mod prototype;
 mod purge;
 mod reclaim;
 mod retry;
+mod routing;
+mod rules;
 mod scaler;
 mod service;
 mod share;
+mod webhook;
+mod webhooks;
 mod working;
 
+pub use buses::rule_arn;
 pub use catalog::Put;
 pub use engine::{Engine, Options};
 pub use error::{Error, Result};
 pub use invoke::Call;
+pub use rules::PutRule;
 pub use runtime::{Door, Inbound};

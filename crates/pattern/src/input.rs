@@ -92,14 +92,16 @@ impl Input {
         }
     }
 
-    /// What the target is told: always JSON.
-    pub fn apply(&self, event: &Value, rule: RuleWords<'_>) -> String {
-        match self {
+    /// What the target is told: always JSON. `None` if it would be longer than `limit` bytes, which a
+    /// template that names the event many times can make it.
+    pub fn apply(&self, event: &Value, rule: RuleWords<'_>, limit: usize) -> Option<String> {
+        let told = match self {
             Self::Event => event.to_string(),
             Self::Constant(text) => text.clone(),
             Self::Part(path) => path.find(event).unwrap_or(Value::Null).to_string(),
-            Self::Template(template) => template.fill(event, rule),
-        }
+            Self::Template(template) => template.fill(event, rule, limit)?,
+        };
+        (told.len() <= limit).then_some(told)
     }
 }
 
@@ -148,7 +150,9 @@ impl Template {
 
     /// A template of JSON must be JSON whatever its variables are.
     fn check(&self) -> Result<(), Invalid> {
-        let written = self.written(|_| Some(Value::from(0)));
+        let Some(written) = self.written(|_| Some(Value::from(0)), usize::MAX) else {
+            return Ok(());
+        };
         if self.bare {
             return Ok(());
         }
@@ -158,8 +162,8 @@ impl Template {
         }
     }
 
-    fn fill(&self, event: &Value, rule: RuleWords<'_>) -> String {
-        let written = self.written(|source| match source {
+    fn fill(&self, event: &Value, rule: RuleWords<'_>, limit: usize) -> Option<String> {
+        let value_of = |source: &Source| match source {
             Source::At(path) => path.find(event),
             Source::RuleArn => Some(rule.arn.into()),
             Source::RuleName => Some(rule.name.into()),
@@ -172,19 +176,23 @@ impl Template {
                 }
                 Some(event)
             }
-        });
-        match self.bare {
+        };
+        let written = self.written(value_of, limit)?;
+        Some(match self.bare {
             true => Value::from(written).to_string(),
             false => written,
-        }
+        })
     }
 
     /// Puts values in the place of variables. Outside of quotes a value stands as JSON. Within, a text
     /// stands as it is and other values as their JSON, both escaped so that the quotes stay whole.
-    /// What is not there is an empty text.
-    fn written(&self, value_of: impl Fn(&Source) -> Option<Value>) -> String {
+    /// What is not there is an empty text. `None` as soon as it is longer than `limit`.
+    fn written(&self, value_of: impl Fn(&Source) -> Option<Value>, limit: usize) -> Option<String> {
         let mut written = String::new();
         for piece in &self.pieces {
+            if written.len() > limit {
+                return None;
+            }
             match piece {
                 Piece::Text(text) => written.push_str(text),
                 Piece::Variable { source, quoted } => {
@@ -206,7 +214,7 @@ impl Template {
                 }
             }
         }
-        written
+        Some(written)
     }
 }
 
@@ -280,7 +288,7 @@ mod tests {
 
     fn filled(template: &str) -> Value {
         let input = Input::parse(None, None, Some((&paths(), template))).unwrap();
-        serde_json::from_str(&input.apply(&event(), RULE)).unwrap()
+        serde_json::from_str(&input.apply(&event(), RULE, 9_999).unwrap()).unwrap()
     }
 
     #[test]
@@ -343,7 +351,8 @@ mod tests {
         let told = |constant, path| {
             Input::parse(constant, path, None)
                 .unwrap()
-                .apply(&event(), RULE)
+                .apply(&event(), RULE, 9_999)
+                .unwrap()
         };
         assert_eq!(told(Some(r#"{"a":  1}"#), None), r#"{"a":  1}"#);
         assert_eq!(told(None, Some("$.detail.n")), "5");
@@ -366,6 +375,15 @@ mod tests {
         assert!(Input::parse(Some("{"), None, None).is_err());
     }
 
+    #[test]
+    fn what_grows_too_long_is_not_told() {
+        let text = "<aws.events.event.json>".repeat(300);
+        let input = Input::parse(None, None, Some((&BTreeMap::new(), &text))).unwrap();
+        let event = json!({"large": "x".repeat(10_000)});
+        assert_eq!(input.apply(&event, RULE, 100_000), None);
+        assert_eq!(Input::Event.apply(&event, RULE, 10), None);
+    }
+
     proptest! {
         /// Whatever stands in the event, a template that was taken gives JSON.
         #[test]
@@ -374,7 +392,7 @@ mod tests {
             let event = json!({"v": text});
             for template in [format!("{{\"k\": <v>, \"q\": \"{before}<v>\"}}"), format!("{before}<v>")] {
                 if let Ok(input) = Input::parse(None, None, Some((&paths, &template))) {
-                    let told = input.apply(&event, RULE);
+                    let told = input.apply(&event, RULE, 9_999).unwrap();
                     prop_assert!(serde_json::from_str::<Value>(&told).is_ok(), "{}", told);
                 }
             }

@@ -14,12 +14,16 @@ const MEMORY: Duration = Duration::from_secs(24 * 3600);
 const SWEEP: u32 = 1000;
 
 impl State {
-    /// Accepts events under names that their senders chose, all in one step. Gives for each the id of
-    /// the event that was accepted under its name within a day, which is its own if it is the first.
+    /// Accepts events, all in one step, some under names that their senders chose. Gives for each the
+    /// id of the event that was accepted under its name within a day, which is its own if it is the
+    /// first or has no name.
     ///
     /// # Errors
     /// Of the store.
-    pub async fn put_events_once(&self, events: Vec<(String, NewEvent)>) -> Result<Vec<EventId>> {
+    pub async fn put_events_once(
+        &self,
+        events: Vec<(Option<String>, NewEvent)>,
+    ) -> Result<Vec<EventId>> {
         self.write("accepting events once", move |tx| {
             let now = Timestamp::now();
             let forgotten = now.0 - i64::try_from(MEMORY.as_millis()).unwrap_or(i64::MAX);
@@ -28,6 +32,11 @@ impl State {
             run(tx, sql, params![forgotten, SWEEP])?;
             let mut ids = Vec::new();
             for (key, event) in events {
+                let Some(key) = key else {
+                    ids.push(event.id);
+                    insert(tx, &[event])?;
+                    continue;
+                };
                 let sql = "SELECT first FROM accepted WHERE key = ?1 AND at >= ?2";
                 let known = first(tx, sql, params![key, forgotten], |row| {
                     event_id(row, "first")
@@ -59,8 +68,8 @@ mod tests {
         let new = || event(&function("f"), 1);
         let (first, second) = (new(), new());
         let put = vec![
-            ("a".to_owned(), first.clone()),
-            ("a".to_owned(), second.clone()),
+            (Some("a".to_owned()), first.clone()),
+            (Some("a".to_owned()), second.clone()),
         ];
         assert_eq!(
             state.put_events_once(put).await.unwrap(),
@@ -69,8 +78,8 @@ mod tests {
         state.close().await;
         let state = State::open(folder.path()).await.unwrap();
         let put = vec![
-            ("a".to_owned(), second.clone()),
-            ("b".to_owned(), second.clone()),
+            (Some("a".to_owned()), second.clone()),
+            (Some("b".to_owned()), second.clone()),
         ];
         assert_eq!(
             state.put_events_once(put).await.unwrap(),
@@ -82,7 +91,7 @@ mod tests {
             .await
             .unwrap();
         let third = new();
-        let put = vec![("a".to_owned(), third.clone())];
+        let put = vec![(Some("a".to_owned()), third.clone())];
         assert_eq!(state.put_events_once(put).await.unwrap(), [third.id]);
     }
 }

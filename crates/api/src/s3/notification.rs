@@ -8,9 +8,9 @@
 use super::Handlers;
 use super::access::Caller;
 use super::error::{invalid_argument, of_bucket, of_engine, of_invalid, unsupported};
-use super::gate::ACCOUNT;
+use crate::arn;
 use crate::whole::whole;
-use model::{EventPattern, FunctionName, Kind, NotificationRule, ServiceName, Target};
+use model::{EventPattern, Kind, NotificationRule, Target};
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
 use std::collections::HashSet;
@@ -42,14 +42,23 @@ pub(super) async fn get(
                 events,
                 filter,
                 id,
-                lambda_function_arn: function_arn(&handlers.region, &name),
+                lambda_function_arn: arn::of(&Target::Function { name }, &handlers.region),
             }),
             Target::Service { name, path } => services.push(TopicConfiguration {
                 events,
                 filter,
                 id,
-                topic_arn: service_arn(&handlers.region, &name, &path),
+                topic_arn: arn::of(&Target::Service { name, path }, &handlers.region),
             }),
+            // S3 has no form for these either; a manifest can declare them.
+            target @ (Target::Bus { .. } | Target::Webhook { .. }) => {
+                services.push(TopicConfiguration {
+                    events,
+                    filter,
+                    id,
+                    topic_arn: arn::of(&target, &handlers.region),
+                });
+            }
         }
     }
     Ok(S3Response::new(GetBucketNotificationConfigurationOutput {
@@ -103,6 +112,15 @@ async fn must_exist(handlers: &Handlers, target: &Target) -> S3Result<()> {
                 .any(|known| known.service.spec.name == *name);
             if known { Ok(()) } else { Err(missing()) }
         }
+        Target::Bus { name } => match handlers.engine.get_bus(name).await {
+            Ok(_) => Ok(()),
+            Err(fault) if fault.kind() == Kind::NotFound => Err(missing()),
+            Err(fault) => Err(of_engine(fault)),
+        },
+        Target::Webhook { name } => match handlers.engine.get_webhook(name) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(missing()),
+        },
     }
 }
 
@@ -220,14 +238,6 @@ fn shown_filter(rule: &NotificationRule) -> Option<NotificationConfigurationFilt
     filtered.then_some(NotificationConfigurationFilter { key: Some(key) })
 }
 
-fn function_arn(region: &str, name: &FunctionName) -> String {
-    format!("arn:aws:lambda:{region}:{ACCOUNT}:function:{name}")
-}
-
-fn service_arn(region: &str, name: &ServiceName, path: &str) -> String {
-    format!("arn:rouse:service:{region}:{ACCOUNT}:{name}{path}")
-}
-
 /// Any region and account are taken; only the name tells.
 fn function_target(arn: &str) -> S3Result<Target> {
     let fields: Vec<&str> = arn.split(':').collect();
@@ -248,36 +258,21 @@ fn function_target(arn: &str) -> S3Result<Target> {
     Ok(Target::Function { name })
 }
 
-fn service_target(arn: &str) -> S3Result<Target> {
-    let mut fields = arn.splitn(6, ':');
-    let known = fields.next() == Some("arn")
-        && fields.next() == Some("rouse")
-        && fields.next() == Some("service");
-    let rest = fields.nth(2).filter(|_| known);
-    let Some(rest) = rest else {
-        let message = "a Topic here is a service: arn:rouse:service:REGION:ACCOUNT:NAME/path";
-        return Err(invalid_argument(message));
-    };
-    let slash = rest.find('/').unwrap_or(rest.len());
-    let (name, path) = rest.split_at(slash);
-    let name = name
-        .parse()
-        .map_err(of_invalid(S3ErrorCode::InvalidArgument))?;
-    let path = if path.is_empty() { "/" } else { path };
-    let legal = |b: u8| b.is_ascii_graphic() && b != b'#';
-    if path.len() > MAX_TEXT || !path.bytes().all(legal) {
-        return Err(invalid_argument(
-            "the path of a service must be printable ASCII",
-        ));
+fn service_target(text: &str) -> S3Result<Target> {
+    match arn::target_of(text) {
+        Ok(target) if !matches!(target, Target::Function { .. }) => Ok(target),
+        _ => Err(invalid_argument(
+            "a Topic here is a service, bus or webhook: arn:rouse:service:REGION:ACCOUNT:NAME/path, \
+             arn:aws:events:REGION:ACCOUNT:event-bus/NAME or arn:rouse:webhook:REGION:ACCOUNT:NAME",
+        )),
     }
-    let path = path.to_owned();
-    Ok(Target::Service { name, path })
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use model::{FunctionName, ServiceName};
     use proptest::prelude::*;
 
     proptest! {
@@ -288,11 +283,12 @@ mod tests {
             path in "/[a-z0-9:/._-]{0,40}",
         ) {
             let name: FunctionName = function.parse().unwrap();
-            let found = function_target(&function_arn("eu-west-1", &name)).unwrap();
+            let found = function_target(&arn::of(&Target::Function { name: name.clone() }, "eu-west-1")).unwrap();
             prop_assert_eq!(found, Target::Function { name });
             let name: ServiceName = service.parse().unwrap();
-            let found = service_target(&service_arn("eu-west-1", &name, &path)).unwrap();
-            prop_assert_eq!(found, Target::Service { name, path });
+            let target = Target::Service { name, path };
+            let found = service_target(&arn::of(&target, "eu-west-1")).unwrap();
+            prop_assert_eq!(found, target);
         }
 
         #[test]
@@ -320,15 +316,21 @@ mod tests {
 
     #[test]
     fn arns_lead_to_targets_and_back() {
-        let name = "thumbnail".parse().unwrap();
-        let arn = function_arn("us-east-1", &name);
+        let name: FunctionName = "thumbnail".parse().unwrap();
+        let arn = arn::of(&Target::Function { name: name.clone() }, "us-east-1");
         assert_eq!(
             arn,
             "arn:aws:lambda:us-east-1:000000000000:function:thumbnail"
         );
         assert_eq!(function_target(&arn).unwrap(), Target::Function { name });
-        let name = "catalog".parse().unwrap();
-        let arn = service_arn("us-east-1", &name, "/events");
+        let name: ServiceName = "catalog".parse().unwrap();
+        let arn = arn::of(
+            &Target::Service {
+                name: name.clone(),
+                path: "/events".into(),
+            },
+            "us-east-1",
+        );
         let path = "/events".to_owned();
         assert_eq!(
             service_target(&arn).unwrap(),

@@ -3,7 +3,7 @@
 use super::Origin;
 use super::signed_body::Budget;
 use crate::auth::{Auth, Refused, Schemes, Verified, scope_of};
-use crate::{control, lambda, route, s3};
+use crate::{control, events, lambda, route, s3};
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
@@ -24,6 +24,7 @@ pub(super) struct App {
     pub(super) auth: Auth,
     pub(super) s3: s3::S3Door,
     pub(super) lambda: Router,
+    pub(super) events: Router,
     pub(super) route: Router,
     pub(super) control: Router,
     pub(super) bodies: Budget,
@@ -36,6 +37,7 @@ enum Way {
     /// Signed; the service's name is not one that is served.
     Unserved(String),
     Lambda,
+    Events,
     /// `true` if it is signed, and not by a token.
     Route(bool),
     Health,
@@ -55,6 +57,7 @@ fn way_of(parts: &Parts) -> Way {
             "s3" => Way::S3,
             "lambda" | "execute-api" if routed => Way::Route(true),
             "lambda" => Way::Lambda,
+            "events" => Way::Events,
             _ => Way::Unserved(scope.service),
         };
     }
@@ -107,6 +110,10 @@ impl App {
             Way::Lambda => match self.signed(&parts, body).await {
                 Ok((who, body)) => enter(&self.lambda, parts, body, who).await,
                 Err(refused) => lambda::refuse(&refused),
+            },
+            Way::Events => match self.signed(&parts, body).await {
+                Ok((who, body)) => enter(&self.events, parts, body, who).await,
+                Err(refused) => events::refuse(&refused),
             },
             Way::Route(true) => match self.signed(&parts, body).await {
                 Ok((who, body)) => enter(&self.route, parts, body, who).await,
@@ -171,7 +178,7 @@ fn health() -> Response {
 fn unserved(service: &str) -> Response {
     let shown: String = service.chars().take(40).collect();
     let message = format!(
-        "the AWS service \"{}\" is not served by this version of rouse; s3 and lambda are",
+        "the AWS service \"{}\" is not served by this version of rouse; s3, lambda and events are",
         shown.escape_debug()
     );
     let body = serde_json::json!({"__type": "NotImplemented", "message": message});
@@ -203,6 +210,7 @@ mod tests {
         assert_eq!(way(Some("s3"), "/_rouse/v1/functions"), Way::S3);
         assert_eq!(way(Some("s3"), "/svc/catalog"), Way::S3);
         assert_eq!(way(Some("lambda"), "/2015-03-31/functions"), Way::Lambda);
+        assert_eq!(way(Some("events"), "/"), Way::Events);
         assert_eq!(way(Some("lambda"), "/fn/thumbnail/x"), Way::Route(true));
         assert_eq!(way(Some("execute-api"), "/svc/catalog"), Way::Route(true));
         assert_eq!(

@@ -43,6 +43,8 @@ impl DeclaredBucket {
         let name = match &rule.target {
             Target::Function { name } => format!("function-{name}"),
             Target::Service { name, .. } => format!("service-{name}"),
+            Target::Bus { name } => format!("bus-{name}"),
+            Target::Webhook { name } => format!("webhook-{name}"),
         };
         rules.push(NotificationRule {
             id: format!("{name}-{}", rules.len() + 1),

@@ -1,0 +1,228 @@
+"""The bus: rules, patterns, transformers and targets, by boto3's EventBridge client."""
+
+import json
+import time
+
+import pytest
+from botocore.exceptions import ClientError
+from conftest import wait_for
+
+ECHO = """
+import json
+def handler(event, context):
+    print("GOT " + json.dumps(event))
+    return event
+"""
+
+
+@pytest.fixture(scope="module")
+def events(server):
+    server.create("listener", "python3.11", {"app.py": ECHO})
+    return server.client("events")
+
+
+def arn(function):
+    return f"arn:aws:lambda:us-east-1:000000000000:function:{function}"
+
+
+def put(events, source, detail, kind="order placed", bus=None):
+    entry = {"Source": source, "DetailType": kind, "Detail": json.dumps(detail)}
+    if bus:
+        entry["EventBusName"] = bus
+    answer = events.put_events(Entries=[entry])
+    assert answer["FailedEntryCount"] == 0, answer
+    return answer["Entries"][0]["EventId"]
+
+
+def effects(server, cause, count=1):
+    """The events that this one caused, once there are so many and all have ended."""
+
+    def look():
+        found = [e for e in server.control("events?limit=1000")["events"] if e["cause"] == cause]
+        ended = [e for e in found if e["state"] in ("succeeded", "dead")]
+        return ended if len(ended) == count else None
+
+    found = wait_for(f"{count} effects of {cause}", look)
+    return [server.control(f"events/{event['id']}") for event in found]
+
+
+def ended(server, event):
+    def look():
+        found = server.control(f"events/{event}")
+        return found if found["state"] in ("succeeded", "dead") else None
+
+    return wait_for(f"the end of {event}", look)
+
+
+def refused(code, call, **parameters):
+    with pytest.raises(ClientError) as error:
+        call(**parameters)
+    assert error.value.response["Error"]["Code"] == code, error.value
+    return error.value.response["Error"]["Message"]
+
+
+def test_an_event_reaches_the_targets_of_the_rules_that_fit(server, events):
+    rule = events.put_rule(
+        Name="orders",
+        EventPattern=json.dumps({"source": ["shop"], "detail": {"total": [{"numeric": [">", 100]}]}}),
+        Description="large orders",
+        Tags=[{"Key": "team", "Value": "sales"}],
+    )
+    assert rule["RuleArn"] == "arn:aws:events:us-east-1:000000000000:rule/orders"
+    transformer = {
+        "InputPathsMap": {"id": "$.detail.id", "total": "$.detail.total"},
+        "InputTemplate": '{"order": <id>, "text": "<id> for <total> by <aws.events.rule-name>"}',
+    }
+    targets = [
+        {"Id": "whole", "Arn": arn("listener")},
+        {"Id": "part", "Arn": arn("listener"), "InputPath": "$.detail"},
+        {"Id": "constant", "Arn": arn("listener"), "Input": '{"fixed": true}'},
+        {"Id": "made", "Arn": arn("listener"), "InputTransformer": transformer},
+    ]
+    assert events.put_targets(Rule="orders", Targets=targets)["FailedEntryCount"] == 0
+    listed = events.list_targets_by_rule(Rule="orders")["Targets"]
+    assert sorted(listed, key=lambda t: t["Id"]) == sorted(targets, key=lambda t: t["Id"])
+    assert events.list_rule_names_by_target(TargetArn=arn("listener"))["RuleNames"] == ["orders"]
+
+    detail = {"id": "A7", "total": 250.5}
+    event = put(events, "shop", detail)
+    told = [effect["payload"] for effect in effects(server, event, 4)]
+    [whole] = [payload for payload in told if "detail-type" in payload]
+    assert whole["id"] == event
+    assert (whole["version"], whole["source"], whole["detail-type"]) == ("0", "shop", "order placed")
+    assert (whole["account"], whole["region"]) == ("000000000000", "us-east-1")
+    assert time.strptime(whole["time"], "%Y-%m-%dT%H:%M:%SZ") and whole["resources"] == []
+    assert whole["detail"] == detail
+    for expected in (detail, {"fixed": True}, {"order": "A7", "text": "A7 for 250.5 by orders"}):
+        assert expected in told
+    logs = server.rouse("logs", "listener", "--tail", "1000").stdout
+    assert "A7 for 250.5 by orders" in logs
+
+    small = put(events, "shop", {"id": "A8", "total": 3})
+    end = ended(server, small)
+    assert end["state"] == "succeeded" and end["runs"][0]["ending"] == "unmatched"
+    assert effects(server, small, 0) == []
+
+    events.disable_rule(Name="orders")
+    assert events.describe_rule(Name="orders")["State"] == "DISABLED"
+    off = put(events, "shop", detail)
+    assert ended(server, off)["runs"][0]["ending"] == "unmatched"
+    events.enable_rule(Name="orders")
+    assert "has targets" in refused("ValidationException", events.delete_rule, Name="orders")
+    left = events.remove_targets(Rule="orders", Ids=["whole", "part", "constant", "made", "other"])
+    assert [entry["TargetId"] for entry in left["FailedEntries"]] == ["other"]
+    events.delete_rule(Name="orders")
+    refused("ResourceNotFoundException", events.describe_rule, Name="orders")
+
+
+def test_buses_lead_to_each_other_and_a_loop_is_cut(server, events):
+    made = events.create_event_bus(Name="loop", Description="round", Tags=[{"Key": "a", "Value": "b"}])
+    bus = made["EventBusArn"]
+    assert bus.endswith(":event-bus/loop")
+    refused("ResourceAlreadyExistsException", events.create_event_bus, Name="loop")
+    assert events.list_tags_for_resource(ResourceARN=bus)["Tags"] == [{"Key": "a", "Value": "b"}]
+    events.tag_resource(ResourceARN=bus, Tags=[{"Key": "c", "Value": "d"}])
+    events.untag_resource(ResourceARN=bus, TagKeys=["a"])
+    assert events.list_tags_for_resource(ResourceARN=bus)["Tags"] == [{"Key": "c", "Value": "d"}]
+    names = [b["Name"] for b in events.list_event_buses()["EventBuses"]]
+    assert "default" in names and "loop" in names
+    assert events.describe_event_bus(Name="loop")["Description"] == "round"
+    events.put_rule(Name="again", EventBusName="loop", EventPattern='{"source": ["round"]}')
+    events.put_targets(Rule="again", EventBusName=bus, Targets=[{"Id": "1", "Arn": bus}])
+    event = put(events, "round", {}, bus="loop")
+    for _ in range(17):
+        [effect] = effects(server, event)
+        event = effect["id"]
+    assert effect["state"] == "dead" and effect["depth"] == 17 and effect["runs"] == []
+    assert "loop" in effect["last_error"] and "--max-depth" in effect["last_error"]
+    refused("ValidationException", events.delete_event_bus, Name="loop")
+    events.remove_targets(Rule="again", EventBusName="loop", Ids=["1"])
+    events.delete_rule(Name="again", EventBusName="loop")
+    events.delete_event_bus(Name="loop")
+    refused("ResourceNotFoundException", events.describe_event_bus, Name="loop")
+    refused("ValidationException", events.delete_event_bus, Name="default")
+
+
+def test_each_entry_has_its_own_result(server, events):
+    good = {"Source": "s", "DetailType": "t", "Detail": "{}"}
+    answer = events.put_events(
+        Entries=[
+            good,
+            {**good, "Detail": "no json"},
+            {**good, "Detail": "[1]"},
+            {**good, "Source": "aws.s3"},
+            {**good, "EventBusName": "nowhere"},
+            {k: v for k, v in good.items() if k != "DetailType"},
+            {**good, "Time": 1_700_000_000, "Resources": ["arn:x"]},
+        ]
+    )
+    codes = [entry.get("ErrorCode") for entry in answer["Entries"]]
+    assert codes == [
+        None,
+        "MalformedDetail",
+        "MalformedDetail",
+        "NotAuthorizedForSourceException",
+        "ResourceNotFoundException",
+        "InvalidArgument",
+        None,
+    ]
+    assert answer["FailedEntryCount"] == 5
+    last = ended(server, answer["Entries"][6]["EventId"])["payload"]
+    assert (last["time"], last["resources"]) == ("2023-11-14T22:13:20Z", ["arn:x"])
+    refused("ValidationException", events.put_events, Entries=[good] * 11)
+    large = {**good, "Detail": json.dumps({"x": "y" * 600_000})}
+    assert "over the limit" in refused("ValidationException", events.put_events, Entries=[large] * 2)
+    assert events.put_events(Entries=[large])["FailedEntryCount"] == 0
+
+
+def test_what_is_wrong_is_refused_in_the_words_of_aws(server, events):
+    message = refused(
+        "InvalidEventPatternException", events.put_rule, Name="bad", EventPattern='{"source": "x"}'
+    )
+    assert message == 'Event pattern is not valid. Reason: "source" must be an object or an array'
+    message = refused("ValidationException", events.put_rule, Name="t", ScheduleExpression="rate(1 day)")
+    assert "Scheduler" in message
+    refused("ValidationException", events.put_rule, Name="none")
+    refused(
+        "ResourceNotFoundException", events.put_rule, Name="x", EventBusName="no", EventPattern='{"a": [1]}'
+    )
+    events.put_rule(Name="kept", EventPattern='{"a": [1]}')
+    for code, target in [
+        ("ValidationException", {"Id": "1", "Arn": "arn:aws:sns:us-east-1:000000000000:t"}),
+        ("ResourceNotFoundException", {"Id": "1", "Arn": arn("nobody")}),
+        ("ValidationException", {"Id": "1", "Arn": arn("listener"), "Input": "{"}),
+        ("ValidationException", {"Id": "1", "Arn": arn("listener"), "Input": "1", "InputPath": "$"}),
+        ("ValidationException", {"Id": "1", "Arn": arn("listener"), "RetryPolicy": {"MaximumRetryAttempts": 1}}),
+    ]:
+        refused(code, events.put_targets, Rule="kept", Targets=[target])
+    many = [{"Id": str(n), "Arn": arn("listener")} for n in range(6)]
+    refused("LimitExceededException", events.put_targets, Rule="kept", Targets=many)
+    events.delete_rule(Name="kept")
+    events.delete_rule(Name="kept")
+    refused("UnknownOperationException", events.list_archives)
+
+
+def test_patterns_are_tested_without_a_rule(events):
+    event = {"id": "1", "source": "s", "detail-type": "t", "account": "0", "region": "r", "time": "now",
+             "resources": [], "detail": {"ip": "10.0.0.7", "file": "a/b.PNG", "state": None}}
+    for pattern, expected in [
+        ({"detail": {"ip": [{"cidr": "10.0.0.0/24"}]}}, True),
+        ({"detail": {"file": [{"suffix": {"equals-ignore-case": ".png"}}]}}, True),
+        ({"detail": {"file": [{"wildcard": "a/*.png"}]}}, False),
+        ({"$or": [{"source": ["x"]}, {"detail": {"state": [None]}}]}, True),
+        ({"detail": {"other": [{"exists": False}]}}, True),
+        ({"source": [{"anything-but": {"prefix": ["s", "t"]}}]}, False),
+    ]:
+        answer = events.test_event_pattern(EventPattern=json.dumps(pattern), Event=json.dumps(event))
+        assert answer["Result"] is expected, pattern
+
+
+def test_pages_of_rules(events):
+    for n in range(5):
+        events.put_rule(Name=f"page-{n}", EventPattern='{"a": [1]}')
+    first = events.list_rules(NamePrefix="page-", Limit=3)
+    rest = events.list_rules(NamePrefix="page-", Limit=3, NextToken=first["NextToken"])
+    names = [rule["Name"] for rule in first["Rules"] + rest["Rules"]]
+    assert names == [f"page-{n}" for n in range(5)] and "NextToken" not in rest
+    for name in names:
+        events.delete_rule(Name=name)
