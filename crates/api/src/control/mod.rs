@@ -10,6 +10,8 @@
 //! | `GET buckets` | names and what they wake |
 //! | `GET instances` | [`model::InstanceStatus`] |
 //! | `GET events`; `GET events/{id}`; `POST events/{id}/replay` | events |
+//! | `POST events`; `POST buses/{name}/events` | CloudEvents for a bus |
+//! | `GET webhooks`; `GET`, `PUT`, `DELETE webhooks/{name}` | addresses that rules can wake |
 //! | `GET runs?target=&limit=` | [`model::Run`] |
 //! | `GET logs?key=&since=&request=&tail=&follow=` | lines of [`model::LogLine`] |
 //! | `GET`, `POST images`; `DELETE images/{reference}` | [`model::ImageRecord`] |
@@ -18,6 +20,7 @@
 
 mod blobs;
 mod buckets;
+mod cloudevents;
 mod deployments;
 mod error;
 mod events;
@@ -31,6 +34,7 @@ mod query;
 mod runs;
 mod services;
 mod upload;
+mod webhooks;
 
 pub(crate) use error::status_of;
 
@@ -59,10 +63,18 @@ pub(crate) fn router(doors: Doors) -> Router {
         .route("/services/{name}", delete(services::delete))
         .route("/buckets", get(buckets::list))
         .route("/instances", get(instances::list))
-        .route("/events", get(events::list))
+        .route("/events", get(events::list).post(cloudevents::put))
+        .route("/buses/{name}/events", post(cloudevents::put_on))
         .route("/events/{id}", get(events::get))
         .route("/events/{id}/replay", post(events::replay))
         .route("/runs", get(runs::list))
+        .route("/webhooks", get(webhooks::list))
+        .route(
+            "/webhooks/{name}",
+            get(webhooks::get)
+                .put(webhooks::put)
+                .delete(webhooks::delete),
+        )
         .route("/logs", get(logs::read))
         .route("/images", get(images::list).post(images::create))
         .route("/images/{*reference}", delete(images::delete));
