@@ -1,11 +1,22 @@
 """The bus: rules, patterns, transformers and targets, by boto3's EventBridge client."""
 
+import base64
+import hmac
+import http.server
 import json
+import threading
 import time
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import wait_for
+from cloudevents.core.bindings.http import (
+    HTTPMessage,
+    from_http_event,
+    to_binary_event,
+    to_structured_event,
+)
+from cloudevents.core.v1.event import CloudEvent
+from conftest import Server, wait_for
 
 ECHO = """
 import json
@@ -227,3 +238,163 @@ def test_pages_of_rules(events):
     assert names == [f"page-{n}" for n in range(5)] and "NextToken" not in rest
     for name in names:
         events.delete_rule(Name=name)
+
+
+def test_cloud_events_come_in_by_the_official_sdk(server, events):
+    events.put_rule(
+        Name="cloud", EventPattern=json.dumps({"cloudevent": {"specversion": ["1.0"]}, "detail": {"n": [1]}})
+    )
+    events.put_targets(Rule="cloud", Targets=[{"Id": "1", "Arn": arn("listener")}])
+    attributes = {
+        "type": "order.placed",
+        "source": "https://shop.example/orders",
+        "subject": "café 7",
+        "datacontenttype": "application/json",
+    }
+
+    def write(event, mode):
+        message = mode(event)
+        return message.headers, message.body
+
+    def send(headers, body, path="events"):
+        status, _, answer = server.http("POST", f"/_rouse/v1/{path}", body, headers)
+        assert status == 202, answer
+        return json.loads(answer)
+
+    ids = []
+    for mode in (to_binary_event, to_structured_event):
+        event = CloudEvent(attributes, {"n": 1})
+        first = send(*write(event, mode))["event_id"]
+        assert send(*write(event, mode))["event_id"] == first, "the same source and id is one event"
+        ids.append(first)
+        [woken] = effects(server, first)
+        told = woken["payload"]
+        assert (told["id"], told["source"]) == (event.get_id(), attributes["source"])
+        assert (told["detail-type"], told["detail"]) == ("order.placed", {"n": 1})
+        assert told["cloudevent"]["subject"] == attributes["subject"]
+        assert woken["subject"] == attributes["subject"]
+    assert ids[0] != ids[1]
+
+    batch = [json.loads(write(CloudEvent(attributes, {"n": n}), to_structured_event)[1]) for n in (1, 2, 1)]
+    kind = {"Content-Type": "application/cloudevents-batch+json"}
+    answer = send(kind, json.dumps(batch).encode(), "buses/default/events")
+    endings = [ended(server, event)["runs"][0]["ending"] for event in answer["event_ids"]]
+    assert endings == ["succeeded", "unmatched", "succeeded"]
+
+    for headers, body, status in [
+        ({"Content-Type": "application/cloudevents+json"}, b"{}", 400),
+        ({"Content-Type": "application/cloudevents+xml"}, b"<a/>", 400),
+        ({"Content-Type": "application/json"}, b"{}", 400),
+        (kind, json.dumps([batch[0], {**batch[1], "specversion": "0.3"}]).encode(), 400),
+    ]:
+        assert server.http("POST", "/_rouse/v1/events", body, headers)[0] == status
+    assert server.http("POST", "/_rouse/v1/buses/none/events", body, kind)[0] in (400, 404)
+    events.remove_targets(Rule="cloud", Ids=["1"])
+    events.delete_rule(Name="cloud")
+
+
+class Receiver(http.server.BaseHTTPRequestHandler):
+    """Keeps what it is sent; the first two answers are an error and a redirect."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append((dict(self.headers), body))
+        status = {1: 500, 2: 307}.get(len(self.server.got), 204)
+        self.send_response(status)
+        if status == 307:
+            self.send_header("Location", "/elsewhere")
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_a_webhook_is_signed_and_tried_again(tmp_path):
+    receiver = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    receiver.got = []
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    server = Server(tmp_path / "data", ["--private-webhooks"]).start()
+    try:
+        events = server.client("events")
+        declared = {
+            "url": f"http://127.0.0.1:{receiver.server_port}/in",
+            "headers": {"X-Api-Key": "hidden-key"},
+        }
+        status, _, body = server.http("PUT", "/_rouse/v1/webhooks/billing", json.dumps(declared).encode())
+        made = json.loads(body)
+        assert status == 200 and made["secret"].startswith("whsec_"), made
+        shown = server.control("webhooks/billing")
+        assert "secret" not in shown and "hidden-key" not in json.dumps(shown)
+        events.put_rule(Name="hook", EventPattern='{"source": ["shop"]}')
+        events.put_targets(Rule="hook", Targets=[{"Id": "1", "Arn": made["arn"]}])
+        event = put(events, "shop", {"n": 1})
+        [sent] = effects(server, event)
+        assert sent["state"] == "succeeded" and len(sent["runs"]) == 3
+        assert [run["ending"] for run in sent["runs"]] == ["failed", "failed", "succeeded"]
+        headers, body = receiver.got[-1]
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        key = base64.b64decode(made["secret"].removeprefix("whsec_"))
+        digest = base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+        assert headers["webhook-signature"] == f"v1,{digest}"
+        assert headers["webhook-id"] == sent["id"] and headers["x-api-key"] == "hidden-key"
+        assert abs(int(headers["webhook-timestamp"]) - time.time()) < 600
+        received = from_http_event(HTTPMessage(headers, body))
+        assert (received.get_source(), received.get_type()) == ("shop", "order placed")
+        log = server.log.read_text()
+        assert "hidden-key" not in log and made["secret"] not in log
+    finally:
+        server.stop()
+        receiver.shutdown()
+
+
+def test_a_webhook_does_not_lead_home_by_itself(server, events):
+    declared = {"url": f"http://127.0.0.1:{server.port}/_rouse/health"}
+    _, _, body = server.http("PUT", "/_rouse/v1/webhooks/home", json.dumps(declared).encode())
+    events.put_rule(Name="home", EventPattern='{"source": ["home"]}')
+    events.put_targets(Rule="home", Targets=[{"Id": "1", "Arn": json.loads(body)["arn"]}])
+    put(events, "home", {})
+
+    def refusal():
+        found = server.control("events?target=webhook:home")["events"]
+        return found and found[0]["last_error"]
+
+    assert "loopback address" in wait_for("the refusal", refusal)
+    assert server.http("DELETE", "/_rouse/v1/webhooks/home")[0] == 204
+    [dead] = server.control("events?target=webhook:home")["events"]
+    assert (dead["state"], dead["last_error"]) == ("dead", "webhook deleted")
+    events.remove_targets(Rule="home", Ids=["1"])
+    events.delete_rule(Name="home")
+
+
+def test_a_manifest_declares_what_buses_wake(server, events, tmp_path):
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "app.py").write_text(ECHO)
+    manifest = """
+name: bus
+services:
+  billed:
+    build: ./code
+    x-rouse:
+      runtime: python3.11
+      handler: app.handler
+      triggers:
+        - {bus: billing, pattern: {source: [shop], detail: {total: [{numeric: [">", 100]}]}}}
+"""
+    told = server.deploy(tmp_path, manifest).stdout
+    assert "function-billed-1" in told and "billing" in told
+    event = put(events, "shop", {"total": 101}, bus="billing")
+    [woken] = effects(server, event)
+    assert (woken["target"], woken["state"]) == ("function:billed", "succeeded")
+    [rule] = events.list_rules(EventBusName="billing")["Rules"]
+    assert rule["ManagedBy"] == "function:billed"
+    refused("ManagedRuleException", events.delete_rule, Name=rule["Name"], EventBusName="billing")
+    assert "unchanged" in server.deploy(tmp_path, manifest).stdout
+    server.deploy(tmp_path, manifest[: manifest.index("      triggers:")])
+    assert events.list_rules(EventBusName="billing")["Rules"] == []
+    server.deploy(tmp_path, manifest)
+    server.rouse("rm", "billed", "--yes")
+    assert events.list_rules(EventBusName="billing")["Rules"] == []
+    (tmp_path / "compose.yaml").write_text(manifest.replace("source: [shop]", "source: shop"))
+    bad = server.rouse("deploy", cwd=tmp_path, check=False)
+    assert bad.returncode != 0 and "must be an object or an array" in bad.stderr

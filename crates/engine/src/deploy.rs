@@ -1,11 +1,13 @@
 //! Deployments: everything that a manifest declares.
 
 use crate::catalog::{self, PreparedFunction, below};
+use crate::declared;
 use crate::engine::Corridor;
 use crate::service::{self, PreparedService};
 use crate::{Engine, Error, Put, Result};
 use model::{
-    BucketSpec, Change, ChangeKind, Deployment, DeploymentReport, Invalid, NotificationRule, Target,
+    BucketSpec, Change, ChangeKind, DeclaredRule, Deployment, DeploymentReport, Invalid,
+    NotificationRule, Target,
 };
 use std::collections::BTreeSet;
 
@@ -13,7 +15,8 @@ use std::collections::BTreeSet;
 const MAX_RULES: usize = 100;
 
 impl Engine {
-    /// Checks all of it first, then does it: buckets, services, functions, then what buckets wake.
+    /// Checks all of it first, then does it: buckets, services, functions, then what buckets and
+    /// buses wake.
     /// A target that is neither declared nor there is refused. All services are known by name before
     /// the first of them starts. What is as declared is left alone.
     ///
@@ -32,6 +35,7 @@ impl Engine {
         for bucket in &deployment.buckets {
             self.check_rules(bucket, &deployment)?;
         }
+        declared::check(&deployment)?;
         let prepared = corridor.prepare(deployment).await?;
         let _changing = corridor.changing.lock().await;
         if corridor.draining.is_cancelled() {
@@ -103,10 +107,14 @@ struct Prepared {
     buckets: Vec<BucketSpec>,
     services: Vec<PreparedService>,
     functions: Vec<PreparedFunction>,
+    /// What of them can own rules of buses, and the rules.
+    owners: Vec<String>,
+    rules: Vec<DeclaredRule>,
 }
 
 impl Corridor {
     async fn prepare(&self, deployment: Deployment) -> Result<Prepared> {
+        let owners = declared::owners(&deployment);
         let mut functions = Vec::new();
         for spec in deployment.functions {
             let name = spec.name.to_string();
@@ -123,6 +131,8 @@ impl Corridor {
             buckets: deployment.buckets,
             services,
             functions,
+            owners,
+            rules: deployment.rules,
         })
     }
 
@@ -179,6 +189,10 @@ impl Corridor {
             let ruled = self.put_rules(bucket).await;
             ruled.map_err(|error| apply("bucket", &name, error))?;
         }
+        let rules = self.put_declared_rules(prepared.owners, prepared.rules);
+        report
+            .changes
+            .extend(rules.await.map_err(declared::failed)?);
         Ok(report)
     }
 

@@ -10,6 +10,7 @@ mod buses;
 mod carried;
 mod catalog;
 mod credentials;
+mod declared;
 mod delivery;
 mod deploy;
 mod dispatch;

@@ -236,6 +236,7 @@ async fn a_deployment_is_checked_as_a_whole_and_errors_name_the_place() {
         functions,
         buckets,
         services: Vec::new(),
+        rules: Vec::new(),
     };
     let target = function("thumbnail");
     let buckets = vec![bucket("photos", target.clone())];
@@ -299,6 +300,7 @@ async fn a_second_deployment_changes_only_what_differs() {
             bucket("photos", function("thumbnail")),
             bucket("thumbs", service("catalog", "/events")),
         ],
+        rules: Vec::new(),
     };
     let kinds = async |deployment: &Deployment| {
         let report = house.engine.deploy(deployment.clone()).await.unwrap();

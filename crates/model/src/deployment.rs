@@ -1,6 +1,6 @@
 //! A deployment: what one manifest declares, and what deploying it changed.
 
-use crate::{BucketSpec, FunctionSpec, ServiceSpec};
+use crate::{BucketSpec, BusName, FunctionSpec, RuleName, ServiceSpec, Target};
 use serde::{Deserialize, Serialize};
 
 /// Everything that one manifest declares. Names are unique in the server, not in the project.
@@ -15,6 +15,33 @@ pub struct Deployment {
     pub functions: Vec<FunctionSpec>,
     /// Resident services.
     pub services: Vec<ServiceSpec>,
+    /// What buses wake of these functions and services: these rules, and of earlier deployments of
+    /// them no others. A bus that is not there is made.
+    pub rules: Vec<DeclaredRule>,
+}
+
+/// A rule of a bus for one target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredRule {
+    /// On which bus.
+    pub bus: BusName,
+    /// Its name.
+    pub name: RuleName,
+    /// The event pattern, JSON.
+    pub pattern: String,
+    /// A function or a service.
+    pub target: Target,
+}
+
+impl DeclaredRule {
+    /// Whose rule it is: the key of its target, without a service's path.
+    pub fn owner_of(target: &Target) -> String {
+        match target {
+            Target::Service { name, .. } => format!("service:{name}"),
+            target => target.key(),
+        }
+    }
 }
 
 /// What happened to one thing.
@@ -32,7 +59,7 @@ pub enum ChangeKind {
 /// One thing of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// `bucket`, `function` or `service`.
+    /// `bucket`, `bus`, `function`, `rule` or `service`.
     pub what: String,
     /// Its name.
     pub name: String,

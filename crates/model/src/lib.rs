@@ -28,7 +28,7 @@ pub use bus::{
     Bus, MAX_BUSES, MAX_DEPTH, MAX_RULE_TARGETS, MAX_RULES, MAX_TAGS, Rule, RuleTarget, Transformer,
 };
 pub use credential::{Credential, Principal};
-pub use deployment::{Change, ChangeKind, Deployment, DeploymentReport};
+pub use deployment::{Change, ChangeKind, DeclaredRule, Deployment, DeploymentReport};
 pub use digest::Digest;
 pub use egress::{Destination, Egress, Host, MAX_DESTINATIONS};
 pub use error::{Invalid, Kind};

@@ -200,10 +200,12 @@ async fn prepare(
     for function in &manifest.functions {
         let code = place_code(function.name.as_str(), &function.code, data, client).await?;
         deployment.functions.push(function.with_code(code)?);
+        deployment.rules.extend(function.rules.iter().cloned());
     }
     for service in &manifest.services {
         let code = place_code(service.name.as_str(), &service.code, data, client).await?;
         deployment.services.push(service.with_code(code)?);
+        deployment.rules.extend(service.rules.iter().cloned());
     }
     Ok(deployment)
 }

@@ -130,7 +130,7 @@ fn parse_notification(context: &Context, node: &Node) -> Result<Rule> {
     Ok(rule)
 }
 
-fn parse_path(node: &Node) -> Result<String> {
+pub(crate) fn parse_path(node: &Node) -> Result<String> {
     node.parsed("path", |text| {
         let legal = |b: u8| b.is_ascii_graphic() && b != b'#';
         if text.starts_with('/') && text.len() <= 1024 && text.bytes().all(legal) {

@@ -10,11 +10,12 @@ use super::settings::{
     CodeSource, accept_labels_and_depends_on, parse_code, parse_egress, parse_environment,
     parse_name, set_limit,
 };
+use super::trigger::{is_of_bus, parse_bus_triggers};
 use super::words::parse_command;
 use super::{Context, compose};
 use model::{
-    BucketName, Code, Contract, Egress, Fresh, FunctionName, FunctionSpec, Limits, RetryPolicy,
-    RuntimeName, Scaling, Target,
+    BucketName, Code, Contract, DeclaredRule, Egress, Fresh, FunctionName, FunctionSpec, Limits,
+    RetryPolicy, RuntimeName, Scaling, Target,
 };
 use std::collections::BTreeMap;
 
@@ -31,6 +32,8 @@ pub(crate) struct DeclaredFunction {
     pub(crate) place: Place,
     /// What wakes it, by bucket.
     pub(crate) triggers: Vec<(BucketName, Place, Rule)>,
+    /// What wakes it, by bus.
+    pub(crate) rules: Vec<DeclaredRule>,
     description: String,
     runtime: RuntimeName,
     handler: Option<String>,
@@ -112,6 +115,7 @@ pub(crate) fn parse_function(
         egress: parse_egress(inner.take("egress"))?,
         retry: parse_retry(inner.take("retry"))?,
         triggers: parse_triggers(inner.take("triggers"), &target)?,
+        rules: parse_bus_triggers(inner.take("triggers"), &target)?,
         place: key.place.clone(),
         name,
         code,
@@ -251,6 +255,9 @@ fn parse_triggers(node: Option<&Node>, target: &Target) -> Result<Vec<(BucketNam
     };
     let mut triggers = Vec::new();
     for entry in node.list("triggers")? {
+        if is_of_bus(entry) {
+            continue;
+        }
         let mut fields = Fields::of(entry, "trigger")?;
         let bucket = fields.require("bucket", "photos")?;
         let name = bucket

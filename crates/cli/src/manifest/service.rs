@@ -9,9 +9,11 @@ use super::settings::{
     CodeSource, accept_labels_and_depends_on, parse_code, parse_egress, parse_environment,
     parse_name, set_limit,
 };
+use super::trigger::{is_of_bus, parse_bus_triggers};
 use super::{Context, compose, ports, volume};
 use model::{
-    Code, Egress, HealthCheck, Limits, RuntimeName, ServiceName, ServiceSpec, VolumeMount,
+    Code, DeclaredRule, Egress, HealthCheck, Limits, RuntimeName, ServiceName, ServiceSpec, Target,
+    VolumeMount,
 };
 use std::collections::BTreeMap;
 
@@ -27,6 +29,8 @@ pub(crate) struct DeclaredService {
     pub(crate) code: CodeSource,
     /// Where its name stands.
     pub(crate) place: Place,
+    /// What wakes it, by bus.
+    pub(crate) rules: Vec<DeclaredRule>,
     runtime: RuntimeName,
     command: Option<Vec<String>>,
     entrypoint: Option<Vec<String>>,
@@ -100,6 +104,7 @@ pub(crate) fn parse_service(
         volumes: volume::parse_mounts(context, fields.take("volumes"))?,
         limits,
         egress: parse_egress(fields.take("x-rouse-egress"))?,
+        rules: parse_rules(fields.take("x-rouse-triggers"), &name)?,
         place: key.place.clone(),
         name,
         code,
@@ -116,6 +121,22 @@ pub(crate) fn parse_service(
     accept_labels_and_depends_on(context, &mut fields)?;
     fields.finish(compose::SERVICE)?;
     Ok(declared)
+}
+
+/// A service is woken by buses alone here; what buckets wake is declared with them.
+fn parse_rules(node: Option<&Node>, name: &ServiceName) -> Result<Vec<DeclaredRule>> {
+    let other = node.map(|node| node.list("x-rouse-triggers")).transpose()?;
+    let other = other.and_then(|list| list.iter().find(|entry| !is_of_bus(entry)));
+    if let Some(entry) = other {
+        return Err(entry
+            .error("a trigger of a service names a bus")
+            .hint("such as `- {bus: default, pattern: {source: [shop]}, path: /events}`; for a bucket, write `notify` there"));
+    }
+    let target = Target::Service {
+        name: name.clone(),
+        path: "/".to_owned(),
+    };
+    parse_bus_triggers(node, &target)
 }
 
 fn parse_deploy(node: Option<&Node>) -> Result<(u32, Limits)> {
