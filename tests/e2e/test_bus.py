@@ -263,7 +263,7 @@ def test_cloud_events_come_in_by_the_official_sdk(server, events):
 
     ids = []
     for mode in (to_binary_event, to_structured_event):
-        event = CloudEvent(attributes, {"n": 1})
+        event = CloudEvent(dict(attributes), {"n": 1})
         first = send(*write(event, mode))["event_id"]
         assert send(*write(event, mode))["event_id"] == first, "the same source and id is one event"
         ids.append(first)
@@ -275,7 +275,7 @@ def test_cloud_events_come_in_by_the_official_sdk(server, events):
         assert woken["subject"] == attributes["subject"]
     assert ids[0] != ids[1]
 
-    batch = [json.loads(write(CloudEvent(attributes, {"n": n}), to_structured_event)[1]) for n in (1, 2, 1)]
+    batch = [json.loads(write(CloudEvent(dict(attributes), {"n": n}), to_structured_event)[1]) for n in (1, 2, 1)]
     kind = {"Content-Type": "application/cloudevents-batch+json"}
     answer = send(kind, json.dumps(batch).encode(), "buses/default/events")
     endings = [ended(server, event)["runs"][0]["ending"] for event in answer["event_ids"]]
