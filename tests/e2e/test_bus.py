@@ -16,7 +16,7 @@ from cloudevents.core.bindings.http import (
     to_structured_event,
 )
 from cloudevents.core.v1.event import CloudEvent
-from conftest import Server, wait_for
+from conftest import REPO, Server, wait_for
 
 ECHO = """
 import json
@@ -398,3 +398,74 @@ services:
     (tmp_path / "compose.yaml").write_text(manifest.replace("source: [shop]", "source: shop"))
     bad = server.rouse("deploy", cwd=tmp_path, check=False)
     assert bad.returncode != 0 and "must be an object or an array" in bad.stderr
+
+
+TALKER = """
+import json, boto3
+def handler(event, context):
+    boto3.client("events").put_events(Entries=[
+        {"Source": "talker", "DetailType": "again", "Detail": json.dumps(event["detail"])}])
+    try:
+        boto3.client("events").delete_rule(Name="talk")
+    except Exception as error:
+        return type(error).__name__
+"""
+
+
+def test_a_function_that_wakes_itself_over_the_bus_is_cut(tmp_path):
+    packages = REPO / "examples/shop/thumbnail-py/packages"
+    if not packages.exists():
+        pytest.exit(f"{packages} is missing: run ./test, which installs it", 2)
+    server = Server(tmp_path / "data", ["--max-depth", "4"]).start()
+    try:
+        files = {"app.py": TALKER}
+        for package in ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3"):
+            for file in (packages / package).rglob("*"):
+                # Of the services' descriptions only what is used: the zip stays small.
+                used = "/data/" not in str(file) or "/data/events/" in str(file) or file.parent.name == "data"
+                if file.is_file() and file.suffix != ".pyc" and used:
+                    files[str(file.relative_to(packages))] = file.read_bytes()
+        files["six.py"] = (packages / "six.py").read_bytes()
+        server.create("talker", "python3.11", files, Timeout=30)
+        events = server.client("events")
+        events.put_rule(Name="talk", EventPattern='{"source": ["talker"]}')
+        events.put_targets(Rule="talk", Targets=[{"Id": "1", "Arn": arn("talker")}])
+        chain = [put(events, "talker", {"n": 1})]
+        for _ in range(5):
+            [effect] = effects(server, chain[-1])
+            chain.append(effect["id"])
+        targets = [server.control(f"events/{event}")["target"] for event in chain]
+        assert targets == ["bus:default", "function:talker"] * 3
+        assert effect["state"] == "dead" and effect["depth"] == 5 and effect["runs"] == []
+        assert "\ndepth      5\n" in server.rouse("events", "show", chain[-1]).stdout
+        assert events.describe_rule(Name="talk")["State"] == "ENABLED", "functions may put events only"
+    finally:
+        server.stop()
+
+
+def test_what_was_accepted_is_routed_once_whatever_is_killed(own_server):
+    """Every entry that was answered has one end and one effect for each target, after kill -9."""
+    server = own_server
+    server.create("listener", "python3.11", {"app.py": ECHO})
+    events = server.client("events")
+    events.put_rule(Name="all", EventPattern='{"source": ["shop"]}')
+    targets = [{"Id": str(n), "Arn": arn("listener")} for n in range(2)]
+    events.put_targets(Rule="all", Targets=targets)
+    accepted = []
+    for _ in range(8):
+        for _ in range(5):
+            entries = [{"Source": "shop", "DetailType": "t", "Detail": "{}"}] * 4
+            answer = events.put_events(Entries=entries)
+            accepted += [entry["EventId"] for entry in answer["Entries"]]
+        server.kill()
+        server.start()
+
+    def done():
+        listed = server.control("events?limit=1000")["events"]
+        return listed if all(e["state"] in ("succeeded", "dead") for e in listed) else None
+
+    listed = wait_for("the end of all events", done)
+    assert sorted(e["id"] for e in listed if e["target"] == "bus:default") == sorted(accepted)
+    causes = sorted(e["cause"] for e in listed if e["target"] == "function:listener")
+    assert causes == sorted(accepted * 2)
+    assert {e["state"] for e in listed} == {"succeeded"}

@@ -194,6 +194,11 @@ impl Engine {
         Ok(self.corridor.state.get_bus(name.clone()).await?)
     }
 
+    /// Whether there is a bus of this name, without asking the store.
+    pub fn has_bus(&self, name: &BusName) -> bool {
+        self.corridor.buses.rules(name).is_ok()
+    }
+
     /// All buses, by name.
     ///
     /// # Errors

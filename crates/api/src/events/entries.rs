@@ -4,7 +4,7 @@ use super::error::{Error, Result};
 use super::{Asked, names};
 use crate::envelope::{Envelope, MAX_KIND, MAX_SOURCE};
 use crate::server::Origin;
-use model::{EventId, Kind, NewEvent, Target, Timestamp};
+use model::{BusName, EventId, NewEvent, Target, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -60,7 +60,12 @@ impl Entry {
         time + text(&self.source) + text(&self.detail_type) + text(&self.detail) + resources
     }
 
-    fn event(self, region: &str, cause: Option<EventId>) -> std::result::Result<NewEvent, Failed> {
+    fn event(
+        self,
+        region: &str,
+        cause: Option<EventId>,
+        has_bus: impl Fn(&BusName) -> bool,
+    ) -> std::result::Result<NewEvent, Failed> {
         let required = |name: &str, value: Option<String>, most: usize| {
             let value = value.filter(|value| !value.is_empty());
             let missing = || Failed::argument(name, format_args!("{name} is a required argument."));
@@ -98,6 +103,13 @@ impl Entry {
         };
         let bus = names::bus(self.event_bus_name.as_deref())
             .map_err(|error| Failed::argument("EventBusName", error.message()))?;
+        // Accepted, it would be a dead letter.
+        if !has_bus(&bus) {
+            return Err(Failed {
+                code: "ResourceNotFoundException",
+                message: format!("Event bus {bus} does not exist."),
+            });
+        }
         let id = EventId::generate();
         let envelope = Envelope {
             id: &id.to_string(),
@@ -148,18 +160,12 @@ pub(super) async fn put(asked: Asked) -> Result<Value> {
     let mut answers = Vec::new();
     let mut accepted = Vec::new();
     for entry in put.entries {
-        let event = match entry.event(region, cause) {
-            Ok(event) => known_bus(&asked, event).await?,
-            Err(failed) => Err(failed),
-        };
-        answers.push(match event {
-            Ok(event) => {
-                let id = event.id;
-                accepted.push((None, event));
-                Ok(id)
-            }
-            Err(failed) => Err(failed),
-        });
+        let has_bus = |name: &BusName| asked.doors.engine.has_bus(name);
+        answers.push(entry.event(region, cause, has_bus).map(|event| {
+            let id = event.id;
+            accepted.push((None, event));
+            id
+        }));
     }
     if !accepted.is_empty() {
         asked.doors.engine.submit_all(accepted).await?;
@@ -173,22 +179,4 @@ pub(super) async fn put(asked: Asked) -> Result<Value> {
         })
         .collect();
     Ok(json!({"FailedEntryCount": failed, "Entries": entries}))
-}
-
-/// An entry for a bus that is not there is told at once: accepted, it would be a dead letter.
-async fn known_bus(
-    asked: &Asked,
-    event: NewEvent,
-) -> Result<std::result::Result<NewEvent, Failed>> {
-    let Target::Bus { name } = &event.target else {
-        return Ok(Ok(event));
-    };
-    match asked.doors.engine.get_bus(name).await {
-        Ok(_) => Ok(Ok(event)),
-        Err(error) if error.kind() == Kind::NotFound => Ok(Err(Failed {
-            code: "ResourceNotFoundException",
-            message: format!("Event bus {name} does not exist."),
-        })),
-        Err(error) => Err(error.into()),
-    }
 }
