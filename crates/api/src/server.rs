@@ -90,6 +90,7 @@ impl Server {
             lambda: lambda::router(doors.clone()),
             scheduler: scheduler::router(doors.clone()),
             sqs: crate::sqs::router(doors.clone()),
+            events: crate::events::router(doors.clone()),
             control: crate::control::router(doors.clone()),
             doors,
             bodies: signed_body::Budget::default(),

@@ -1,13 +1,14 @@
 //! Deployments: everything that a manifest declares.
 
 use crate::catalog::{self, PreparedFunction, below};
+use crate::declared;
 use crate::engine::Corridor;
 use crate::schedule;
 use crate::service::{self, PreparedService};
 use crate::{Engine, Error, Put, Result};
 use model::{
-    BucketSpec, Change, ChangeKind, Deployment, DeploymentReport, FunctionName, Invalid,
-    MappingSpec, NotificationRule, Queue, QueueSpec, ScheduleSpec, Target, Timestamp,
+    BucketSpec, Change, ChangeKind, DeclaredRule, Deployment, DeploymentReport, FunctionName,
+    Invalid, MappingSpec, NotificationRule, Queue, QueueSpec, ScheduleSpec, Target, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use std::sync::Arc;
 const MAX_RULES: usize = 100;
 
 impl Engine {
-    /// Checks all of it first, then does it: buckets, services, functions, schedules, then what buckets
-    /// wake.
+    /// Checks all of it first, then does it: queues, buckets, services, functions, schedules, then what
+    /// buckets and buses wake.
     /// A target that is neither declared nor there is refused. All services are known by name before
     /// the first of them starts. What is as declared is left alone.
     ///
@@ -44,6 +45,7 @@ impl Engine {
             self.check_rules(bucket, &deployment).await?;
         }
         schedule::check_declared(&deployment)?;
+        declared::check(&deployment)?;
         let prepared = corridor.prepare(deployment).await?;
         let _changing = corridor.changing.lock().await;
         if corridor.draining.is_cancelled() {
@@ -129,6 +131,11 @@ impl Engine {
                     "wakes queue \"{name}\", which is neither declared nor there"
                 ))
             }
+            Target::Bus { .. } | Target::Webhook { .. } if there => Ok(()),
+            Target::Bus { name } => Err(format!("wakes bus \"{name}\", which is not there")),
+            Target::Webhook { name } => {
+                Err(format!("wakes webhook \"{name}\", which is not there"))
+            }
         }
     }
 }
@@ -141,10 +148,14 @@ struct Prepared {
     services: Vec<PreparedService>,
     functions: Vec<PreparedFunction>,
     schedules: Vec<ScheduleSpec>,
+    /// What of them can own rules of buses, and the rules.
+    owners: Vec<String>,
+    rules: Vec<DeclaredRule>,
 }
 
 impl Corridor {
     async fn prepare(&self, deployment: Deployment) -> Result<Prepared> {
+        let owners = declared::owners(&deployment);
         let mut functions = Vec::new();
         for spec in deployment.functions {
             let name = spec.name.to_string();
@@ -164,6 +175,8 @@ impl Corridor {
             services,
             functions,
             schedules: deployment.schedules,
+            owners,
+            rules: deployment.rules,
         })
     }
 
@@ -243,6 +256,10 @@ impl Corridor {
             let ruled = self.put_rules(bucket).await;
             ruled.map_err(|error| apply("bucket", &name, error))?;
         }
+        let rules = self.put_declared_rules(prepared.owners, prepared.rules);
+        report
+            .changes
+            .extend(rules.await.map_err(declared::failed)?);
         Ok(report)
     }
 

@@ -11,15 +11,27 @@ impl Engine {
     /// still accepted, since functions that are at work may submit some: the next start goes on.
     pub async fn submit(&self, event: NewEvent) -> Result<EventId> {
         self.check_target(&event.target).await?;
-        if event.payload.len() > MAX_ASYNC_PAYLOAD {
-            return Err(Error::Refused(format!(
-                "the event's payload is {} bytes, more than {MAX_ASYNC_PAYLOAD}",
-                event.payload.len()
-            )));
-        }
+        check_size(&event)?;
         let id = event.id;
         self.corridor.state.put_events(vec![event]).await?;
         Ok(id)
+    }
+
+    /// Accepts several events, all or none; when this answers, they are on disk. Where a sender's name
+    /// for an event is given, and one of that name was accepted within a day, it is not accepted again.
+    /// Gives the ids under which each was accepted.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`], and then none is accepted.
+    pub async fn submit_all(
+        &self,
+        events: Vec<(Option<String>, NewEvent)>,
+    ) -> Result<Vec<EventId>> {
+        for (_, event) in &events {
+            self.check_target(&event.target).await?;
+            check_size(event)?;
+        }
+        Ok(self.corridor.state.put_events_once(events).await?)
     }
 
     /// Accepts the same event once more, as a new one that names the old.
@@ -68,6 +80,18 @@ impl Engine {
                 .get_queue(name.clone())
                 .await
                 .map(drop)?),
+            Target::Webhook { name } => self.corridor.webhooks.get(name).map(drop),
+            Target::Bus { name } => self.corridor.buses.rules(name).map(drop),
         }
     }
+}
+
+fn check_size(event: &NewEvent) -> Result<()> {
+    let size = event.payload.len();
+    if size <= MAX_ASYNC_PAYLOAD {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "the event's payload is {size} bytes, more than {MAX_ASYNC_PAYLOAD}"
+    )))
 }

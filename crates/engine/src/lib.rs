@@ -6,9 +6,11 @@
 
 mod attempt;
 mod bucket;
+mod buses;
 mod carried;
 mod catalog;
 mod credentials;
+mod declared;
 mod delivery;
 mod deploy;
 mod dispatch;
@@ -29,15 +31,21 @@ mod purge;
 mod queues;
 mod reclaim;
 mod retry;
+mod routing;
+mod rules;
 mod scaler;
 mod schedule;
 mod service;
 mod share;
+mod webhook;
+mod webhooks;
 mod working;
 
+pub use buses::rule_arn;
 pub use catalog::Put;
 pub use engine::{Engine, Options};
 pub use error::{Error, Result};
 pub use invoke::Call;
+pub use rules::PutRule;
 pub use runtime::{Door, Inbound};
 pub use state::{Accepted, Changed, Deleted, Once, Receive, Received, ScheduleFilter};

@@ -21,8 +21,6 @@ use std::str::FromStr;
 pub const MAX_IN_FLIGHT: u64 = 120_000;
 /// Most messages in one call of the SQS API: 10.
 pub const MAX_BATCH: usize = 10;
-/// Most tags of one queue: 50.
-pub const MAX_TAGS: usize = 50;
 /// How long a deduplication id is remembered, in milliseconds: 5 minutes.
 pub const DEDUPLICATION: i64 = 300_000;
 

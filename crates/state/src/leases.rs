@@ -1,11 +1,11 @@
 //! Working on events: lease and settle. The table is described in `events`.
 
 use crate::error::Done;
-use crate::events::{MAX_PAYLOADS, belongs, read, targets};
+use crate::events::{MAX_PAYLOADS, belongs, insert, read, targets};
 use crate::job::Tx;
 use crate::row::{int, run};
 use crate::{Result, State, queues, runs};
-use model::{Event, EventId, EventState, NewMessage, QueueName, Run, Target, Timestamp};
+use model::{Event, EventId, EventState, NewEvent, NewMessage, QueueName, Run, Target, Timestamp};
 use rusqlite::{Connection, params};
 
 /// Events in one lease at most.
@@ -202,8 +202,23 @@ impl State {
     /// Of the store; `NotFound` and `Conflict` when a queue that the event is for is not there or does
     /// not take it: then nothing is changed.
     pub async fn settle_event(&self, settlement: Settlement) -> Result<bool> {
+        self.settle_with(settlement, Vec::new()).await
+    }
+
+    /// The same, and accepts `effects` in the same transaction: all of it is done, or nothing.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn settle_with(
+        &self,
+        settlement: Settlement,
+        effects: Vec<NewEvent>,
+    ) -> Result<bool> {
         self.write("settling an event", move |tx| {
             let held = settle(tx, &settlement)?;
+            if held {
+                insert(tx, &effects)?;
+            }
             if matches!(
                 settlement.verdict,
                 Verdict::Retry { .. } | Verdict::Postpone { .. }
@@ -328,6 +343,20 @@ mod tests {
                 .await
                 .unwrap();
             assert_eq!(settled, held_still);
+        }
+    }
+
+    #[tokio::test]
+    async fn effects_are_accepted_with_the_settlement_or_not_at_all() {
+        let (_folder, state) = store().await;
+        let target = function("f");
+        state.put_events(vec![event(&target, 1)]).await.unwrap();
+        let held = lease_one(&state, &target).await;
+        for held_still in [true, false] {
+            let effect = event(&function("g"), 1);
+            let settled = state.settle_with(settlement(&held, Verdict::Ack), vec![effect.clone()]);
+            assert_eq!(settled.await.unwrap(), held_still);
+            assert_eq!(state.get_event(effect.id).await.is_ok(), held_still);
         }
     }
 

@@ -6,6 +6,7 @@
 //! that SQLite says can be believed.
 
 mod buckets;
+mod buses;
 mod checkpoint;
 mod credentials;
 mod due;
@@ -19,9 +20,11 @@ mod job;
 mod leases;
 mod listing;
 mod objects;
+mod once;
 mod queues;
 mod readers;
 mod row;
+mod rules;
 mod runs;
 mod schedule_groups;
 mod schedule_requests;
@@ -30,6 +33,7 @@ mod schema;
 mod services;
 mod store;
 mod uploads;
+mod webhooks;
 mod writer;
 
 pub use buckets::Bucket;

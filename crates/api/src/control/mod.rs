@@ -11,6 +11,8 @@
 //! | `GET queues` | names, settings, and how many messages are where |
 //! | `GET instances` | [`model::InstanceStatus`] |
 //! | `GET events`; `GET events/{id}`; `POST events/{id}/replay` | events |
+//! | `POST events`; `POST buses/{name}/events` | CloudEvents for a bus |
+//! | `GET webhooks`; `GET`, `PUT`, `DELETE webhooks/{name}` | addresses that rules can wake |
 //! | `GET runs?target=&limit=` | [`model::Run`] |
 //! | `GET schedules`; `GET schedules/{group}/{name}` | [`model::Schedule`] |
 //! | `POST schedules/{group}/{name}/pause\|resume\|run` | schedules |
@@ -21,6 +23,7 @@
 
 mod blobs;
 mod buckets;
+mod cloudevents;
 mod deployments;
 mod error;
 mod events;
@@ -36,6 +39,7 @@ mod runs;
 mod schedules;
 mod services;
 mod upload;
+mod webhooks;
 
 pub(crate) use error::status_of;
 
@@ -65,7 +69,8 @@ pub(crate) fn router(doors: Doors) -> Router {
         .route("/buckets", get(buckets::list))
         .route("/queues", get(queues::list))
         .route("/instances", get(instances::list))
-        .route("/events", get(events::list))
+        .route("/events", get(events::list).post(cloudevents::put))
+        .route("/buses/{name}/events", post(cloudevents::put_on))
         .route("/events/{id}", get(events::get))
         .route("/events/{id}/replay", post(events::replay))
         .route("/runs", get(runs::list))
@@ -75,6 +80,13 @@ pub(crate) fn router(doors: Doors) -> Router {
         .route(
             "/schedules/{group}/{name}/{action}",
             post(schedules::enable),
+        )
+        .route("/webhooks", get(webhooks::list))
+        .route(
+            "/webhooks/{name}",
+            get(webhooks::get)
+                .put(webhooks::put)
+                .delete(webhooks::delete),
         )
         .route("/logs", get(logs::read))
         .route("/images", get(images::list).post(images::create))

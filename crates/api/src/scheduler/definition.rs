@@ -1,8 +1,10 @@
 //! What a request says of a schedule.
 
 use super::error::{Error, Result};
-use super::target;
-use model::{AfterCompletion, CatchUp, ScheduleKey, ScheduleSpec, Timestamp, Timetable, Zone};
+use crate::arn;
+use model::{
+    AfterCompletion, CatchUp, ScheduleKey, ScheduleSpec, Target, Timestamp, Timetable, Zone,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -69,7 +71,7 @@ impl Definition {
             Some(Value::String(input)) => Some(input),
             Some(_) => return Err(Error::invalid("target.input must be a string")),
         };
-        let woken = target::parse(text(&declared, "Arn")?)?;
+        let woken = woken(text(&declared, "Arn")?)?;
         check_target(&declared)?;
         let mut annotations = BTreeMap::from([(TARGET.to_owned(), Value::Object(declared))]);
         if let Some(arn) = self.kms_key_arn {
@@ -205,6 +207,17 @@ fn text<'a>(declared: &'a Map<String, Value>, name: &str) -> Result<&'a str> {
         Some(Value::String(text)) => Ok(text),
         _ => Err(Error::missing(&field)),
     }
+}
+
+/// What a target's ARN names.
+fn woken(arn: &str) -> Result<Target> {
+    arn::target_of(arn).map_err(|reason| {
+        let shown: String = arn.chars().take(200).collect();
+        Error::invalid(format!(
+            "Provided Arn {} is not in correct format or not supported: {reason}.",
+            shown.escape_debug()
+        ))
+    })
 }
 
 /// What is kept of a target must have AWS's form, though nothing here heeds it.
@@ -351,7 +364,7 @@ mod tests {
             (with("/StartDate", (-1).into()), "startDate"),
             (
                 with("/Target/Arn", "arn:aws:ecs:x:000000000000:cluster/a".into()),
-                "served here are",
+                "nothing that rouse can wake",
             ),
             (with("/Target/RoleArn", "r".into()), "role"),
             (with("/Target/EcsParameters", json!({})), "EcsParameters"),

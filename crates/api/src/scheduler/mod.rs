@@ -8,7 +8,6 @@ mod groups;
 mod page;
 mod schedules;
 mod tags;
-mod target;
 mod view;
 
 use crate::auth::{Refused, Verified};

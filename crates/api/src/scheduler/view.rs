@@ -1,7 +1,8 @@
 //! How schedules are told.
 
 use super::definition::{KMS_KEY, TARGET};
-use super::{seconds, target};
+use super::seconds;
+use crate::arn;
 use model::{AfterCompletion, Schedule, ScheduleSpec};
 use serde_json::{Value, json};
 
@@ -41,7 +42,7 @@ pub(super) fn render(schedule: &Schedule, region: &str) -> Value {
 fn whole_target(spec: &ScheduleSpec, region: &str) -> Value {
     let mut target = match spec.annotations.get(TARGET) {
         Some(target) => target.clone(),
-        None => json!({"Arn": target::arn(&spec.target, region)}),
+        None => json!({"Arn": arn::of(&spec.target, region)}),
     };
     if target.get("RetryPolicy").is_none_or(Value::is_null) {
         // AWS's defaults.
@@ -63,7 +64,7 @@ pub(super) fn summary(schedule: &Schedule, region: &str) -> Value {
         .and_then(|target| target.get("Arn"))
     {
         Some(arn) => arn.clone(),
-        None => target::arn(&spec.target, region).into(),
+        None => arn::of(&spec.target, region).into(),
     };
     json!({
         "Arn": spec.key.arn(region),

@@ -4,7 +4,7 @@ use super::Origin;
 use super::signed_body::Budget;
 use crate::auth::{Auth, Refused, Schemes, Verified, scope_of};
 use crate::doors::Doors;
-use crate::{control, lambda, route, s3, scheduler, sqs};
+use crate::{control, events, lambda, route, s3, scheduler, sqs};
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
@@ -27,6 +27,7 @@ pub(super) struct App {
     pub(super) lambda: Router,
     pub(super) scheduler: Router,
     pub(super) sqs: Router,
+    pub(super) events: Router,
     pub(super) doors: Doors,
     pub(super) control: Router,
     pub(super) bodies: Budget,
@@ -41,6 +42,7 @@ enum Way {
     Lambda,
     Scheduler,
     Sqs,
+    Events,
     /// `true` if it is signed, and not by a token.
     Route(bool),
     Health,
@@ -62,6 +64,7 @@ fn way_of(parts: &Parts) -> Way {
             "lambda" => Way::Lambda,
             "scheduler" => Way::Scheduler,
             "sqs" => Way::Sqs,
+            "events" => Way::Events,
             _ => Way::Unserved(scope.service),
         };
     }
@@ -128,6 +131,10 @@ impl App {
                     Err(refused) => sqs::refuse(&refused, dialect),
                 }
             }
+            Way::Events => match self.signed(&parts, body).await {
+                Ok((who, body)) => enter(&self.events, parts, body, who).await,
+                Err(refused) => events::refuse(&refused),
+            },
             Way::Route(true) => match self.signed(&parts, body).await {
                 Ok((who, body)) => self.route(parts, body, who).await,
                 Err(refused) => route::refuse(&refused),
@@ -196,7 +203,8 @@ fn health() -> Response {
 fn unserved(service: &str) -> Response {
     let shown: String = service.chars().take(40).collect();
     let message = format!(
-        "the AWS service \"{}\" is not served by this version of rouse; s3, lambda, sqs and scheduler are",
+        "the AWS service \"{}\" is not served by this version of rouse; s3, lambda, sqs, events and \
+         scheduler are",
         shown.escape_debug()
     );
     let body = serde_json::json!({"__type": "NotImplemented", "message": message});
@@ -228,6 +236,7 @@ mod tests {
         assert_eq!(way(Some("s3"), "/_rouse/v1/functions"), Way::S3);
         assert_eq!(way(Some("s3"), "/svc/catalog"), Way::S3);
         assert_eq!(way(Some("lambda"), "/2015-03-31/functions"), Way::Lambda);
+        assert_eq!(way(Some("events"), "/"), Way::Events);
         assert_eq!(way(Some("lambda"), "/fn/thumbnail/x"), Way::Route(true));
         assert_eq!(way(Some("execute-api"), "/svc/catalog"), Way::Route(true));
         assert_eq!(

@@ -1,10 +1,8 @@
 //! How SQS names a queue: its name, its URL (`http://HOST/ACCOUNT/NAME`) and its ARN.
 
 use super::error::{Error, Result};
+use crate::arn::ACCOUNT;
 use model::QueueName;
-
-/// The account that every ARN and URL of this server shows.
-pub(super) const ACCOUNT: &str = "000000000000";
 
 /// The URL of a queue, below the address that the client used.
 pub(super) fn url(base: &str, name: &QueueName) -> String {

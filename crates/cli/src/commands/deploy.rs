@@ -212,10 +212,12 @@ async fn prepare(
             .extend(function.mappings.iter().cloned());
         let code = place_code(function.name.as_str(), &function.code, data, client).await?;
         deployment.functions.push(function.with_code(code)?);
+        deployment.rules.extend(function.rules.iter().cloned());
     }
     for service in &manifest.services {
         let code = place_code(service.name.as_str(), &service.code, data, client).await?;
         deployment.services.push(service.with_code(code)?);
+        deployment.rules.extend(service.rules.iter().cloned());
     }
     let by_functions = manifest.functions.iter().flat_map(|f| &f.schedules);
     let by_services = manifest.services.iter().flat_map(|s| &s.schedules);

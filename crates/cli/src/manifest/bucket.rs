@@ -44,6 +44,8 @@ impl DeclaredBucket {
             Target::Function { name } => format!("function-{name}"),
             Target::Service { name, .. } => format!("service-{name}"),
             Target::Queue { name } => format!("queue-{}", name.as_str().replace('.', "-")),
+            Target::Bus { name } => format!("bus-{name}"),
+            Target::Webhook { name } => format!("webhook-{name}"),
         };
         rules.push(NotificationRule {
             id: format!("{name}-{}", rules.len() + 1),

@@ -6,17 +6,18 @@ use super::fields::Fields;
 use super::node::{Key, Node};
 use super::place::{Place, Result};
 use super::quantity::{parse_bytes, parse_cpus, parse_duration};
-use super::queue::{is_queue, parse_mappings};
-use super::schedule::{is_schedule, parse_schedules};
+use super::queue::parse_mappings;
+use super::schedule::parse_schedules;
 use super::settings::{
     CodeSource, accept_labels_and_depends_on, parse_code, parse_egress, parse_environment,
     parse_name, set_limit,
 };
+use super::trigger::parse_bus_triggers;
 use super::words::parse_command;
 use super::{Context, compose};
 use model::{
-    BucketName, Code, Contract, Egress, Fresh, FunctionName, FunctionSpec, Limits, MappingSpec,
-    RetryPolicy, RuntimeName, Scaling, ScheduleSpec, Snapshot, Target,
+    BucketName, Code, Contract, DeclaredRule, Egress, Fresh, FunctionName, FunctionSpec, Limits,
+    MappingSpec, RetryPolicy, RuntimeName, Scaling, ScheduleSpec, Snapshot, Target,
 };
 use std::collections::BTreeMap;
 
@@ -37,6 +38,8 @@ pub(crate) struct DeclaredFunction {
     pub(crate) schedules: Vec<ScheduleSpec>,
     /// Which queues it reads.
     pub(crate) mappings: Vec<MappingSpec>,
+    /// What wakes it, by bus.
+    pub(crate) rules: Vec<DeclaredRule>,
     description: String,
     runtime: RuntimeName,
     handler: Option<String>,
@@ -128,6 +131,7 @@ pub(crate) fn parse_function(
         triggers: parse_triggers(triggers, &target)?,
         schedules: parse_schedules(triggers, &target)?,
         mappings: parse_mappings(triggers, &name)?,
+        rules: parse_bus_triggers(triggers, &target)?,
         place: key.place.clone(),
         name,
         code,
@@ -279,7 +283,8 @@ fn parse_triggers(node: Option<&Node>, target: &Target) -> Result<Vec<(BucketNam
     };
     let mut triggers = Vec::new();
     let entries = node.list("triggers")?.iter();
-    for entry in entries.filter(|entry| !is_schedule(entry) && !is_queue(entry)) {
+    let others = ["schedule", "queue", "bus"];
+    for entry in entries.filter(|entry| !others.iter().any(|key| entry.has(key))) {
         let mut fields = Fields::of(entry, "trigger")?;
         let bucket = fields.require("bucket", "photos")?;
         let name = bucket

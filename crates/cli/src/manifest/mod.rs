@@ -20,6 +20,7 @@ mod service;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod trigger;
 mod volume;
 mod words;
 

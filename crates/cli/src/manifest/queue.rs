@@ -102,12 +102,6 @@ fn parse_redrive(node: &Node) -> Result<Redrive> {
     Ok(redrive)
 }
 
-/// Whether an entry of `triggers` is one of a queue.
-pub(crate) fn is_queue(entry: &Node) -> bool {
-    let entries = entry.map("trigger").unwrap_or_default();
-    entries.iter().any(|(key, _)| key.text == "queue")
-}
-
 /// The entries of `triggers` that are of queues.
 pub(crate) fn parse_mappings(
     node: Option<&Node>,
@@ -117,7 +111,8 @@ pub(crate) fn parse_mappings(
     let Some(node) = node else {
         return Ok(mappings);
     };
-    for entry in node.list("triggers")?.iter().filter(|one| is_queue(one)) {
+    let entries = node.list("triggers")?.iter();
+    for entry in entries.filter(|entry| entry.has("queue")) {
         let mapping = parse_trigger(entry, function)?;
         if mappings.iter().any(|known| known.queue == mapping.queue) {
             let message = format!(

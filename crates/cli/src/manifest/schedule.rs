@@ -12,14 +12,6 @@ use std::collections::BTreeMap;
 
 const MINUTE: u64 = 60_000;
 
-/// Whether an entry of `triggers` is one by the clock.
-pub(crate) fn is_schedule(entry: &Node) -> bool {
-    match &entry.value {
-        Value::Map(entries) => entries.iter().any(|(key, _)| key.text == "schedule"),
-        _ => false,
-    }
-}
-
 /// The entries of `triggers` that are by the clock. `target` is whose they are; of a service with the
 /// path that one without a `path` takes.
 pub(crate) fn parse_schedules(node: Option<&Node>, target: &Target) -> Result<Vec<ScheduleSpec>> {
@@ -28,7 +20,7 @@ pub(crate) fn parse_schedules(node: Option<&Node>, target: &Target) -> Result<Ve
         return Ok(schedules);
     };
     let entries = node.list("triggers")?.iter();
-    for entry in entries.filter(|entry| is_schedule(entry)) {
+    for entry in entries.filter(|entry| entry.has("schedule")) {
         let spec = parse_schedule(entry, target, schedules.len() + 1)?;
         if schedules.iter().any(|known| known.key == spec.key) {
             let message = format!("two triggers are named \"{}\"", spec.key.name);

@@ -2,6 +2,7 @@
 //! is neither lost nor doubled, whenever the server dies.
 
 use crate::attempt::{Record, record};
+use crate::dispatch::Judged;
 use crate::engine::Corridor;
 use crate::pool::unavailable;
 use crate::retry::Decision;
@@ -49,15 +50,15 @@ fn delivered(event: &Event) -> Run {
 }
 
 /// The message of a leased event, and the record of its delivery.
-pub(crate) fn enqueue(name: &QueueName, event: &Event) -> (Decision, Option<Run>) {
+pub(crate) fn enqueue(name: &QueueName, event: &Event) -> Judged {
     match message(&event.accepted) {
         Ok(message) => {
             let (queue, message) = (name.clone(), Box::new(message));
-            (Decision::Enqueue { queue, message }, Some(delivered(event)))
+            Judged::of(Decision::Enqueue { queue, message }, Some(delivered(event)))
         }
         Err(error) => {
             let error = refused(name, &error);
-            (Decision::Bury { error }, None)
+            Judged::of(Decision::Bury { error }, None)
         }
     }
 }
