@@ -173,10 +173,10 @@ mod tests {
     #[test]
     fn the_body_of_an_http_function_becomes_json() {
         let ended = |status: u16, payload: &'static [u8]| {
-            let http = Some(HttpResponse {
+            let http = Some(Box::new(HttpResponse {
                 status,
                 headers: http::HeaderMap::new(),
-            });
+            }));
             let payload = Bytes::from_static(payload);
             answer(Ending::Succeeded { payload, http }, &RequestId("i".into()))
         };

@@ -78,7 +78,7 @@ pub enum Ending {
         /// The body: 6 MiB at most.
         payload: Bytes,
         /// Set by the `http` contract. For an event, a status that is not 2xx is [`Ending::Failed`].
-        http: Option<HttpResponse>,
+        http: Option<Box<HttpResponse>>,
     },
     /// The function reported an error of its own.
     Failed {

@@ -270,6 +270,8 @@ def rehearse():
     logging.root.isEnabledFor(logging.INFO)
     os.environ.update(dict(os.environ))
     time.tzset()
+    # Imports the codec that every connection by name asks for.
+    "localhost".encode("idna")
 
 
 def rehearse_import():

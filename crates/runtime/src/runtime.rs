@@ -46,7 +46,7 @@ pub struct Runtime {
 /// What makes the containers.
 #[derive(Clone)]
 enum Driver {
-    Sandbox(SandboxDriver),
+    Sandbox(Box<SandboxDriver>),
     Fake(Fake),
 }
 
@@ -64,7 +64,7 @@ impl Runtime {
     ) -> Result<Self> {
         let driver = SandboxDriver::new(options, launcher, storage, inbound).await?;
         Ok(Self {
-            driver: Driver::Sandbox(driver),
+            driver: Driver::Sandbox(Box::new(driver)),
         })
     }
 

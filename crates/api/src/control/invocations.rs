@@ -216,13 +216,13 @@ mod tests {
     async fn a_body_of_the_http_contract_is_passed_on_as_it_is() {
         let (headers, body) = rendered(Ending::Succeeded {
             payload: Bytes::from_static(b"<p>"),
-            http: Some(HttpResponse {
+            http: Some(Box::new(HttpResponse {
                 status: 404,
                 headers: HeaderMap::from_iter([(
                     http::header::CONTENT_TYPE,
                     http::HeaderValue::from_static("text/html"),
                 )]),
-            }),
+            })),
         })
         .await;
         assert_eq!(&body[..], b"<p>");

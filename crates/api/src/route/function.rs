@@ -145,7 +145,7 @@ fn answer(ending: Ending, prefix: &str) -> std::result::Result<Response, Failure
         Ending::Succeeded {
             payload,
             http: Some(response),
-        } => of_http(payload, response).map_err(Failure::Malformed)?,
+        } => of_http(payload, *response).map_err(Failure::Malformed)?,
         Ending::Succeeded {
             payload,
             http: None,
@@ -242,13 +242,13 @@ mod tests {
     fn what_the_http_contract_answers_is_passed_on() {
         let ending = Ending::Succeeded {
             payload: Bytes::from_static(b"hi"),
-            http: Some(HttpResponse {
+            http: Some(Box::new(HttpResponse {
                 status: 418,
                 headers: HeaderMap::from_iter([
                     (CONTENT_TYPE, HeaderValue::from_static("text/plain")),
                     (SET_COOKIE, HeaderValue::from_static("a=b")),
                 ]),
-            }),
+            })),
         };
         let response = answer(ending, "/fn/f").unwrap();
         assert_eq!(response.status(), 418);

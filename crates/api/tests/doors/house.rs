@@ -182,7 +182,11 @@ fn script(invocation: &Invocation) -> (Duration, Ending, bool) {
             .into_iter()
             .collect(),
         };
-        return (Duration::ZERO, succeeded(&shown, Some(answer)), true);
+        return (
+            Duration::ZERO,
+            succeeded(&shown, Some(Box::new(answer))),
+            true,
+        );
     }
     let wanted = event["do"].as_str().or(event["rawPath"].as_str());
     let (ending, lives) = match wanted.map(|word| word.trim_start_matches('/')) {
@@ -225,7 +229,7 @@ fn script(invocation: &Invocation) -> (Duration, Ending, bool) {
     (Duration::ZERO, ending, lives)
 }
 
-fn succeeded(answer: &Value, http: Option<HttpResponse>) -> Ending {
+fn succeeded(answer: &Value, http: Option<Box<HttpResponse>>) -> Ending {
     Ending::Succeeded {
         payload: Bytes::from(answer.to_string()),
         http,

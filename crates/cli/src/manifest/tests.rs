@@ -7,7 +7,7 @@ mod refused;
 use super::*;
 use model::{
     BucketSpec, CatchUp, Code, Contract, Digest, Egress, Fresh, FunctionSpec, RuntimeName,
-    ServiceSpec, Target,
+    ServiceSpec, Snapshot, Target,
 };
 use proptest::prelude::*;
 
@@ -134,6 +134,20 @@ fn egress_is_a_word_or_a_list_and_may_be_left_to_the_server() {
     assert_eq!(thumbnail.egress, Some(Egress::list(list).unwrap()));
     assert_eq!(web.egress, None);
     assert_eq!(catalog.egress, Some(Egress::None));
+}
+
+#[test]
+fn a_python_function_may_be_initialised_once() {
+    for (word, expected) in [("init", Snapshot::Init), ("none", Snapshot::None)] {
+        let text = format!(
+            "services:\n  f: {{build: ./code, x-rouse: {{runtime: python3.11, handler: a.b, snapshot: {word}}}}}"
+        );
+        let (_folder, manifest) = load(&text);
+        let manifest = manifest.unwrap_or_else(|error| panic!("{error}"));
+        let spec = manifest.functions[0].with_code(zip()).unwrap();
+        assert_eq!(spec.snapshot, expected);
+    }
+    assert_eq!(shop().1.snapshot, Snapshot::None);
 }
 
 #[test]

@@ -234,17 +234,17 @@ const BAD: &[Bad] = &[
     ),
     (
         "services:\n  f: {build: ./code, x-rouse: {runtime: nodejs20.x, handler: a.b, snapshot: init}}",
-        "2:79",
+        "2:77",
         "Node.js has threads",
     ),
     (
         "services:\n  f: {build: ./code, x-rouse: {runtime: provided, snapshot: init}}",
-        "2:62",
+        "2:61",
         "a program of your own",
     ),
     (
         "services:\n  f: {build: ./code, command: [x], x-rouse: {runtime: python3.11, contract: http, snapshot: init}}",
-        "2:95",
+        "2:93",
         "cannot be forked: use contract lambda",
     ),
     (

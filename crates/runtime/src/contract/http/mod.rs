@@ -314,10 +314,10 @@ fn ending(invocation: &Invocation, response: Response<Bytes>) -> Ending {
     hop::strip(&mut head.headers);
     Ending::Succeeded {
         payload,
-        http: Some(HttpResponse {
+        http: Some(Box::new(HttpResponse {
             status: status.as_u16(),
             headers: head.headers,
-        }),
+        })),
     }
 }
 
