@@ -1,6 +1,8 @@
 """Queues by the clients that people use: boto3, the AWS CLI, the query protocol, and Celery."""
 
+import itertools
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -300,6 +302,62 @@ def test_messages_outlive_kill_9(own_server):
     assert counts(sqs, url) == [19, 0, 0]
     left = bodies(sqs, url) + bodies(sqs, url)
     assert sorted(left + [taken["Body"]], key=int) == [str(number) for number in range(20)]
+
+
+class Sender(threading.Thread):
+    """Sends and deletes without a pause, and writes down what was answered."""
+
+    def __init__(self, server, url, numbers, sent, asked, deleted):
+        super().__init__(daemon=True)
+        self.client = server.client("sqs", timeout=5)
+        self.url, self.numbers, self.sent = url, numbers, sent
+        # A deletion that was not answered may have been done.
+        self.asked, self.deleted = asked, deleted
+        self.over = threading.Event()
+
+    def run(self):
+        while not self.over.is_set():
+            try:
+                body = str(next(self.numbers))
+                self.client.send_message(QueueUrl=self.url, MessageBody=body)
+                self.sent.append(body)
+                if int(body) % 3 == 0:
+                    [message] = receive(self.client, self.url, count=1, VisibilityTimeout=1)
+                    self.asked.append(message["Body"])
+                    self.client.delete_message(
+                        QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"]
+                    )
+                    self.deleted.append(message["Body"])
+            except Exception:  # the server is dead or dying: not answered, not in the ledger
+                time.sleep(0.02)
+
+
+def test_what_was_answered_is_kept_and_what_was_deleted_stays_away_after_kills(own_server):
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    sqs = own_server.client("sqs")
+    url = make(sqs, "ledger")
+    numbers, sent, asked, deleted = itertools.count(), [], [], []
+    for _ in range(10):
+        senders = [Sender(own_server, url, numbers, sent, asked, deleted) for _ in range(3)]
+        for sender in senders:
+            sender.start()
+        time.sleep(moments.uniform(0.1, 0.8))
+        own_server.kill()
+        for sender in senders:
+            sender.over.set()
+            sender.join()
+        own_server.start()
+    assert len(sent) > 30 and deleted, "too little was sent for the kills to mean anything"
+    time.sleep(1.1)
+    left = []
+    while batch := receive(sqs, url, VisibilityTimeout=600):
+        left += [message["Body"] for message in batch]
+    assert len(left) == len(set(left)), "none is there twice"
+    assert set(sent) - set(asked) <= set(left), "none is lost"
+    assert not set(deleted) & set(left), "none comes back"
+    assert counts(sqs, url) == [0, len(left), 0]
 
 
 def signed_query(server, path="/", method="POST", secret=None, **parameters):

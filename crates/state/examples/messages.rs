@@ -81,7 +81,8 @@ async fn measure(state: &State, name: &QueueName, length: usize) {
     let count = began.elapsed();
     let millis = |time: std::time::Duration| time.as_millis();
     println!(
-        "{name:>10} {length:>8} messages: send {:>5}, receive and delete {:>5}, count {:>5}",
+        "{:>10} {length:>8} messages: send {:>5}, receive and delete {:>5}, count {:>5}",
+        name.as_str(),
         millis(send),
         millis(receive),
         millis(count)
@@ -116,7 +117,11 @@ async fn main() {
         }
         let began = Instant::now();
         state.purge_queue(name.clone()).await.unwrap();
-        println!("{name:>10} purged in {} ms", began.elapsed().as_millis());
+        println!(
+            "{:>10} purged in {} ms",
+            name.as_str(),
+            began.elapsed().as_millis()
+        );
     }
     state.close().await;
 }
