@@ -4,6 +4,8 @@ import base64
 import hmac
 import http.server
 import json
+import ssl
+import subprocess
 import threading
 import time
 
@@ -345,6 +347,48 @@ def test_a_webhook_is_signed_and_tried_again(tmp_path):
     finally:
         server.stop()
         receiver.shutdown()
+
+
+def test_webhooks_over_https_trust_the_roots_of_the_host_and_nobody_else(tmp_path, monkeypatch):
+    def certificate(name):
+        key, cert = tmp_path / f"{name}.key", tmp_path / f"{name}.pem"
+        made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        made += ["-days", "2", "-subj", f"/CN={name}", "-keyout", key, "-out", cert]
+        made += ["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]
+        subprocess.run([str(part) for part in made], check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert, key)
+        receiver = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+        # Two are there already: the next answer is a good one.
+        receiver.got = [None, None]
+        receiver.socket = context.wrap_socket(receiver.socket, server_side=True)
+        threading.Thread(target=receiver.serve_forever, daemon=True).start()
+        return cert, receiver
+
+    (trusted, known), (_, unknown) = certificate("known"), certificate("unknown")
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    server = Server(tmp_path / "data", ["--private-webhooks"]).start()
+    try:
+        events = server.client("events")
+        for name, receiver in (("known", known), ("unknown", unknown)):
+            declared = json.dumps({"url": f"https://localhost:{receiver.server_port}/"}).encode()
+            _, _, body = server.http("PUT", f"/_rouse/v1/webhooks/{name}", declared)
+            events.put_rule(Name=name, EventPattern=json.dumps({"source": [name]}))
+            events.put_targets(Rule=name, Targets=[{"Id": "1", "Arn": json.loads(body)["arn"]}])
+        [sent] = effects(server, put(events, "known", {}))
+        assert sent["state"] == "succeeded" and len(known.got) == 3
+        put(events, "unknown", {})
+
+        def refusal():
+            found = server.control("events?target=webhook:unknown")["events"]
+            return found and found[0]["last_error"]
+
+        assert "certificate" in wait_for("the refusal", refusal)
+        assert len(unknown.got) == 2, "nothing was sent"
+    finally:
+        server.stop()
+        known.shutdown()
+        unknown.shutdown()
 
 
 def test_a_webhook_does_not_lead_home_by_itself(server, events):

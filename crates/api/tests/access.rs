@@ -84,7 +84,7 @@ async fn tokens_and_signatures_are_checked_and_other_services_are_named() {
     let other = ask(&running, "POST /", &signed("sns")).await;
     assert!(other.starts_with("HTTP/1.1 501 "), "{other}");
     assert!(
-        other.contains("s3, lambda, sqs and scheduler are"),
+        other.contains("s3, lambda, sqs, events and scheduler are"),
         "{other}"
     );
     running.stop().await;

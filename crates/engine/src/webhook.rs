@@ -74,7 +74,7 @@ async fn post(corridor: &Corridor, webhook: &Webhook, event: &NewEvent) -> Endin
             return Ok(Stream::Plain(stream));
         }
         let name = ServerName::try_from(address.host.clone()).map_err(|e| e.to_string())?;
-        let connected = tls().connect(name, stream).await;
+        let connected = tls()?.connect(name, stream).await;
         let stream = connected.map_err(|error| format!("TLS: {error}"))?;
         Ok(Stream::Tls(Box::new(stream)))
     };
@@ -155,9 +155,9 @@ async fn connect(corridor: &Corridor, to: SocketAddrV4) -> std::result::Result<T
     Ok(stream)
 }
 
-/// The host's root certificates, read once.
-fn tls() -> TlsConnector {
-    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+/// TLS 1.2 and 1.3 with the host's root certificates, read once.
+fn tls() -> std::result::Result<TlsConnector, String> {
+    static CONFIG: OnceLock<std::result::Result<Arc<ClientConfig>, String>> = OnceLock::new();
     let config = CONFIG.get_or_init(|| {
         let mut roots = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
@@ -168,10 +168,15 @@ fn tls() -> TlsConnector {
         if roots.is_empty() {
             tracing::warn!("the host has no root certificates: no webhook over HTTPS is trusted");
         }
-        let config = ClientConfig::builder().with_root_certificates(roots);
-        Arc::new(config.with_no_client_auth())
+        // Named, so that no other crate's choice of a provider changes ours.
+        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?;
+        let config = config.with_root_certificates(roots);
+        Ok(Arc::new(config.with_no_client_auth()))
     });
-    TlsConnector::from(config.clone())
+    config.clone().map(TlsConnector::from)
 }
 
 fn request(
