@@ -513,21 +513,24 @@ def test_a_mapping_gives_messages_to_a_function_and_keeps_those_that_fail(server
         EventSourceArn=ARN + "mapped", FunctionName="refuser", **more
     )
     assert code_of(create, BatchSize=11) == "InvalidParameterValueException"
-    filters = {"Filters": [{"Pattern": "{}"}]}
-    assert code_of(create, FilterCriteria=filters) == "InvalidParameterValueException"
+    criteria = lambda pattern: {"Filters": [{"Pattern": json.dumps(pattern)}]}
+    assert code_of(create, FilterCriteria=criteria({})) == "InvalidParameterValueException"
     made = create(
         BatchSize=5,
         FunctionResponseTypes=["ReportBatchItemFailures"],
         ScalingConfig={"MaximumConcurrency": 2},
+        FilterCriteria=criteria({"body": [{"anything-but": {"prefix": "bad-0"}}]}),
     )
     assert (made["State"], made["BatchSize"]) == ("Enabled", 5)
+    assert "bad-0" in made["FilterCriteria"]["Filters"][0]["Pattern"]
     assert code_of(create) == "ResourceConflictException"
     names = [f"{kind}-{number}" for number in range(10) for kind in ("good", "bad")]
     for name in names:
         sqs.send_message(QueueUrl=url, MessageBody=name)
-    wait_for("the refused ones", lambda: counts(sqs, dead) == [10, 0, 0])
+    wait_for("the refused ones", lambda: counts(sqs, dead) == [9, 0, 0])
     wait_for("the others", lambda: counts(sqs, url) == [0, 0, 0])
-    assert all(body.startswith("bad") for body in bodies(sqs, dead))
+    refused = bodies(sqs, dead)
+    assert all(body.startswith("bad") for body in refused) and "bad-0" not in refused
     listed = client.list_event_source_mappings(FunctionName="refuser")["EventSourceMappings"]
     assert [(one["UUID"], one["LastProcessingResult"]) for one in listed] == [(made["UUID"], "OK")]
     changed = client.update_event_source_mapping(UUID=made["UUID"], Enabled=False, BatchSize=1)

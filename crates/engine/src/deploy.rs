@@ -1,11 +1,11 @@
 //! Deployments: everything that a manifest declares.
 
 use crate::catalog::{self, PreparedFunction, below};
-use crate::declared;
 use crate::engine::Corridor;
 use crate::schedule;
 use crate::service::{self, PreparedService};
 use crate::{Engine, Error, Put, Result};
+use crate::{declared, mapping};
 use model::{
     BucketSpec, Change, ChangeKind, DeclaredRule, Deployment, DeploymentReport, FunctionName,
     Invalid, MappingSpec, NotificationRule, Queue, QueueSpec, ScheduleSpec, Target, Timestamp,
@@ -56,7 +56,7 @@ impl Engine {
 
     async fn check_mapping(&self, spec: &MappingSpec, deployment: &Deployment) -> Result<()> {
         let at = |error| place("functions", &spec.function, error);
-        spec.check().map_err(at)?;
+        mapping::check(spec).map_err(at)?;
         let declared = deployment
             .queues
             .iter()

@@ -10,7 +10,8 @@ mod event;
 use crate::engine::Corridor;
 use crate::{Engine, Error, Result, share};
 use batch::Batch;
-use model::{FunctionName, Mapping, MappingSpec, Message, Queue, QueueName, Timestamp};
+use model::{FunctionName, Invalid, Mapping, MappingSpec, Message, Queue, QueueName, Timestamp};
+use pattern::Filter;
 use state::Receive;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -117,7 +118,7 @@ impl Engine {
     /// `Invalid`; `NotFound` (function or queue); `Conflict` when there is one of both already.
     pub async fn create_mapping(&self, spec: MappingSpec) -> Result<Mapping> {
         let corridor = &self.corridor;
-        spec.check()?;
+        check(&spec)?;
         let _changing = corridor.changing.lock().await;
         corridor.functions.pool(&spec.function)?;
         corridor.state.get_queue(spec.queue.clone()).await?;
@@ -143,7 +144,7 @@ impl Engine {
         let _changing = corridor.changing.lock().await;
         let (mut mapping, _) = self.get_mapping(id)?;
         change(&mut mapping.spec);
-        mapping.spec.check()?;
+        check(&mapping.spec)?;
         corridor.functions.pool(&mapping.spec.function)?;
         mapping.modified = Timestamp::now();
         corridor.keep_mapping(mapping.clone()).await?;
@@ -182,6 +183,19 @@ impl Engine {
         all.sort_by_key(|(mapping, _)| mapping.id);
         all
     }
+}
+
+/// Checks what a mapping says, its filters included.
+///
+/// # Errors
+/// Names the parameter, as the Lambda API calls it.
+pub(crate) fn check(spec: &MappingSpec) -> std::result::Result<(), Invalid> {
+    spec.check()?;
+    filter_of(spec).map(drop)
+}
+
+fn filter_of(spec: &MappingSpec) -> std::result::Result<Filter, Invalid> {
+    Filter::parse(&spec.filters).map_err(|error| Invalid::new("FilterCriteria", error.to_string()))
 }
 
 fn no_mapping(id: uuid::Uuid) -> Error {
@@ -314,6 +328,7 @@ impl Reader {
     async fn turn(&self) -> Result<()> {
         let spec = &self.mapping.spec;
         let pool = self.corridor.functions.pool(&spec.function)?;
+        let filter = filter_of(spec)?;
         let queue = self.corridor.state.get_queue(spec.queue.clone()).await?;
         let places = pool.places();
         let most = spec
@@ -339,6 +354,7 @@ impl Reader {
         let batch = Batch {
             corridor: self.corridor.clone(),
             spec: spec.clone(),
+            filter,
             visibility: queue.attributes.visibility,
             received: Timestamp::now(),
             messages,

@@ -25,6 +25,10 @@ pub struct MappingSpec {
     pub report_failures: bool,
     /// Most calls at a time: 2 to 1 000; `None` for no bound but the function's own.
     pub max_concurrency: Option<u32>,
+    /// Event patterns of which a message must fit one to reach the function; others are deleted. Without
+    /// any, all reach it. At most 10, which the engine compiles.
+    #[serde(default)]
+    pub filters: Vec<String>,
     /// Whether a deployment made it, which then may remove it.
     #[serde(default)]
     pub declared: bool,
@@ -41,6 +45,7 @@ impl MappingSpec {
             window: 0,
             report_failures: false,
             max_concurrency: None,
+            filters: Vec::new(),
             declared: false,
         }
     }

@@ -29,6 +29,19 @@ struct Scaling {
     maximum_concurrency: Option<u32>,
 }
 
+/// Which messages reach the function.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase", deny_unknown_fields)]
+struct Criteria {
+    filters: Option<Vec<Pattern>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Pattern {
+    pattern: String,
+}
+
 /// What CreateEventSourceMapping and UpdateEventSourceMapping are given.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -40,6 +53,7 @@ struct Given {
     maximum_batching_window_in_seconds: Option<u32>,
     function_response_types: Option<Vec<String>>,
     scaling_config: Option<Scaling>,
+    filter_criteria: Option<Criteria>,
     /// Settings of other sources, or such as are not served.
     #[serde(flatten)]
     others: serde_json::Map<String, Value>,
@@ -97,6 +111,10 @@ impl Given {
         }
         if let Some(scaling) = &self.scaling_config {
             spec.max_concurrency = scaling.maximum_concurrency;
+        }
+        if let Some(criteria) = &self.filter_criteria {
+            let filters = criteria.filters.iter().flatten();
+            spec.filters = filters.map(|filter| filter.pattern.clone()).collect();
         }
     }
 }
@@ -256,6 +274,11 @@ fn render(doors: &Doors, mapping: &Mapping, said: Option<&str>) -> Value {
     if let Some(most) = spec.max_concurrency {
         shown["ScalingConfig"] = json!({"MaximumConcurrency": most});
     }
+    if !spec.filters.is_empty() {
+        let filters = spec.filters.iter();
+        let filters: Vec<Value> = filters.map(|pattern| json!({"Pattern": pattern})).collect();
+        shown["FilterCriteria"] = json!({"Filters": filters});
+    }
     if let Some(said) = said {
         shown["LastProcessingResult"] = said.into();
     }
@@ -280,7 +303,12 @@ mod tests {
             (spec.batch, spec.max_concurrency, spec.report_failures),
             (5, Some(3), true)
         );
+        let filters = json!({"Filters": [{"Pattern": r#"{"body": ["a"]}"#}]});
+        given(json!({"FilterCriteria": filters})).apply(&mut spec);
         given(json!({"FunctionResponseTypes": [], "ScalingConfig": {}})).apply(&mut spec);
+        assert_eq!(spec.filters, [r#"{"body": ["a"]}"#]);
+        given(json!({"FilterCriteria": {}})).apply(&mut spec);
+        assert!(spec.filters.is_empty());
         assert_eq!(
             (spec.batch, spec.max_concurrency, spec.report_failures),
             (5, None, false)
@@ -295,7 +323,6 @@ mod tests {
                 .is_ok()
         );
         for refused in [
-            json!({"FilterCriteria": {"Filters": [{"Pattern": "{}"}]}}),
             json!({"DestinationConfig": {"OnFailure": {"Destination": "arn"}}}),
             json!({"StartingPosition": "LATEST"}),
             json!({"FunctionResponseTypes": ["Other"]}),

@@ -6,6 +6,7 @@ use super::node::{Key, Node};
 use super::place::{Place, Result};
 use super::quantity::{parse_bytes, parse_duration};
 use super::settings::parse_name;
+use super::trigger::parse_pattern;
 use model::{FunctionName, Invalid, MappingSpec, QueueName, QueueSpec, Redrive};
 
 /// A queue and where it is declared.
@@ -143,6 +144,9 @@ fn parse_trigger(node: &Node, function: &FunctionName) -> Result<MappingSpec> {
     }
     if let Some(node) = fields.take("max_concurrency") {
         spec.max_concurrency = Some(node.number("max_concurrency")?);
+    }
+    if let Some(node) = fields.take("filters") {
+        spec.filters = node.list("filters")?.iter().map(parse_pattern).collect();
     }
     fields.finish(&[])?;
     match spec.check() {

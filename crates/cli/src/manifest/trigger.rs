@@ -30,12 +30,7 @@ fn parse_trigger(entry: &Node, target: &Target, number: usize) -> Result<Declare
     let bus: BusName = fields.require("bus", "default")?.parsed("bus", |text| {
         text.parse().map_err(|error: model::Invalid| error.reason)
     })?;
-    let node = fields.require("pattern", "{source: [shop]}")?;
-    let pattern = match &node.value {
-        // JSON, as AWS's tools have it.
-        Value::Text(text) => text.clone(),
-        _ => json(node).to_string(),
-    };
+    let pattern = parse_pattern(fields.require("pattern", "{source: [shop]}")?);
     let target = match (target, fields.take("path")) {
         (Target::Service { name, .. }, Some(node)) => Target::Service {
             name: name.clone(),
@@ -56,6 +51,15 @@ fn parse_trigger(entry: &Node, target: &Target, number: usize) -> Result<Declare
         target,
     };
     Ok(rule)
+}
+
+/// An event pattern in JSON; it is checked by the server.
+pub(crate) fn parse_pattern(node: &Node) -> String {
+    match &node.value {
+        // JSON, as AWS's tools have it.
+        Value::Text(text) => text.clone(),
+        _ => json(node).to_string(),
+    }
 }
 
 /// The same for the same manifest. A name that is too long for a rule is cut and told apart by its

@@ -4,6 +4,7 @@ use super::{BACKOFF, event};
 use crate::attempt::{Attempted, Job};
 use crate::engine::Corridor;
 use model::{Ending, MappingSpec, Message, ReceiptHandle, RequestId, Timestamp};
+use pattern::Filter;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 pub(super) struct Batch {
     pub(super) corridor: Arc<Corridor>,
     pub(super) spec: MappingSpec,
+    pub(super) filter: Filter,
     /// Seconds that the queue hides a message.
     pub(super) visibility: u32,
     pub(super) received: Timestamp,
@@ -31,6 +33,10 @@ enum Verdict {
 impl Batch {
     /// Calls the function and settles the messages. Says in a few words what came of it.
     pub(super) async fn carry_out(mut self) -> String {
+        self.drop_unfit().await;
+        if self.messages.is_empty() {
+            return "OK".to_owned();
+        }
         let (payload, count) = event::event(&self.spec.queue, &self.messages);
         let rest = self.messages.split_off(count);
         self.give_back(&rest, Duration::ZERO).await;
@@ -52,6 +58,22 @@ impl Batch {
             Err(error) => Verdict::NotTried(error.to_string()),
         };
         self.settle(verdict).await
+    }
+
+    /// Deletes what the filters do not let through, as AWS does.
+    async fn drop_unfit(&mut self) {
+        if self.spec.filters.is_empty() {
+            return;
+        }
+        let (fit, unfit) = std::mem::take(&mut self.messages)
+            .into_iter()
+            .partition(|message| {
+                let record = event::record(&self.spec.queue, message);
+                self.filter.matches(&record, "body")
+            });
+        self.messages = fit;
+        let unfit: Vec<Message> = unfit;
+        self.delete(&unfit.iter().collect::<Vec<_>>()).await;
     }
 
     fn judge(&self, ending: &Ending) -> Verdict {

@@ -34,7 +34,8 @@ pub(super) fn event(queue: &QueueName, messages: &[Message]) -> (Bytes, usize) {
     (out.into(), count)
 }
 
-fn record(queue: &QueueName, message: &Message) -> Value {
+/// One message as the function is given it, and as filters see it.
+pub(super) fn record(queue: &QueueName, message: &Message) -> Value {
     let sent = &message.sent;
     let system = message.system_attributes(queue_arn);
     let system: Map<String, Value> = system
