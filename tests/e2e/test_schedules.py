@@ -153,6 +153,46 @@ def test_a_paused_schedule_does_not_fire_until_it_is_resumed(echo, scheduler):
     assert scheduler.get_schedule(Name="manual")["State"] == "DISABLED"
 
 
+def test_ticks_reach_queues_straight_and_over_a_bus(echo, scheduler):
+    queue = "arn:aws:sqs:us-east-1:000000000000:ticks"
+    sqs, events = echo.client("sqs"), echo.client("events")
+    url = sqs.create_queue(QueueName="ticks")["QueueUrl"]
+    pattern = {"source": ["clockwork"], "detail-type": ["tick"], "detail": {"way": ["bus"]}}
+    events.put_rule(Name="ticks", EventPattern=json.dumps(pattern))
+    put = events.put_targets(Rule="ticks", Targets=[{"Id": "queue", "Arn": queue}])
+    assert put["FailedEntryCount"] == 0
+    over = {
+        "Arn": "arn:aws:events:us-east-1:000000000000:event-bus/default",
+        "RoleArn": ROLE,
+        "Input": '{"way": "bus"}',
+        "EventBridgeParameters": {"Source": "clockwork", "DetailType": "tick"},
+    }
+    scheduler.create_schedule(Name="over", **definition("rate(1 hour)", Target=over))
+    kept = scheduler.get_schedule(Name="over")["Target"]
+    assert {name: kept[name] for name in over} == over
+    straight = {"Arn": queue, "RoleArn": ROLE, "Input": '{"way": "straight"}'}
+    scheduler.create_schedule(Name="straight", **definition("rate(1 hour)", Target=straight))
+
+    found = {}
+
+    def both():
+        received = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=5, MaxNumberOfMessages=10)
+        for message in received.get("Messages", []):
+            body = json.loads(message["Body"])
+            found[body.get("detail", body)["way"]] = body
+        return len(found) == 2
+
+    wait_for("both messages", both, timeout=120)
+    assert found["straight"] == {"way": "straight"}
+    assert (found["bus"]["source"], found["bus"]["detail-type"]) == ("clockwork", "tick")
+    with pytest.raises(ClientError) as error:
+        fifo = {"Arn": queue + ".fifo", "RoleArn": ROLE}
+        scheduler.create_schedule(Name="fifo", **definition("rate(1 hour)", Target=fifo))
+    assert code(error) == "ValidationException"
+    for name in ("over", "straight"):
+        scheduler.delete_schedule(Name=name)
+
+
 def test_listing_groups_and_tags(scheduler):
     created = scheduler.create_schedule_group(Name="team", Tags=[{"Key": "a", "Value": "b"}])
     group = created["ScheduleGroupArn"]
@@ -207,7 +247,7 @@ def test_errors_are_aws_s(scheduler):
         (
             {"Target": {"Arn": "arn:aws:kinesis:us-east-1:000000000000:stream/a", "RoleArn": ROLE}},
             "ValidationException",
-            "a Lambda function",
+            "nothing that rouse can wake",
         ),
         ({"FlexibleTimeWindow": {"Mode": "FLEXIBLE"}}, "ValidationException", "must be set"),
     ):

@@ -61,8 +61,8 @@ pub use queue::{
 };
 pub use retry::RetryPolicy;
 pub use schedule::{
-    Advance, AfterCompletion, CatchUp, Due, Expression, MAX_CATCH_UP, MAX_SCHEDULE_INPUT, Schedule,
-    ScheduleGroup, ScheduleKey, ScheduleSpec, Timetable, Zone,
+    Advance, AfterCompletion, BusEntry, CatchUp, Due, Expression, MAX_CATCH_UP, MAX_SCHEDULE_INPUT,
+    Schedule, ScheduleGroup, ScheduleKey, ScheduleSpec, Timetable, Zone,
 };
 pub use service::{HealthCheck, ReplicaStatus, Service, ServiceSpec, ServiceStatus, VolumeMount};
 pub use snapshot::Snapshot;

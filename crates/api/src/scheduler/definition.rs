@@ -1,5 +1,6 @@
 //! What a request says of a schedule.
 
+use super::bus;
 use super::error::{Error, Result};
 use crate::arn;
 use model::{
@@ -72,7 +73,9 @@ impl Definition {
             Some(_) => return Err(Error::invalid("target.input must be a string")),
         };
         let woken = woken(text(&declared, "Arn")?)?;
+        let entry = bus::entry(&mut declared, &woken)?;
         check_target(&declared)?;
+        bus::keep(&mut declared, entry.as_ref());
         let mut annotations = BTreeMap::from([(TARGET.to_owned(), Value::Object(declared))]);
         if let Some(arn) = self.kms_key_arn {
             annotations.insert(KMS_KEY.to_owned(), arn.into());
@@ -89,6 +92,7 @@ impl Definition {
             target: woken,
             input,
             owner: None,
+            entry,
             annotations,
         })
     }

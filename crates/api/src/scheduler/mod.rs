@@ -2,6 +2,7 @@
 //! (<https://docs.aws.amazon.com/scheduler/latest/APIReference/API_Operations.html>): all of its
 //! operations, for the owner of the server.
 
+mod bus;
 mod definition;
 mod error;
 mod groups;

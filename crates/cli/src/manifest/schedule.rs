@@ -74,6 +74,7 @@ fn parse_schedule(entry: &Node, target: &Target, number: usize) -> Result<Schedu
         target,
         input: text(&mut fields, "input")?,
         owner: Some(owner),
+        entry: None,
         annotations: BTreeMap::new(),
     };
     fields.finish(&[(

@@ -316,7 +316,11 @@ services:
   f:
     image: x
     x-rouse:
-      triggers: [{queue: orders, batch: 100, window: 5s, report_failures: true, max_concurrency: 3}]
+      triggers:
+        - {queue: orders, batch: 100, window: 5s, report_failures: true, max_concurrency: 3, filters: [{body: [a]}]}
+        - {bus: default, pattern: {source: [shop]}}
+        - {schedule: rate(1 day)}
+        - {bucket: photos}
 "#;
     let manifest = load(source).1.unwrap();
     let names: Vec<_> = manifest
@@ -339,6 +343,17 @@ services:
         (100, 5, Some(3))
     );
     assert!(mapping.report_failures && mapping.declared);
+    assert_eq!(mapping.filters, [r#"{"body":["a"]}"#]);
+    let function = &manifest.functions[0];
+    assert_eq!(
+        [
+            function.mappings.len(),
+            function.rules.len(),
+            function.schedules.len(),
+            function.triggers.len()
+        ],
+        [1; 4]
+    );
     let name = "failed".parse().unwrap();
     assert_eq!(
         manifest.buckets[0].spec.notify[0].target,

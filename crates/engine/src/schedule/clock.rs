@@ -76,10 +76,14 @@ fn event(
 ) -> NewEvent {
     let id = EventId::generate();
     let spec = &schedule.spec;
+    let (source, kind) = match &spec.entry {
+        Some(entry) => (entry.source.clone(), entry.kind.as_str()),
+        None => (spec.key.source(), kind),
+    };
     NewEvent {
         id,
         target: spec.target.clone(),
-        source: spec.key.source(),
+        source,
         kind: kind.to_owned(),
         subject: tick.rfc3339(),
         payload: spec.payload(region, tick, id),

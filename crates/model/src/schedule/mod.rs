@@ -15,6 +15,7 @@ mod timetable;
 pub use expression::Expression;
 pub use plan::{Advance, Due, MAX_CATCH_UP, Schedule};
 pub use spec::{
-    AfterCompletion, CatchUp, MAX_SCHEDULE_INPUT, ScheduleGroup, ScheduleKey, ScheduleSpec,
+    AfterCompletion, BusEntry, CatchUp, MAX_SCHEDULE_INPUT, ScheduleGroup, ScheduleKey,
+    ScheduleSpec,
 };
 pub use timetable::{Timetable, Zone};

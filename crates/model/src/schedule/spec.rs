@@ -127,6 +127,16 @@ pub enum AfterCompletion {
     Delete,
 }
 
+/// Under what names a tick's event stands on a bus.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BusEntry {
+    /// `source`: 1 to 256 bytes.
+    pub source: String,
+    /// `detail-type`: 1 to 128 bytes.
+    pub kind: String,
+}
+
 /// What is declared of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -158,6 +168,9 @@ pub struct ScheduleSpec {
     /// `<aws.scheduler.attempt-number>` are replaced. Without: AWS's "Scheduled Event".
     #[serde(default)]
     pub input: Option<String>,
+    /// For a bus: the names of its events. Without, they are the schedule's own.
+    #[serde(default)]
+    pub entry: Option<BusEntry>,
     /// The function or service whose manifest declares it ([`Target::key`] without a path), if one
     /// does. It goes when the manifest drops it.
     #[serde(default)]
@@ -197,6 +210,12 @@ impl ScheduleSpec {
             let reason =
                 "a service needs a URL's path that begins with / and has 1024 bytes at most";
             return Err(Invalid::new("target", reason));
+        }
+        if let Some(BusEntry { source, kind }) = &self.entry
+            && !((1..=256).contains(&source.len()) && (1..=128).contains(&kind.len()))
+        {
+            let reason = "needs a source of 1 to 256 bytes and a type of 1 to 128";
+            return Err(Invalid::new("entry", reason));
         }
         let annotations =
             serde_json::to_vec(&self.annotations).map_or(usize::MAX, |json| json.len());

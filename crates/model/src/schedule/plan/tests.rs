@@ -24,6 +24,7 @@ pub(in super::super) fn spec(expression: &str) -> ScheduleSpec {
         },
         input: None,
         owner: None,
+        entry: None,
         annotations: Default::default(),
     }
 }
