@@ -9,10 +9,10 @@ const NAME: &str = "EventBridgeParameters";
 
 /// Takes the parameters out of a target. They are for a bus alone, and a bus needs none.
 pub(super) fn entry(declared: &mut Map<String, Value>, woken: &Target) -> Result<Option<BusEntry>> {
-    let Target::Bus { .. } = woken else {
+    if !matches!(woken, Target::Bus { .. }) {
         // What is for another target stays, and is refused with its like.
         return Ok(None);
-    };
+    }
     let Some(given) = declared.remove(NAME).filter(|value| !value.is_null()) else {
         return Ok(None);
     };

@@ -65,14 +65,12 @@ impl Batch {
         if self.spec.filters.is_empty() {
             return;
         }
-        let (fit, unfit) = std::mem::take(&mut self.messages)
-            .into_iter()
-            .partition(|message| {
-                let record = event::record(&self.spec.queue, message);
-                self.filter.matches(&record, "body")
-            });
+        let all = std::mem::take(&mut self.messages).into_iter();
+        let (fit, unfit): (Vec<Message>, Vec<Message>) = all.partition(|message| {
+            let record = event::record(&self.spec.queue, message);
+            self.filter.matches(&record, "body")
+        });
         self.messages = fit;
-        let unfit: Vec<Message> = unfit;
         self.delete(&unfit.iter().collect::<Vec<_>>()).await;
     }
 
