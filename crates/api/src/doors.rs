@@ -1,6 +1,6 @@
 //! What every door is given: the engine, who may come in, and the settings.
 //!
-//! A door is a folder (`control`, `lambda`) with two functions that `server` calls:
+//! A door is a folder (`control`, `lambda`, `scheduler`) with two functions that `server` calls:
 //!
 //! - `router(Doors) -> axum::Router`. Its requests were verified before: each carries the extensions
 //!   [`Verified`](crate::auth::Verified) (also an extractor) and [`Origin`](crate::Origin), has no

@@ -1,20 +1,26 @@
 //! Every door: server, auth, and one folder for each protocol.
 //!
-//! A request with an AWS signature goes to the door of its credential scope (`s3`, `lambda`); others
+//! A request with an AWS signature goes to the door of its credential scope (`s3`, `lambda`, `sqs`,
+//! `events`, `scheduler`); others
 //! go by path: `/_rouse/…` (control, bearer token), `/svc/NAME/…` and `/fn/NAME/…` (HTTP routes of
 //! services and functions), or by host: `NAME.svc.localhost` is a service. Only `/_rouse/health`
 //! answers anonymously.
 
+mod arn;
 mod auth;
 mod body;
 mod control;
 mod doors;
+mod envelope;
 mod error;
+mod events;
 mod lambda;
 mod outcome;
 mod route;
 mod s3;
+mod scheduler;
 mod server;
+mod sqs;
 mod whole;
 
 pub use auth::RootCredential;

@@ -7,7 +7,7 @@ mod slots;
 
 use crate::auth::Auth;
 use crate::doors::Doors;
-use crate::{RootCredential, lambda, s3};
+use crate::{RootCredential, lambda, s3, scheduler};
 use dispatch::App;
 use engine::{Door, Engine, Inbound};
 use model::{InstanceId, Owner};
@@ -88,6 +88,9 @@ impl Server {
             auth: doors.auth.clone(),
             s3: s3::S3Door::new(&doors),
             lambda: lambda::router(doors.clone()),
+            scheduler: scheduler::router(doors.clone()),
+            sqs: crate::sqs::router(doors.clone()),
+            events: crate::events::router(doors.clone()),
             control: crate::control::router(doors.clone()),
             doors,
             bodies: signed_body::Budget::default(),

@@ -81,9 +81,12 @@ async fn tokens_and_signatures_are_checked_and_other_services_are_named() {
     assert!(!forged.starts_with("HTTP/1.1 2"), "{forged}");
     let forged = ask(&running, "GET /_rouse/v1/functions", &signed("s3")).await;
     assert!(!forged.starts_with("HTTP/1.1 2"), "{forged}");
-    let other = ask(&running, "POST /", &signed("sqs")).await;
+    let other = ask(&running, "POST /", &signed("sns")).await;
     assert!(other.starts_with("HTTP/1.1 501 "), "{other}");
-    assert!(other.contains("s3 and lambda are"), "{other}");
+    assert!(
+        other.contains("s3, lambda, sqs, events and scheduler are"),
+        "{other}"
+    );
     running.stop().await;
 }
 

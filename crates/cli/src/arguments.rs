@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::commands::{deploy, doctor, env, events, image, invoke, logs, ls, ps, rm};
+use crate::commands::{deploy, doctor, env, events, image, invoke, logs, ls, ps, rm, schedule};
 use crate::error::EXIT_CODES;
 use crate::serve;
 use clap::{Parser, Subcommand};
@@ -40,6 +40,7 @@ pub(crate) enum Command {
     Ls(ls::Options),
     Ps(ps::Options),
     Events(events::Options),
+    Schedule(schedule::Options),
     Image(image::Options),
     Env(env::Options),
     Rm(rm::Options),

@@ -87,6 +87,12 @@ pub(crate) struct Options {
     /// Starts that may be made at once before the rate counts
     #[arg(long, default_value_t = 500, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     start_burst: u32,
+    /// How many events may cause one another in a chain before it is cut, so that a loop ends
+    #[arg(long, default_value_t = model::MAX_DEPTH, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    max_depth: u32,
+    /// Let webhooks lead to private networks and to this host; without, only to the public internet
+    #[arg(long)]
+    private_webhooks: bool,
 }
 
 impl Options {
@@ -102,6 +108,9 @@ impl Options {
             max_instances: self.max_instances as usize,
             start_rate: self.start_rate,
             start_burst: self.start_burst,
+            max_depth: self.max_depth,
+            region: self.region.clone(),
+            private_webhooks: self.private_webhooks,
             ..engine::Options::default()
         }
     }

@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Each room, lowest first, and the rooms that it may know.
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 9] = [
     ("model", &[]),
+    ("pattern", &[]),
     ("state", &["model"]),
     ("storage", &["model", "state"]),
     ("launcher", &["model"]),
     ("runtime", &["model", "storage", "launcher"]),
-    ("engine", &["model", "state", "storage", "runtime"]),
-    ("api", &["model", "storage", "engine"]),
+    (
+        "engine",
+        &["model", "pattern", "state", "storage", "runtime"],
+    ),
+    ("api", &["model", "pattern", "storage", "engine"]),
     (
         "cli",
         &[

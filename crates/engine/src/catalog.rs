@@ -91,7 +91,8 @@ impl Engine {
         let _changing = corridor.changing.lock().await;
         corridor.state.delete_function(name.clone()).await?;
         corridor.functions.remove(name);
-        Ok(())
+        let owner = format!("function:{name}");
+        corridor.drop_declared_rules(owner).await
     }
 
     /// Digests of code and images that functions and services need.

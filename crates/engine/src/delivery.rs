@@ -12,6 +12,7 @@ use http_body_util::Full;
 use model::{Ending, Event, InstanceId, NewEvent, RequestId, ServiceName, Target, Timestamp};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -85,10 +86,17 @@ pub(crate) async fn deliver(
 }
 
 async fn post(stream: TcpStream, name: &ServiceName, path: &str, event: &NewEvent) -> Ending {
-    let request = match cloud_event(name, path, event) {
-        Ok(request) => request,
-        Err(error) => return failed("Http.Request", error.to_string()),
-    };
+    match cloud_event(name, path, event) {
+        Ok(request) => send(stream, request).await,
+        Err(error) => failed("Http.Request", error.to_string()),
+    }
+}
+
+/// Sends a request and judges the answer, which must come in time. Redirects are not followed.
+pub(crate) async fn send(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: Request<Full<Bytes>>,
+) -> Ending {
     match tokio::time::timeout(TIMEOUT, exchange(stream, request, MAX_ANSWER)).await {
         Ok(Ok((status, body))) => judge(status, &body),
         Ok(Err(error)) => failed("Http.Connection", error.to_string()),
@@ -134,7 +142,7 @@ fn judge(status: StatusCode, body: &Bytes) -> Ending {
     failed(&format!("Http.{}", status.as_u16()), said.to_owned())
 }
 
-fn failed(error_type: &str, message: String) -> Ending {
+pub(crate) fn failed(error_type: &str, message: String) -> Ending {
     Ending::Failed {
         error_type: error_type.to_owned(),
         message,

@@ -2,18 +2,23 @@
 
 use crate::catalog::{self, PreparedFunction, below};
 use crate::engine::Corridor;
+use crate::schedule;
 use crate::service::{self, PreparedService};
 use crate::{Engine, Error, Put, Result};
+use crate::{declared, mapping};
 use model::{
-    BucketSpec, Change, ChangeKind, Deployment, DeploymentReport, Invalid, NotificationRule, Target,
+    BucketSpec, Change, ChangeKind, DeclaredRule, Deployment, DeploymentReport, FunctionName,
+    Invalid, MappingSpec, NotificationRule, Queue, QueueSpec, ScheduleSpec, Target, Timestamp,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Most rules of one bucket (S3's bound).
 const MAX_RULES: usize = 100;
 
 impl Engine {
-    /// Checks all of it first, then does it: buckets, services, functions, then what buckets wake.
+    /// Checks all of it first, then does it: queues, buckets, services, functions, schedules, then what
+    /// buckets and buses wake.
     /// A target that is neither declared nor there is refused. All services are known by name before
     /// the first of them starts. What is as declared is left alone.
     ///
@@ -29,9 +34,18 @@ impl Engine {
         for spec in &deployment.services {
             service::check(spec).map_err(|error| place("services", &spec.name, error))?;
         }
-        for bucket in &deployment.buckets {
-            self.check_rules(bucket, &deployment)?;
+        for spec in &deployment.queues {
+            let checked = spec.attributes.check(&spec.name);
+            checked.map_err(|error| place("queues", &spec.name, error))?;
         }
+        for spec in &deployment.mappings {
+            self.check_mapping(spec, &deployment).await?;
+        }
+        for bucket in &deployment.buckets {
+            self.check_rules(bucket, &deployment).await?;
+        }
+        schedule::check_declared(&deployment)?;
+        declared::check(&deployment)?;
         let prepared = corridor.prepare(deployment).await?;
         let _changing = corridor.changing.lock().await;
         if corridor.draining.is_cancelled() {
@@ -40,7 +54,24 @@ impl Engine {
         corridor.apply(prepared).await
     }
 
-    fn check_rules(&self, bucket: &BucketSpec, deployment: &Deployment) -> Result<()> {
+    async fn check_mapping(&self, spec: &MappingSpec, deployment: &Deployment) -> Result<()> {
+        let at = |error| place("functions", &spec.function, error);
+        mapping::check(spec).map_err(at)?;
+        let declared = deployment
+            .queues
+            .iter()
+            .any(|queue| queue.name == spec.queue);
+        if !declared && self.get_queue(&spec.queue).await.is_err() {
+            let reason = format!(
+                "reads queue \"{}\", which is neither declared nor there",
+                spec.queue
+            );
+            return Err(at(Invalid::new("triggers", reason)).into());
+        }
+        Ok(())
+    }
+
+    async fn check_rules(&self, bucket: &BucketSpec, deployment: &Deployment) -> Result<()> {
         let at = format!("buckets.{}.notify", bucket.name);
         if bucket.notify.len() > MAX_RULES {
             let reason = format!("has {} rules, more than {MAX_RULES}", bucket.notify.len());
@@ -52,19 +83,19 @@ impl Engine {
                 let reason = format!("has two rules \"{}\"", rule.id.escape_debug());
                 return Err(Invalid::new(at, reason).into());
             }
-            self.check_rule(rule, deployment).map_err(|reason| {
+            self.check_rule(rule, deployment).await.map_err(|reason| {
                 Invalid::new(format!("{at}.{}", rule.id.escape_debug()), reason)
             })?;
         }
         Ok(())
     }
 
-    fn check_rule(
+    async fn check_rule(
         &self,
         rule: &NotificationRule,
         deployment: &Deployment,
     ) -> std::result::Result<(), String> {
-        let there = self.check_target(&rule.target).is_ok();
+        let there = self.check_target(&rule.target).await.is_ok();
         match &rule.target {
             Target::Function { name } => {
                 if there || deployment.functions.iter().any(|spec| spec.name == *name) {
@@ -89,19 +120,42 @@ impl Engine {
                     _ => Ok(()),
                 }
             }
+            Target::Queue { name } if name.is_fifo() => Err(format!(
+                "wakes \"{name}\", a FIFO queue: an event has no message group, so name a standard queue"
+            )),
+            Target::Queue { name } => {
+                if there || deployment.queues.iter().any(|spec| spec.name == *name) {
+                    return Ok(());
+                }
+                Err(format!(
+                    "wakes queue \"{name}\", which is neither declared nor there"
+                ))
+            }
+            Target::Bus { .. } | Target::Webhook { .. } if there => Ok(()),
+            Target::Bus { name } => Err(format!("wakes bus \"{name}\", which is not there")),
+            Target::Webhook { name } => {
+                Err(format!("wakes webhook \"{name}\", which is not there"))
+            }
         }
     }
 }
 
 /// A deployment whose code is here.
 struct Prepared {
+    queues: Vec<QueueSpec>,
+    mappings: Vec<MappingSpec>,
     buckets: Vec<BucketSpec>,
     services: Vec<PreparedService>,
     functions: Vec<PreparedFunction>,
+    schedules: Vec<ScheduleSpec>,
+    /// What of them can own rules of buses, and the rules.
+    owners: Vec<String>,
+    rules: Vec<DeclaredRule>,
 }
 
 impl Corridor {
     async fn prepare(&self, deployment: Deployment) -> Result<Prepared> {
+        let owners = declared::owners(&deployment);
         let mut functions = Vec::new();
         for spec in deployment.functions {
             let name = spec.name.to_string();
@@ -115,13 +169,18 @@ impl Corridor {
             services.push(prepared.map_err(|error| named("service", &name, error))?);
         }
         Ok(Prepared {
+            queues: deployment.queues,
+            mappings: deployment.mappings,
             buckets: deployment.buckets,
             services,
             functions,
+            schedules: deployment.schedules,
+            owners,
+            rules: deployment.rules,
         })
     }
 
-    async fn apply(&self, prepared: Prepared) -> Result<DeploymentReport> {
+    async fn apply(self: &Arc<Self>, prepared: Prepared) -> Result<DeploymentReport> {
         let mut report = DeploymentReport::default();
         let mut done = |what: &str, name: &str, change| {
             report.changes.push(Change {
@@ -130,6 +189,15 @@ impl Corridor {
                 change,
             });
         };
+        for spec in in_order(prepared.queues) {
+            let name = spec.name.clone();
+            let change = self.ensure_queue(spec).await;
+            done(
+                "queue",
+                name.as_str(),
+                change.map_err(|e| apply("queue", name.as_str(), e))?,
+            );
+        }
         for bucket in &prepared.buckets {
             let change = self.ensure_bucket(bucket).await;
             let name = bucket.name.as_str();
@@ -139,6 +207,7 @@ impl Corridor {
                 change.map_err(|e| apply("bucket", name, e))?,
             );
         }
+        let mut owners = Vec::new();
         let mut declared = Vec::new();
         let mut failed = None;
         for service in prepared.services {
@@ -146,6 +215,7 @@ impl Corridor {
             match self.declare_service(service).await {
                 Ok((_, change, more)) => {
                     done("service", &name, change);
+                    owners.push(format!("service:{name}"));
                     declared.extend(more);
                 }
                 Err(error) => {
@@ -163,18 +233,71 @@ impl Corridor {
         if let Some(error) = failed {
             return Err(error);
         }
+        let mut functions = Vec::new();
         for function in prepared.functions {
+            functions.push(function.name().clone());
             let name = function.name().to_string();
             let kept = self.keep_function(function, &Put::Upsert).await;
             let (_, change) = kept.map_err(|error| apply("function", &name, error))?;
             done("function", &name, change);
+            owners.push(format!("function:{name}"));
         }
+        for owner in owners {
+            let mine = |spec: &&ScheduleSpec| spec.owner.as_ref() == Some(&owner);
+            let specs = prepared.schedules.iter().filter(mine).cloned();
+            let kept = self.declare_schedules(&owner, specs.collect()).await;
+            for (key, change) in kept.map_err(|e| apply("schedules of", &owner, e))? {
+                done("schedule", &key.to_string(), change);
+            }
+        }
+        self.read_queues(&functions, prepared.mappings).await?;
         for bucket in prepared.buckets {
             let name = bucket.name.to_string();
             let ruled = self.put_rules(bucket).await;
             ruled.map_err(|error| apply("bucket", &name, error))?;
         }
+        let rules = self.put_declared_rules(prepared.owners, prepared.rules);
+        report
+            .changes
+            .extend(rules.await.map_err(declared::failed)?);
         Ok(report)
+    }
+
+    /// Makes a queue, or gives it the settings that are declared.
+    async fn ensure_queue(&self, spec: QueueSpec) -> Result<ChangeKind> {
+        let now = Timestamp::now();
+        let wanted = Queue {
+            name: spec.name.clone(),
+            created: now,
+            modified: now,
+            attributes: spec.attributes.clone(),
+            tags: BTreeMap::new(),
+        };
+        let (present, made) = self.state.create_queue(wanted).await?;
+        if made {
+            return Ok(ChangeKind::Created);
+        }
+        if present.attributes == spec.attributes {
+            return Ok(ChangeKind::Unchanged);
+        }
+        let attributes = spec.attributes;
+        let change = move |now: &mut model::QueueAttributes| {
+            *now = attributes;
+            Ok(())
+        };
+        self.state.change_queue(spec.name, now, change).await??;
+        Ok(ChangeKind::Updated)
+    }
+
+    /// Lets functions read what is declared for them, and no more of what was declared before.
+    async fn read_queues(
+        self: &Arc<Self>,
+        functions: &[FunctionName],
+        mappings: Vec<MappingSpec>,
+    ) -> Result<()> {
+        let name = mappings.first().map(|spec| spec.function.to_string());
+        let declared = self.declare_mappings(functions, mappings).await;
+        declared.map_err(|error| apply("function", name.as_deref().unwrap_or("-"), error))
     }
 
     /// Makes a bucket if it is not there, and tells what its declaration changes in all.
@@ -201,6 +324,27 @@ impl Corridor {
     }
 }
 
+/// Dead-letter queues before those that name them.
+fn in_order(mut queues: Vec<QueueSpec>) -> Vec<QueueSpec> {
+    let mut ordered = Vec::with_capacity(queues.len());
+    while !queues.is_empty() {
+        let names: BTreeSet<_> = queues.iter().map(|spec| spec.name.clone()).collect();
+        let waits = |spec: &QueueSpec| {
+            let redrive = spec.attributes.redrive.as_ref();
+            redrive.is_some_and(|redrive| names.contains(&redrive.dead_letter))
+        };
+        let (waiting, ready): (Vec<_>, Vec<_>) = queues.into_iter().partition(waits);
+        if ready.is_empty() {
+            // A circle: whichever comes first is told what it lacks.
+            ordered.extend(waiting);
+            break;
+        }
+        ordered.extend(ready);
+        queues = waiting;
+    }
+    ordered
+}
+
 fn check_names(deployment: &Deployment) -> std::result::Result<(), Invalid> {
     fn twice<'a>(
         what: &str,
@@ -218,6 +362,7 @@ fn check_names(deployment: &Deployment) -> std::result::Result<(), Invalid> {
         "buckets",
         deployment.buckets.iter().map(|b| b.name.as_str()),
     )?;
+    twice("queues", deployment.queues.iter().map(|q| q.name.as_str()))?;
     twice(
         "functions",
         deployment.functions.iter().map(|f| f.name.as_str()),

@@ -6,8 +6,8 @@
 use crate::attempt::{Attempted, Job, PATIENCE};
 use crate::engine::Corridor;
 use crate::retry::{self, Decision, Tried};
-use crate::{Error, Result, delivery, share};
-use model::{Event, FunctionName, RequestId, RetryPolicy, Run, Target, Timestamp};
+use crate::{Error, Result, delivery, queues, routing, share, webhook};
+use model::{Event, FunctionName, NewEvent, RequestId, RetryPolicy, Run, Target, Timestamp};
 use state::{Leased, Settlement, Verdict};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Most deliveries under way to one service, and to a target that does not exist (which is quick).
+/// Most deliveries under way to one service or queue, and to a target that does not exist (which is quick).
 const SERVICE_AT_ONCE: usize = 16;
 /// A lease outlives everything that an attempt may take by this much.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -166,7 +166,10 @@ fn places_for(corridor: &Corridor, target: &Target) -> usize {
             Ok(pool) => share::turn(own, pool.places(), free).min(pool.room()),
             Err(_) => share::turn(own, SERVICE_AT_ONCE, free),
         },
-        Target::Service { .. } => share::turn(own, SERVICE_AT_ONCE, free),
+        Target::Service { .. }
+        | Target::Queue { .. }
+        | Target::Webhook { .. }
+        | Target::Bus { .. } => share::turn(own, SERVICE_AT_ONCE, free),
     }
 }
 
@@ -195,7 +198,8 @@ const LONGEST_CALL: Duration = Duration::from_secs(900);
 fn longest(target: &Target) -> Duration {
     match target {
         Target::Function { .. } => 2 * LONGEST_CALL + PATIENCE,
-        Target::Service { .. } => delivery::LONGEST,
+        Target::Service { .. } | Target::Queue { .. } | Target::Webhook { .. } => delivery::LONGEST,
+        Target::Bus { .. } => routing::LONGEST,
     }
 }
 
@@ -204,7 +208,12 @@ async fn work(place: Place, leased: Leased) {
     let corridor = &place.corridor;
     let event = leased.event;
     let (id, epoch) = (event.accepted.id, event.epoch);
-    let (decision, run) = attempt(corridor, event).await;
+    let target = event.accepted.target.clone();
+    let Judged {
+        decision,
+        run,
+        effects,
+    } = attempt(corridor, event).await;
     let at = Timestamp::now();
     let settlement = Settlement {
         id,
@@ -213,7 +222,11 @@ async fn work(place: Place, leased: Leased) {
         run,
         at,
     };
-    match corridor.state.settle_event(settlement).await {
+    let mut settled = corridor.state.settle_with(settlement, effects).await;
+    if let Target::Queue { name } = &target {
+        settled = queues::settled(corridor, name, (id, epoch), settled).await;
+    }
+    match settled {
         Ok(true) => {}
         Ok(false) => tracing::warn!(event = %id, epoch, "lease was lost before the attempt ended"),
         Err(error) => {
@@ -222,8 +235,35 @@ async fn work(place: Place, leased: Leased) {
     }
 }
 
+/// What becomes of an event that was leased.
+pub(crate) struct Judged {
+    pub(crate) decision: Decision,
+    pub(crate) run: Option<Run>,
+    /// Events that are accepted with the settlement.
+    pub(crate) effects: Vec<NewEvent>,
+}
+
+impl Judged {
+    pub(crate) fn of(decision: Decision, run: Option<Run>) -> Self {
+        Self {
+            decision,
+            run,
+            effects: Vec::new(),
+        }
+    }
+}
+
 /// Attempts an event and decides what becomes of it.
-async fn attempt(corridor: &Corridor, event: Event) -> (Decision, Option<Run>) {
+async fn attempt(corridor: &Corridor, event: Event) -> Judged {
+    if event.depth > corridor.max_depth {
+        let error = format!(
+            "it is event {} of a chain in which each was caused by the one before, and the server \
+             cuts chains after {}: is this a loop? (`rouse serve --max-depth`)",
+            u64::from(event.depth) + 1,
+            corridor.max_depth
+        );
+        return Judged::of(Decision::Bury { error }, None);
+    }
     let attempt = event.attempts + 1;
     let earlier = u64::from(event.attempts) + 1;
     let postponed = u32::try_from(event.epoch.saturating_sub(earlier)).unwrap_or(u32::MAX);
@@ -235,6 +275,12 @@ async fn attempt(corridor: &Corridor, event: Event) -> (Decision, Option<Run>) {
             let delivered = delivery::deliver(corridor, name, path, event).await;
             (delivered, retry::service_policy())
         }
+        Target::Webhook { name } => {
+            let delivered = webhook::deliver(corridor, name, event).await;
+            (delivered, retry::service_policy())
+        }
+        Target::Queue { name } => return queues::enqueue(name, &event),
+        Target::Bus { name } => return routing::route(corridor, name, event).await,
     };
     let random = rand::random();
     match attempted {
@@ -244,7 +290,7 @@ async fn attempt(corridor: &Corridor, event: Event) -> (Decision, Option<Run>) {
                 after: Duration::ZERO,
                 reason: Error::Draining.to_string(),
             };
-            (decision, None)
+            Judged::of(decision, None)
         }
         Ok(Attempted { outcome, run }) => {
             let tried = Tried {
@@ -255,22 +301,22 @@ async fn attempt(corridor: &Corridor, event: Event) -> (Decision, Option<Run>) {
             let decision = retry::next(&policy, &outcome.ending, tried, random);
             // What was only put off reached nobody: it is told by the event, not as an attempt.
             let reached = !matches!(decision, Decision::Postpone { .. });
-            (decision, reached.then_some(run))
+            Judged::of(decision, reached.then_some(run))
         }
         Err(error) if error.kind() == model::Kind::NotFound => {
             let error = format!("its target {target} does not exist any more");
-            (Decision::Bury { error }, None)
+            Judged::of(Decision::Bury { error }, None)
         }
         Err(Error::Draining) => {
             let decision = Decision::Postpone {
                 after: Duration::ZERO,
                 reason: Error::Draining.to_string(),
             };
-            (decision, None)
+            Judged::of(decision, None)
         }
         Err(error) => {
             let decision = retry::postpone(postponed, error.to_string(), random);
-            (decision, None)
+            Judged::of(decision, None)
         }
     }
 }
@@ -303,6 +349,7 @@ async fn function(
 fn verdict(decision: Decision, at: Timestamp) -> Verdict {
     match decision {
         Decision::Ack => Verdict::Ack,
+        Decision::Enqueue { queue, message } => Verdict::Deliver { queue, message },
         Decision::Retry { after, error } => Verdict::Retry {
             not_before: at.after(after),
             error,

@@ -1,11 +1,16 @@
 //! The engine: its parts put together, started and drained.
 
+use crate::buses::Buses;
 use crate::dispatch::{self, Dispatcher};
 use crate::functions::Functions;
+use crate::mapping::Mappings;
 use crate::node::Node;
 use crate::pool::Pool;
 use crate::prototype::Prototype;
+use crate::queues::{self, Bells};
+use crate::schedule::{self, Scheduler};
 use crate::service::Services;
+use crate::webhooks::Webhooks;
 use crate::working::Working;
 use crate::{Result, pressure, purge};
 use model::{EventId, InstanceId, InstanceStatus, Pressure};
@@ -42,6 +47,13 @@ pub struct Options {
     pub max_attempts: usize,
     /// How long ended events and runs are kept: 7 days by default.
     pub retention: Duration,
+    /// How deep a chain of events may be that cause each other: 16 by default. What is deeper is a
+    /// dead letter without an attempt, so that a loop ends.
+    pub max_depth: u32,
+    /// The region in events and ARNs: `us-east-1` by default.
+    pub region: String,
+    /// Whether webhooks may lead to private networks and the host itself; not by default.
+    pub private_webhooks: bool,
 }
 
 impl Default for Options {
@@ -54,6 +66,9 @@ impl Default for Options {
             max_instances: 1_000,
             max_attempts: 256,
             retention: Duration::from_secs(7 * 24 * 3600),
+            max_depth: model::MAX_DEPTH,
+            region: "us-east-1".to_owned(),
+            private_webhooks: false,
         }
     }
 }
@@ -65,8 +80,17 @@ pub(crate) struct Corridor {
     pub(crate) node: Arc<Node>,
     pub(crate) functions: Functions,
     pub(crate) services: Services,
+    pub(crate) buses: Buses,
+    pub(crate) webhooks: Webhooks,
     pub(crate) dispatcher: Dispatcher,
-    /// Held by whoever changes functions, services or buckets, so that each change sees the one
+    pub(crate) scheduler: Scheduler,
+    /// Who waits for messages of queues.
+    pub(crate) bells: Bells,
+    /// What reads queues for functions.
+    pub(crate) mappings: Mappings,
+    /// See [`Options::max_depth`].
+    pub(crate) max_depth: u32,
+    /// Held by whoever changes functions, services, buckets or buses, so that each change sees the one
     /// before complete.
     pub(crate) changing: tokio::sync::Mutex<()>,
     /// Which instance works on which event.
@@ -99,7 +123,13 @@ impl Engine {
             node: Arc::new(Node::new(runtime, &options)),
             functions: Functions::default(),
             services: Services::default(),
+            buses: Buses::new(&options.region),
+            webhooks: Webhooks::new(options.private_webhooks),
+            max_depth: options.max_depth,
             dispatcher: Dispatcher::new(options.max_attempts),
+            scheduler: Scheduler::new(options.region),
+            bells: Bells::default(),
+            mappings: Mappings::default(),
             changing: tokio::sync::Mutex::new(()),
             working: Working::default(),
             attempts: TaskTracker::new(),
@@ -119,7 +149,11 @@ impl Engine {
         let node = engine.corridor.node.clone();
         tokio::spawn(pressure::watch(node, pressure::read));
         tokio::spawn(dispatch::run(engine.corridor.clone()));
+        tokio::spawn(schedule::run(engine.corridor.clone()));
         tokio::spawn(purge::run(engine.corridor.clone(), options.retention));
+        tokio::spawn(queues::sweep(engine.corridor.clone()));
+        queues::resume(&engine.corridor).await?;
+        engine.corridor.start_mappings().await?;
         Ok(engine)
     }
 
@@ -140,6 +174,8 @@ impl Engine {
             corridor.functions.put(pool);
         }
         corridor.warn_of_reservations();
+        corridor.load_buses().await?;
+        corridor.load_webhooks().await?;
         Ok(())
     }
 

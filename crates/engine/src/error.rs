@@ -95,7 +95,7 @@ pub enum Error {
         "{what} \"{name}\" was not applied: {source}; what comes before it is in place, so deploy again once this is put right"
     )]
     Apply {
-        /// `bucket`, `function` or `service`.
+        /// `bucket`, `function`, `service` or `schedules of`.
         what: &'static str,
         /// Its name.
         name: String,
@@ -103,6 +103,15 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+    /// An event pattern, in the words of AWS.
+    #[error("Event pattern is not valid. Reason: {0}")]
+    Pattern(pattern::Invalid),
+    /// Past a bound on how many there may be.
+    #[error("{0}")]
+    Limit(String),
+    /// Belongs to a manifest, which is to be changed in its place.
+    #[error("{0}")]
+    Managed(String),
     /// No keys could be made.
     #[error("the kernel gave no random bytes for new keys: {0}")]
     Random(String),
@@ -113,6 +122,8 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Invalid(_) | Self::Refused(_) | Self::Reserved { .. } => Kind::Invalid,
+            Self::Pattern(_) => Kind::Invalid,
+            Self::Limit(_) | Self::Managed(_) => Kind::Conflict,
             Self::Storage(error) => error.kind(),
             Self::State(error) => error.kind(),
             Self::Runtime(error) => error.kind(),

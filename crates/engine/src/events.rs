@@ -10,16 +10,28 @@ impl Engine {
     /// `NotFound` (target), `Refused` (payload over 1 MiB). While the server shuts down events are
     /// still accepted, since functions that are at work may submit some: the next start goes on.
     pub async fn submit(&self, event: NewEvent) -> Result<EventId> {
-        self.check_target(&event.target)?;
-        if event.payload.len() > MAX_ASYNC_PAYLOAD {
-            return Err(Error::Refused(format!(
-                "the event's payload is {} bytes, more than {MAX_ASYNC_PAYLOAD}",
-                event.payload.len()
-            )));
-        }
+        self.check_target(&event.target).await?;
+        check_size(&event)?;
         let id = event.id;
         self.corridor.state.put_events(vec![event]).await?;
         Ok(id)
+    }
+
+    /// Accepts several events, all or none; when this answers, they are on disk. Where a sender's name
+    /// for an event is given, and one of that name was accepted within a day, it is not accepted again.
+    /// Gives the ids under which each was accepted.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`], and then none is accepted.
+    pub async fn submit_all(
+        &self,
+        events: Vec<(Option<String>, NewEvent)>,
+    ) -> Result<Vec<EventId>> {
+        for (_, event) in &events {
+            self.check_target(&event.target).await?;
+            check_size(event)?;
+        }
+        Ok(self.corridor.state.put_events_once(events).await?)
     }
 
     /// Accepts the same event once more, as a new one that names the old.
@@ -54,10 +66,32 @@ impl Engine {
     }
 
     /// Whether there is what a target names.
-    pub(crate) fn check_target(&self, target: &Target) -> Result<()> {
+    pub(crate) async fn check_target(&self, target: &Target) -> Result<()> {
         match target {
             Target::Function { name } => self.corridor.functions.pool(name).map(drop),
             Target::Service { name, .. } => self.corridor.services.get(name).map(drop),
+            Target::Queue { name } if name.is_fifo() => Err(Error::Refused(format!(
+                "the queue \"{name}\" is a FIFO queue, and an event has no message group: name a \
+                 standard queue"
+            ))),
+            Target::Queue { name } => Ok(self
+                .corridor
+                .state
+                .get_queue(name.clone())
+                .await
+                .map(drop)?),
+            Target::Webhook { name } => self.corridor.webhooks.get(name).map(drop),
+            Target::Bus { name } => self.corridor.buses.rules(name).map(drop),
         }
     }
+}
+
+fn check_size(event: &NewEvent) -> Result<()> {
+    let size = event.payload.len();
+    if size <= MAX_ASYNC_PAYLOAD {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "the event's payload is {size} bytes, more than {MAX_ASYNC_PAYLOAD}"
+    )))
 }

@@ -1,16 +1,16 @@
-//! One HTTP request on a connection of its own: health checks and deliveries to services.
+//! One HTTP request on a connection of its own: health checks, deliveries to services and webhooks.
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Sends a request and reads the whole answer, at most `limit` bytes of its body; a longer one is
 /// cut off, since nothing here needs more than its status and an error text.
 pub(crate) async fn exchange(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     request: Request<Full<Bytes>>,
     limit: usize,
 ) -> Result<(StatusCode, Bytes), hyper::Error> {
@@ -45,7 +45,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     async fn answer_with(answer: Vec<u8>) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

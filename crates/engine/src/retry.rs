@@ -1,6 +1,6 @@
 //! What becomes of an event after an attempt: a pure decision, carried out by dispatch.
 
-use model::{Ending, RetryPolicy};
+use model::{Ending, NewMessage, QueueName, RetryPolicy};
 use std::time::Duration;
 
 /// What becomes of an event.
@@ -8,6 +8,13 @@ use std::time::Duration;
 pub(crate) enum Decision {
     /// Its target took it.
     Ack,
+    /// Its queue takes it as this message.
+    Enqueue {
+        /// Which queue.
+        queue: QueueName,
+        /// The message.
+        message: Box<NewMessage>,
+    },
     /// Again after this wait; the attempt is spent.
     Retry {
         /// How long to wait.

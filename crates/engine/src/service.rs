@@ -84,7 +84,8 @@ impl Engine {
         corridor.services.remove(name);
         corridor.renew_peers();
         resident.stop(GRACE).await;
-        Ok(())
+        let owner = format!("service:{name}");
+        corridor.drop_declared_rules(owner).await
     }
 
     /// A connection to a healthy replica, taking turns. `port`: `None` means its first. Waits up to

@@ -235,7 +235,7 @@ async fn a_deployment_is_checked_as_a_whole_and_errors_name_the_place() {
         project: "shop".into(),
         functions,
         buckets,
-        services: Vec::new(),
+        ..Deployment::default()
     };
     let target = function("thumbnail");
     let buckets = vec![bucket("photos", target.clone())];
@@ -299,6 +299,7 @@ async fn a_second_deployment_changes_only_what_differs() {
             bucket("photos", function("thumbnail")),
             bucket("thumbs", service("catalog", "/events")),
         ],
+        ..Deployment::default()
     };
     let kinds = async |deployment: &Deployment| {
         let report = house.engine.deploy(deployment.clone()).await.unwrap();

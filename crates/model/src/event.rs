@@ -1,6 +1,6 @@
 //! Events: what is durable and wakes something.
 
-use crate::{FunctionName, Run, ServiceName, Timestamp};
+use crate::{BusName, FunctionName, QueueName, Run, ServiceName, Timestamp, WebhookName};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -49,14 +49,33 @@ pub enum Target {
         /// Path that takes the POST, such as `/events`.
         path: String,
     },
+    /// A standard queue, by a message whose body is the payload.
+    Queue {
+        /// Its name.
+        name: QueueName,
+    },
+    /// A bus, whose rules say what is woken.
+    Bus {
+        /// Its name.
+        name: BusName,
+    },
+    /// An address outside, by a signed CloudEvent over HTTP.
+    Webhook {
+        /// Its name.
+        name: WebhookName,
+    },
 }
 
 impl Target {
-    /// One word for tables and keys: `function:thumbnail` or `service:catalog/events`.
+    /// One word for tables and keys: `function:thumbnail`, `service:catalog/events`, `queue:orders`,
+    /// `bus:default` or `webhook:billing`.
     pub fn key(&self) -> String {
         match self {
+            Self::Bus { name } => format!("bus:{name}"),
+            Self::Webhook { name } => format!("webhook:{name}"),
             Self::Function { name } => format!("function:{name}"),
             Self::Service { name, path } => format!("service:{name}{path}"),
+            Self::Queue { name } => format!("queue:{name}"),
         }
     }
 }
@@ -143,6 +162,9 @@ pub struct Event {
     pub not_before: Timestamp,
     /// Why the last attempt failed, or why the event is dead.
     pub last_error: Option<String>,
+    /// How many events stand before it in its chain of causes; 0 without a cause. What is deeper than
+    /// the server's bound is not attempted.
+    pub depth: u32,
     /// When its end state was recorded.
     pub ended: Option<Timestamp>,
     /// Its attempts, oldest first; empty in listings.

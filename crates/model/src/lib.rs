@@ -3,6 +3,7 @@
 //! No I/O, no async, no clocks: everything here is data and the rules that data must obey.
 
 mod bucket;
+mod bus;
 mod credential;
 mod deployment;
 mod digest;
@@ -15,16 +16,23 @@ mod instance;
 mod invocation;
 mod limits;
 mod log;
+mod mapping;
 mod name;
 mod pressure;
+mod queue;
 mod retry;
+mod schedule;
 mod service;
 mod snapshot;
 mod timestamp;
+mod webhook;
 
 pub use bucket::{BucketSpec, EventPattern, NotificationRule};
+pub use bus::{
+    Bus, MAX_BUSES, MAX_DEPTH, MAX_RULE_TARGETS, MAX_RULES, MAX_TAGS, Rule, RuleTarget, Transformer,
+};
 pub use credential::{Credential, Principal};
-pub use deployment::{Change, ChangeKind, Deployment, DeploymentReport};
+pub use deployment::{Change, ChangeKind, DeclaredRule, Deployment, DeploymentReport};
 pub use digest::Digest;
 pub use egress::{Destination, Egress, Host, MAX_DESTINATIONS};
 pub use error::{Invalid, Kind};
@@ -39,9 +47,24 @@ pub use limits::{
     Limits, MAX_ASYNC_PAYLOAD, MAX_ENVIRONMENT, MAX_LOG_LINE, MAX_PAYLOAD, MAX_QUEUE,
 };
 pub use log::{LogLine, Stream};
-pub use name::{BucketName, FunctionName, ServiceName};
+pub use mapping::{Mapping, MappingSpec};
+pub use name::{
+    BucketName, BusName, FunctionName, RuleName, ScheduleGroupName, ScheduleName, ServiceName,
+    WebhookName,
+};
 pub use pressure::Pressure;
+pub use queue::{
+    AttributeValue, DEDUPLICATION, MAX_BATCH, MAX_IN_FLIGHT, MAX_MESSAGE, Message,
+    MessageAttribute, MessageId, MoveState, MoveTask, NewMessage, Queue, QueueAttributes,
+    QueueCounts, QueueName, QueueSpec, ReceiptHandle, Redrive, RedriveAllow, legal_token,
+    sequence_number,
+};
 pub use retry::RetryPolicy;
+pub use schedule::{
+    Advance, AfterCompletion, BusEntry, CatchUp, Due, Expression, MAX_CATCH_UP, MAX_SCHEDULE_INPUT,
+    Schedule, ScheduleGroup, ScheduleKey, ScheduleSpec, Timetable, Zone,
+};
 pub use service::{HealthCheck, ReplicaStatus, Service, ServiceSpec, ServiceStatus, VolumeMount};
 pub use snapshot::Snapshot;
 pub use timestamp::Timestamp;
+pub use webhook::{MAX_WEBHOOKS, Secret, Webhook};

@@ -50,12 +50,25 @@ macro_rules! name {
         }
     };
 }
+pub(crate) use name;
 
 name!(
     /// A function's name: 1 to 64 of `A-Z a-z 0-9 - _` (the bound of the AWS Lambda API).
     FunctionName,
     "function name",
     check_function
+);
+name!(
+    /// A schedule's name within its group: 1 to 64 of `A-Z a-z 0-9 - _ .` (EventBridge Scheduler).
+    ScheduleName,
+    "schedule name",
+    check_dotted
+);
+name!(
+    /// The name of a group of schedules: 1 to 64 of `A-Z a-z 0-9 - _ .` (EventBridge Scheduler).
+    ScheduleGroupName,
+    "schedule group",
+    check_dotted
 );
 name!(
     /// A service's name: a DNS label, 1 to 63 of `a-z 0-9 -`, since others reach it by that name.
@@ -69,6 +82,64 @@ name!(
     "bucket name",
     check_bucket
 );
+
+impl ScheduleGroupName {
+    /// Whether it is the group that is always there.
+    pub fn is_default(&self) -> bool {
+        self.0 == "default"
+    }
+}
+
+impl Default for ScheduleGroupName {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+name!(
+    /// A bus's name: 1 to 256 of `A-Z a-z 0-9 . - _` (EventBridge's, without partners' `/`).
+    BusName,
+    "bus name",
+    check_bus
+);
+name!(
+    /// A rule's name: 1 to 64 of `A-Z a-z 0-9 . - _` (EventBridge's).
+    RuleName,
+    "rule name",
+    check_dotted
+);
+name!(
+    /// A webhook's name: 1 to 64 of `A-Z a-z 0-9 . - _` (that of EventBridge's API destinations).
+    WebhookName,
+    "webhook name",
+    check_dotted
+);
+
+impl BusName {
+    /// The bus that is always there.
+    pub fn default_bus() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+fn dotted(text: &str, most: usize) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    !text.is_empty() && text.len() <= most && text.bytes().all(legal)
+}
+
+fn check_bus(text: &str) -> Result<(), &'static str> {
+    match dotted(text, 256) {
+        true => Ok(()),
+        false => Err("must be 1 to 256 letters, digits, '.', '-' or '_'"),
+    }
+}
+
+fn check_dotted(text: &str) -> Result<(), &'static str> {
+    match dotted(text, 64) {
+        true => Ok(()),
+        false => Err("must be 1 to 64 letters, digits, '.', '-' or '_'"),
+    }
+}
 
 fn check_function(text: &str) -> Result<(), &'static str> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
@@ -128,6 +199,20 @@ mod tests {
         for bad in ["ab", "Photos", "-photos", "a..b", "10.0.0.1", "a_b"] {
             assert!(bad.parse::<BucketName>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn names_of_rules_follow_eventbridge() {
+        assert!("a.b-C_9".parse::<RuleName>().is_ok());
+        assert!("x".repeat(256).parse::<BusName>().is_ok());
+        for bad in ["", "a b", "a/b", "aws:x", &"x".repeat(65)] {
+            assert!(bad.parse::<RuleName>().is_err(), "{bad:?}");
+            assert!(bad.parse::<WebhookName>().is_err(), "{bad:?}");
+        }
+        assert_eq!(
+            BusName::default_bus().to_string().parse(),
+            Ok(BusName::default_bus())
+        );
     }
 
     #[test]

@@ -28,6 +28,16 @@ impl Timestamp {
         u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
     }
 
+    /// Reads RFC 3339, such as `2026-11-22T10:00:00Z`; what is below a millisecond is cut.
+    ///
+    /// # Errors
+    /// What would be right.
+    pub fn parse_rfc3339(text: &str) -> Result<Self, String> {
+        let time = text.parse::<jiff::Timestamp>();
+        let wrong = |_| "must be a time such as 2026-11-22T10:00:00Z".to_owned();
+        Ok(Self(time.map_err(wrong)?.as_millisecond()))
+    }
+
     /// RFC 3339 with milliseconds, such as `2026-11-22T10:00:00.000Z`.
     pub fn rfc3339(self) -> String {
         match jiff::Timestamp::from_millisecond(self.0) {
@@ -44,5 +54,8 @@ mod tests {
     #[test]
     fn prints_rfc3339_with_milliseconds() {
         assert_eq!(Timestamp(1_500).rfc3339(), "1970-01-01T00:00:01.500Z");
+        let read = Timestamp::parse_rfc3339("1970-01-01T01:00:01.5+01:00");
+        assert_eq!(read, Ok(Timestamp(1_500)));
+        assert!(Timestamp::parse_rfc3339("1970-01-01T01:00:01").is_err());
     }
 }

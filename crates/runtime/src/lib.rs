@@ -20,6 +20,7 @@ mod spec;
 
 pub use contract::http::cloudevent::headers as cloudevent_headers;
 pub use driver::fake::{Fake, FakeStart, FakeStep};
+pub use egress::may_dial;
 pub use error::{Error, Result};
 pub use gateway::{Door, Inbound};
 pub use instance::Instance;

@@ -27,6 +27,14 @@ pub enum Error {
         /// Why it could not be done.
         reason: String,
     },
+    /// There are as many as there may be.
+    #[error("there may be {most} {what} at most; delete some")]
+    Bound {
+        /// Such as `schedules`.
+        what: &'static str,
+        /// How many.
+        most: u32,
+    },
     /// SQLite refused.
     #[error("the store failed while {doing}: {source}{}", remedy(source))]
     Sql {
@@ -63,6 +71,7 @@ impl Error {
         match self {
             Self::NotFound { .. } => Kind::NotFound,
             Self::Conflict { .. } => Kind::Conflict,
+            Self::Bound { .. } => Kind::TooLarge,
             Self::Sql { source, .. } if is_full(source) => Kind::StorageFull,
             Self::Closed => Kind::Unavailable,
             Self::Sql { .. } | Self::Corrupt { .. } | Self::Folder { .. } => Kind::Internal,
@@ -75,7 +84,7 @@ impl Error {
     /// known: the commit is in the log already, and a crash would bring it back.
     pub fn is_undone(&self) -> bool {
         match self {
-            Self::NotFound { .. } | Self::Conflict { .. } => true,
+            Self::NotFound { .. } | Self::Conflict { .. } | Self::Bound { .. } => true,
             Self::Sql { source, .. } => {
                 let code = source.sqlite_error().map(|error| error.extended_code);
                 code == Some(ffi::SQLITE_FULL)
@@ -135,6 +144,11 @@ impl Failure {
             what,
             name: name.into(),
         })
+    }
+
+    /// There are as many as there may be.
+    pub(crate) fn bound(what: &'static str, most: u32) -> Self {
+        Self::Refused(Error::Bound { what, most })
     }
 
     /// The named row exists, or is not as expected.

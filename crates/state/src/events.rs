@@ -36,6 +36,7 @@ pub(crate) fn read(row: &Row<'_>) -> Done<Event> {
         epoch: count(row, "epoch")?,
         not_before: time(row, "not_before")?,
         last_error: row.get("last_error")?,
+        depth: count(row, "depth")?,
         ended: row.get::<_, Option<i64>>("ended")?.map(Timestamp),
         runs: Vec::new(),
     })
@@ -48,9 +49,21 @@ pub(crate) fn read_target(row: &Row<'_>) -> Done<Target> {
     let corrupt = || Failure::Corrupt(format!("columns target and path: \"{key}\", {path:?}"));
     match &path {
         None => {
-            let name = key.strip_prefix("function:").ok_or_else(corrupt)?;
-            Ok(Target::Function {
-                name: name.parse()?,
+            let (kind, name) = key.split_once(':').ok_or_else(corrupt)?;
+            Ok(match kind {
+                "function" => Target::Function {
+                    name: name.parse()?,
+                },
+                "queue" => Target::Queue {
+                    name: name.parse()?,
+                },
+                "bus" => Target::Bus {
+                    name: name.parse()?,
+                },
+                "webhook" => Target::Webhook {
+                    name: name.parse()?,
+                },
+                _ => return Err(corrupt()),
             })
         }
         Some(path) => {
@@ -68,13 +81,14 @@ pub(crate) fn read_target(row: &Row<'_>) -> Done<Target> {
 pub(crate) fn insert(tx: &Tx<'_>, events: &[NewEvent]) -> Done<()> {
     for event in events {
         let path = match &event.target {
-            Target::Function { .. } => None,
             Target::Service { path, .. } => Some(path),
+            _ => None,
         };
         let id = |id: &EventId| id.0.into_bytes();
         let sql = "INSERT INTO event (id, target, path, source, kind, subject, accepted, cause,
-                       replay_of, state, not_before, due)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'waiting', ?7, ?7)
+                       replay_of, state, not_before, due, depth)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'waiting', ?7, ?7,
+                       coalesce((SELECT depth + 1 FROM event WHERE id = ?8), 0))
                    ON CONFLICT (id) DO NOTHING";
         let row = params![
             id(&event.id),
@@ -185,5 +199,21 @@ mod tests {
         assert_eq!((kept.not_before, kept.ended), (Timestamp(5), None));
         let missing = state.get_event(EventId::generate()).await.unwrap_err();
         assert_eq!(missing.kind(), model::Kind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn an_event_is_one_deeper_than_its_cause() {
+        let (_folder, state) = store().await;
+        let mut cause = None;
+        for depth in 0..3 {
+            let next = NewEvent {
+                cause,
+                ..event(&service("s", "/"), 5)
+            };
+            cause = Some(next.id);
+            // Together with its cause or after it: the same.
+            state.put_events(vec![next.clone()]).await.unwrap();
+            assert_eq!(state.get_event(next.id).await.unwrap().depth, depth);
+        }
     }
 }

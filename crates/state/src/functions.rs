@@ -2,7 +2,7 @@
 
 use crate::error::{Done, Failure};
 use crate::row::{all, count, first, int, json, run, time, to_json};
-use crate::{Result, State, credentials, leases};
+use crate::{Result, State, credentials, leases, schedules};
 use model::{Function, FunctionName, Timestamp};
 use rusqlite::{Row, params};
 
@@ -118,8 +118,9 @@ impl State {
         .await
     }
 
-    /// Removes a function and its credential. Its events that have not ended are buried (state dead,
-    /// reason "function deleted") in the same transaction; records of what ran stay.
+    /// Removes a function, its credential and what its manifest scheduled. Its events that have not
+    /// ended are buried (state dead, reason "function deleted") in the same transaction; records of
+    /// what ran stay.
     ///
     /// # Errors
     /// `NotFound`.
@@ -130,6 +131,7 @@ impl State {
             }
             let key = format!("function:{name}");
             credentials::remove(tx, &key)?;
+            schedules::forget(tx, &key)?;
             leases::bury_all(tx, &key, "function deleted", Timestamp::now())
         })
         .await

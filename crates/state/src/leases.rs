@@ -1,10 +1,11 @@
 //! Working on events: lease and settle. The table is described in `events`.
 
 use crate::error::Done;
-use crate::events::{MAX_PAYLOADS, belongs, read, targets};
+use crate::events::{MAX_PAYLOADS, belongs, insert, read, targets};
+use crate::job::Tx;
 use crate::row::{int, run};
-use crate::{Result, State, runs};
-use model::{Event, EventId, EventState, Run, Target, Timestamp};
+use crate::{Result, State, queues, runs};
+use model::{Event, EventId, EventState, NewEvent, NewMessage, QueueName, Run, Target, Timestamp};
 use rusqlite::{Connection, params};
 
 /// Events in one lease at most.
@@ -32,6 +33,13 @@ pub struct Leased {
 pub enum Verdict {
     /// The target took it: an end state.
     Ack,
+    /// A queue takes it as this message, put there in the same transaction: an end state.
+    Deliver {
+        /// Which queue.
+        queue: QueueName,
+        /// The message.
+        message: Box<NewMessage>,
+    },
     /// Try again at `not_before`; the attempt is spent.
     Retry {
         /// No attempt before this.
@@ -123,7 +131,7 @@ fn lease(
 }
 
 /// Gives whether the lease was still held.
-fn settle(db: &Connection, settlement: &Settlement) -> Done<bool> {
+fn settle(db: &Tx<'_>, settlement: &Settlement) -> Done<bool> {
     let Settlement {
         id,
         epoch,
@@ -139,7 +147,7 @@ fn settle(db: &Connection, settlement: &Settlement) -> Done<bool> {
                    last_error = ?5
                WHERE id = ?1 AND epoch = ?2 AND state = 'leased'";
     let changed = match verdict {
-        Verdict::Ack => {
+        Verdict::Ack | Verdict::Deliver { .. } => {
             let state = EventState::Succeeded.as_str();
             run(db, end, params![id, epoch, state, at.0, None::<String>])?
         }
@@ -154,6 +162,9 @@ fn settle(db: &Connection, settlement: &Settlement) -> Done<bool> {
             run(db, again, params![id, epoch, 0, not_before.0, cut(reason)])?
         }
     };
+    if let (1, Verdict::Deliver { queue, message }) = (changed, verdict) {
+        queues::deliver(db, queue, message)?;
+    }
     if let (1, Some(record)) = (changed, record) {
         runs::insert(db, record)?;
     }
@@ -188,10 +199,26 @@ impl State {
     /// Records the end of an attempt; 8 KiB are kept of an error. Gives `false`, and changes nothing, if the lease was lost.
     ///
     /// # Errors
-    /// Of the store.
+    /// Of the store; `NotFound` and `Conflict` when a queue that the event is for is not there or does
+    /// not take it: then nothing is changed.
     pub async fn settle_event(&self, settlement: Settlement) -> Result<bool> {
+        self.settle_with(settlement, Vec::new()).await
+    }
+
+    /// The same, and accepts `effects` in the same transaction: all of it is done, or nothing.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn settle_with(
+        &self,
+        settlement: Settlement,
+        effects: Vec<NewEvent>,
+    ) -> Result<bool> {
         self.write("settling an event", move |tx| {
             let held = settle(tx, &settlement)?;
+            if held {
+                insert(tx, &effects)?;
+            }
             if matches!(
                 settlement.verdict,
                 Verdict::Retry { .. } | Verdict::Postpone { .. }
@@ -316,6 +343,20 @@ mod tests {
                 .await
                 .unwrap();
             assert_eq!(settled, held_still);
+        }
+    }
+
+    #[tokio::test]
+    async fn effects_are_accepted_with_the_settlement_or_not_at_all() {
+        let (_folder, state) = store().await;
+        let target = function("f");
+        state.put_events(vec![event(&target, 1)]).await.unwrap();
+        let held = lease_one(&state, &target).await;
+        for held_still in [true, false] {
+            let effect = event(&function("g"), 1);
+            let settled = state.settle_with(settlement(&held, Verdict::Ack), vec![effect.clone()]);
+            assert_eq!(settled.await.unwrap(), held_still);
+            assert_eq!(state.get_event(effect.id).await.is_ok(), held_still);
         }
     }
 

@@ -6,6 +6,7 @@
 //! that SQLite says can be believed.
 
 mod buckets;
+mod buses;
 mod checkpoint;
 mod credentials;
 mod due;
@@ -19,13 +20,20 @@ mod job;
 mod leases;
 mod listing;
 mod objects;
+mod once;
+mod queues;
 mod readers;
 mod row;
+mod rules;
 mod runs;
+mod schedule_groups;
+mod schedule_requests;
+mod schedules;
 mod schema;
 mod services;
 mod store;
 mod uploads;
+mod webhooks;
 mod writer;
 
 pub use buckets::Bucket;
@@ -34,6 +42,9 @@ pub use history::EventCounts;
 pub use leases::{Leased, Settlement, Verdict};
 pub use listing::{ListPage, ListQuery};
 pub use objects::{ObjectRow, Precondition};
+pub use queues::{Accepted, Changed, Deleted, MoveStep, Receive, Received};
+pub use schedule_requests::Once;
+pub use schedules::{ScheduleFilter, Ticked};
 pub use store::State;
 pub use uploads::{PartRow, UploadRow};
 

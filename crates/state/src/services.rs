@@ -2,7 +2,7 @@
 
 use crate::error::{Done, Failure};
 use crate::row::{all, count, first, int, json, run, time, to_json};
-use crate::{Result, State, credentials, leases};
+use crate::{Result, State, credentials, leases, schedules};
 use model::{Service, ServiceName, Timestamp};
 use rusqlite::{Row, params};
 
@@ -83,6 +83,7 @@ impl State {
             }
             let key = format!("service:{name}");
             credentials::remove(tx, &key)?;
+            schedules::forget(tx, &key)?;
             leases::bury_all(tx, &key, "service deleted", Timestamp::now())
         })
         .await

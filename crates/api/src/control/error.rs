@@ -31,6 +31,14 @@ impl Error {
         Self::new(Kind::Invalid, message)
     }
 
+    /// The same, of one event of a batch.
+    pub(super) fn at(self, index: usize) -> Self {
+        Self {
+            message: format!("event {index}: {}", self.message),
+            ..self
+        }
+    }
+
     /// Its JSON, as a body or as the last line of a stream.
     pub(super) fn json(&self) -> Value {
         json!({"error": {"kind": self.kind, "message": self.message}})

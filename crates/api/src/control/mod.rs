@@ -8,9 +8,14 @@
 //! | `POST functions/{name}/invocations?type=wait\|event` | calls |
 //! | `GET services`; `DELETE services/{name}` | [`model::ServiceStatus`] |
 //! | `GET buckets` | names and what they wake |
+//! | `GET queues` | names, settings, and how many messages are where |
 //! | `GET instances` | [`model::InstanceStatus`] |
 //! | `GET events`; `GET events/{id}`; `POST events/{id}/replay` | events |
+//! | `POST events`; `POST buses/{name}/events` | CloudEvents for a bus |
+//! | `GET webhooks`; `GET`, `PUT`, `DELETE webhooks/{name}` | addresses that rules can wake |
 //! | `GET runs?target=&limit=` | [`model::Run`] |
+//! | `GET schedules`; `GET schedules/{group}/{name}` | [`model::Schedule`] |
+//! | `POST schedules/{group}/{name}/pause\|resume\|run` | schedules |
 //! | `GET logs?key=&since=&request=&tail=&follow=` | lines of [`model::LogLine`] |
 //! | `GET`, `POST images`; `DELETE images/{reference}` | [`model::ImageRecord`] |
 //!
@@ -18,6 +23,7 @@
 
 mod blobs;
 mod buckets;
+mod cloudevents;
 mod deployments;
 mod error;
 mod events;
@@ -28,9 +34,12 @@ mod invocations;
 mod logs;
 mod owner;
 mod query;
+mod queues;
 mod runs;
+mod schedules;
 mod services;
 mod upload;
+mod webhooks;
 
 pub(crate) use error::status_of;
 
@@ -58,11 +67,27 @@ pub(crate) fn router(doors: Doors) -> Router {
         .route("/services", get(services::list))
         .route("/services/{name}", delete(services::delete))
         .route("/buckets", get(buckets::list))
+        .route("/queues", get(queues::list))
         .route("/instances", get(instances::list))
-        .route("/events", get(events::list))
+        .route("/events", get(events::list).post(cloudevents::put))
+        .route("/buses/{name}/events", post(cloudevents::put_on))
         .route("/events/{id}", get(events::get))
         .route("/events/{id}/replay", post(events::replay))
         .route("/runs", get(runs::list))
+        .route("/schedules", get(schedules::list))
+        .route("/schedules/{group}/{name}", get(schedules::get))
+        .route("/schedules/{group}/{name}/run", post(schedules::run))
+        .route(
+            "/schedules/{group}/{name}/{action}",
+            post(schedules::enable),
+        )
+        .route("/webhooks", get(webhooks::list))
+        .route(
+            "/webhooks/{name}",
+            get(webhooks::get)
+                .put(webhooks::put)
+                .delete(webhooks::delete),
+        )
         .route("/logs", get(logs::read))
         .route("/images", get(images::list).post(images::create))
         .route("/images/{*reference}", delete(images::delete));

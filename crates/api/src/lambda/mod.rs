@@ -3,7 +3,8 @@
 //!
 //! Served: CreateFunction, UpdateFunctionCode, UpdateFunctionConfiguration, GetFunction,
 //! GetFunctionConfiguration, ListFunctions, DeleteFunction, PutFunctionConcurrency,
-//! GetFunctionConcurrency, DeleteFunctionConcurrency and Invoke. There is one version,
+//! GetFunctionConcurrency, DeleteFunctionConcurrency, Invoke, and event source mappings of queues
+//! (Create-, Get-, List-, Update- and DeleteEventSourceMapping). There is one version,
 //! `$LATEST`; every other qualifier is not found. Functions and services may invoke and no more. The
 //! request id that the server gave a request is also that of the call it makes.
 
@@ -13,6 +14,7 @@ mod configuration;
 mod error;
 mod functions;
 mod invoke;
+mod mappings;
 mod name;
 mod settings;
 
@@ -28,6 +30,7 @@ use http::{Method, Uri};
 /// The routes of this door.
 pub(crate) fn router(doors: Doors) -> Router {
     let functions = get(functions::list).post(functions::create);
+    let mappings = get(mappings::list).post(mappings::create);
     let function = get(functions::get).delete(functions::delete);
     Router::new()
         .route("/2015-03-31/functions", functions.clone())
@@ -50,6 +53,14 @@ pub(crate) fn router(doors: Doors) -> Router {
         .route(
             "/2015-03-31/functions/{name}/invocations",
             post(invoke::invoke),
+        )
+        .route("/2015-03-31/event-source-mappings", mappings.clone())
+        .route("/2015-03-31/event-source-mappings/", mappings)
+        .route(
+            "/2015-03-31/event-source-mappings/{id}",
+            get(mappings::get)
+                .put(mappings::update)
+                .delete(mappings::delete),
         )
         .fallback(not_served)
         .method_not_allowed_fallback(not_served)

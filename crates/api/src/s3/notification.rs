@@ -1,16 +1,16 @@
 //! What a bucket wakes, in AWS's words
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventNotifications.html>).
 //!
-//! A function is a `LambdaFunctionConfiguration`. AWS has no word for a resident service; it is shown
-//! and taken as a `TopicConfiguration` whose ARN is
-//! `arn:rouse:service:REGION:000000000000:NAME/path`.
+//! A function is a `LambdaFunctionConfiguration`, a queue a `QueueConfiguration`. S3 has no word for a
+//! resident service, a bus or a webhook; they are shown and taken as a `TopicConfiguration` with their
+//! own ARN.
 
 use super::Handlers;
 use super::access::Caller;
 use super::error::{invalid_argument, of_bucket, of_engine, of_invalid, unsupported};
-use super::gate::ACCOUNT;
+use crate::arn;
 use crate::whole::whole;
-use model::{EventPattern, FunctionName, Kind, NotificationRule, ServiceName, Target};
+use model::{EventPattern, Kind, NotificationRule, Target};
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
 use std::collections::HashSet;
@@ -28,7 +28,8 @@ pub(super) async fn get(
 ) -> S3Result<S3Response<GetBucketNotificationConfigurationOutput>> {
     let rules = handlers.bucket(&request.input.bucket).await?.notify;
     let mut functions = Vec::new();
-    let mut services = Vec::new();
+    let mut topics = Vec::new();
+    let mut queues = Vec::new();
     for rule in rules {
         let events = rule
             .events
@@ -36,25 +37,35 @@ pub(super) async fn get(
             .map(|event| Event::from(event.as_str().to_owned()));
         let events: Vec<Event> = events.collect();
         let filter = shown_filter(&rule);
-        let id = Some(rule.id);
-        match rule.target {
-            Target::Function { name } => functions.push(LambdaFunctionConfiguration {
+        let (id, target) = (Some(rule.id), rule.target);
+        let arn = arn::of(&target, &handlers.region);
+        match target {
+            Target::Function { .. } => functions.push(LambdaFunctionConfiguration {
                 events,
                 filter,
                 id,
-                lambda_function_arn: function_arn(&handlers.region, &name),
+                lambda_function_arn: arn,
             }),
-            Target::Service { name, path } => services.push(TopicConfiguration {
+            Target::Queue { .. } => queues.push(QueueConfiguration {
                 events,
                 filter,
                 id,
-                topic_arn: service_arn(&handlers.region, &name, &path),
+                queue_arn: arn,
             }),
+            Target::Service { .. } | Target::Bus { .. } | Target::Webhook { .. } => {
+                topics.push(TopicConfiguration {
+                    events,
+                    filter,
+                    id,
+                    topic_arn: arn,
+                });
+            }
         }
     }
     Ok(S3Response::new(GetBucketNotificationConfigurationOutput {
         lambda_function_configurations: (!functions.is_empty()).then_some(functions),
-        topic_configurations: (!services.is_empty()).then_some(services),
+        queue_configurations: (!queues.is_empty()).then_some(queues),
+        topic_configurations: (!topics.is_empty()).then_some(topics),
         ..GetBucketNotificationConfigurationOutput::default()
     }))
 }
@@ -103,16 +114,24 @@ async fn must_exist(handlers: &Handlers, target: &Target) -> S3Result<()> {
                 .any(|known| known.service.spec.name == *name);
             if known { Ok(()) } else { Err(missing()) }
         }
+        Target::Queue { name } => match handlers.engine.get_queue(name).await {
+            Ok(_) => Ok(()),
+            Err(fault) if fault.kind() == Kind::NotFound => Err(missing()),
+            Err(fault) => Err(of_engine(fault)),
+        },
+        Target::Bus { name } => match handlers.engine.get_bus(name).await {
+            Ok(_) => Ok(()),
+            Err(fault) if fault.kind() == Kind::NotFound => Err(missing()),
+            Err(fault) => Err(of_engine(fault)),
+        },
+        Target::Webhook { name } => match handlers.engine.get_webhook(name) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(missing()),
+        },
     }
 }
 
 fn rules_of(configuration: NotificationConfiguration) -> S3Result<Vec<NotificationRule>> {
-    if configuration
-        .queue_configurations
-        .is_some_and(|list| !list.is_empty())
-    {
-        return Err(unsupported("a QueueConfiguration"));
-    }
     if configuration.event_bridge_configuration.is_some() {
         return Err(unsupported("an EventBridgeConfiguration"));
     }
@@ -125,7 +144,11 @@ fn rules_of(configuration: NotificationConfiguration) -> S3Result<Vec<Notificati
         rules.push(rule(entry.id, entry.events, entry.filter, target)?);
     }
     for entry in configuration.topic_configurations.unwrap_or_default() {
-        let target = service_target(&entry.topic_arn)?;
+        let target = topic_target(&entry.topic_arn)?;
+        rules.push(rule(entry.id, entry.events, entry.filter, target)?);
+    }
+    for entry in configuration.queue_configurations.unwrap_or_default() {
+        let target = queue_target(&entry.queue_arn)?;
         rules.push(rule(entry.id, entry.events, entry.filter, target)?);
     }
     if rules.len() > MAX_RULES {
@@ -220,64 +243,42 @@ fn shown_filter(rule: &NotificationRule) -> Option<NotificationConfigurationFilt
     filtered.then_some(NotificationConfigurationFilter { key: Some(key) })
 }
 
-fn function_arn(region: &str, name: &FunctionName) -> String {
-    format!("arn:aws:lambda:{region}:{ACCOUNT}:function:{name}")
-}
-
-fn service_arn(region: &str, name: &ServiceName, path: &str) -> String {
-    format!("arn:rouse:service:{region}:{ACCOUNT}:{name}{path}")
-}
-
-/// Any region and account are taken; only the name tells.
-fn function_target(arn: &str) -> S3Result<Target> {
-    let fields: Vec<&str> = arn.split(':').collect();
-    let name = match fields[..] {
-        ["arn", "aws", "lambda", _, _, "function", name] => name,
-        ["arn", "aws", "lambda", _, _, "function", name, "$LATEST"] => name,
-        ["arn", "aws", "lambda", _, _, "function", _, _] => {
-            return Err(unsupported("a version or alias of a function"));
-        }
-        _ => {
-            let message = "a CloudFunction is arn:aws:lambda:REGION:ACCOUNT:function:NAME";
-            return Err(invalid_argument(message));
-        }
-    };
-    let name = name
-        .parse()
-        .map_err(of_invalid(S3ErrorCode::InvalidArgument))?;
-    Ok(Target::Function { name })
-}
-
-fn service_target(arn: &str) -> S3Result<Target> {
-    let mut fields = arn.splitn(6, ':');
-    let known = fields.next() == Some("arn")
-        && fields.next() == Some("rouse")
-        && fields.next() == Some("service");
-    let rest = fields.nth(2).filter(|_| known);
-    let Some(rest) = rest else {
-        let message = "a Topic here is a service: arn:rouse:service:REGION:ACCOUNT:NAME/path";
-        return Err(invalid_argument(message));
-    };
-    let slash = rest.find('/').unwrap_or(rest.len());
-    let (name, path) = rest.split_at(slash);
-    let name = name
-        .parse()
-        .map_err(of_invalid(S3ErrorCode::InvalidArgument))?;
-    let path = if path.is_empty() { "/" } else { path };
-    let legal = |b: u8| b.is_ascii_graphic() && b != b'#';
-    if path.len() > MAX_TEXT || !path.bytes().all(legal) {
-        return Err(invalid_argument(
-            "the path of a service must be printable ASCII",
-        ));
+fn function_target(text: &str) -> S3Result<Target> {
+    let target = arn::target_of(text).map_err(invalid_argument)?;
+    match target {
+        Target::Function { .. } => Ok(target),
+        _ => Err(invalid_argument(
+            "a CloudFunction is arn:aws:lambda:REGION:ACCOUNT:function:NAME",
+        )),
     }
-    let path = path.to_owned();
-    Ok(Target::Service { name, path })
+}
+
+fn queue_target(text: &str) -> S3Result<Target> {
+    let target = arn::target_of(text).map_err(invalid_argument)?;
+    match target {
+        Target::Queue { .. } => Ok(target),
+        _ => Err(invalid_argument(
+            "a Queue is arn:aws:sqs:REGION:ACCOUNT:NAME",
+        )),
+    }
+}
+
+fn topic_target(text: &str) -> S3Result<Target> {
+    let target = arn::target_of(text).map_err(invalid_argument)?;
+    match target {
+        Target::Service { .. } | Target::Bus { .. } | Target::Webhook { .. } => Ok(target),
+        _ => Err(invalid_argument(
+            "a Topic here is a service, bus or webhook: arn:rouse:service:REGION:ACCOUNT:NAME/path, \
+             arn:aws:events:REGION:ACCOUNT:event-bus/NAME or arn:rouse:webhook:REGION:ACCOUNT:NAME",
+        )),
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use model::{FunctionName, ServiceName};
     use proptest::prelude::*;
 
     proptest! {
@@ -288,17 +289,18 @@ mod tests {
             path in "/[a-z0-9:/._-]{0,40}",
         ) {
             let name: FunctionName = function.parse().unwrap();
-            let found = function_target(&function_arn("eu-west-1", &name)).unwrap();
+            let found = function_target(&arn::of(&Target::Function { name: name.clone() }, "eu-west-1")).unwrap();
             prop_assert_eq!(found, Target::Function { name });
             let name: ServiceName = service.parse().unwrap();
-            let found = service_target(&service_arn("eu-west-1", &name, &path)).unwrap();
-            prop_assert_eq!(found, Target::Service { name, path });
+            let target = Target::Service { name, path };
+            let found = topic_target(&arn::of(&target, "eu-west-1")).unwrap();
+            prop_assert_eq!(found, target);
         }
 
         #[test]
         fn no_arn_breaks_the_door(text in "(arn:)?[a-z:/$ ]{0,60}") {
             let _ = function_target(&text);
-            let _ = service_target(&text);
+            let _ = topic_target(&text);
         }
     }
 
@@ -320,30 +322,33 @@ mod tests {
 
     #[test]
     fn arns_lead_to_targets_and_back() {
-        let name = "thumbnail".parse().unwrap();
-        let arn = function_arn("us-east-1", &name);
+        let name: FunctionName = "thumbnail".parse().unwrap();
+        let arn = arn::of(&Target::Function { name: name.clone() }, "us-east-1");
         assert_eq!(
             arn,
             "arn:aws:lambda:us-east-1:000000000000:function:thumbnail"
         );
         assert_eq!(function_target(&arn).unwrap(), Target::Function { name });
-        let name = "catalog".parse().unwrap();
-        let arn = service_arn("us-east-1", &name, "/events");
-        let path = "/events".to_owned();
-        assert_eq!(
-            service_target(&arn).unwrap(),
-            Target::Service { name, path }
+        let name: ServiceName = "catalog".parse().unwrap();
+        let arn = arn::of(
+            &Target::Service {
+                name: name.clone(),
+                path: "/events".into(),
+            },
+            "us-east-1",
         );
+        let path = "/events".to_owned();
+        assert_eq!(topic_target(&arn).unwrap(), Target::Service { name, path });
     }
 
     #[test]
     fn other_arns_are_refused() {
         for arn in ["", "thumbnail", "arn:aws:sns:us-east-1:000000000000:topic"] {
             assert!(function_target(arn).is_err(), "{arn}");
-            assert!(service_target(arn).is_err(), "{arn}");
+            assert!(topic_target(arn).is_err(), "{arn}");
         }
         assert!(function_target("arn:aws:lambda:r:a:function:f:v1").is_err());
-        assert!(service_target("arn:rouse:service:r:a:catalog/a b").is_err());
+        assert!(topic_target("arn:rouse:service:r:a:catalog/a b").is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::Origin;
 use super::signed_body::Budget;
 use crate::auth::{Auth, Refused, Schemes, Verified, scope_of};
 use crate::doors::Doors;
-use crate::{control, lambda, route, s3};
+use crate::{control, events, lambda, route, s3, scheduler, sqs};
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
@@ -25,6 +25,9 @@ pub(super) struct App {
     pub(super) auth: Auth,
     pub(super) s3: s3::S3Door,
     pub(super) lambda: Router,
+    pub(super) scheduler: Router,
+    pub(super) sqs: Router,
+    pub(super) events: Router,
     pub(super) doors: Doors,
     pub(super) control: Router,
     pub(super) bodies: Budget,
@@ -37,6 +40,9 @@ enum Way {
     /// Signed; the service's name is not one that is served.
     Unserved(String),
     Lambda,
+    Scheduler,
+    Sqs,
+    Events,
     /// `true` if it is signed, and not by a token.
     Route(bool),
     Health,
@@ -56,6 +62,9 @@ fn way_of(parts: &Parts) -> Way {
             "s3" => Way::S3,
             "lambda" | "execute-api" if routed => Way::Route(true),
             "lambda" => Way::Lambda,
+            "scheduler" => Way::Scheduler,
+            "sqs" => Way::Sqs,
+            "events" => Way::Events,
             _ => Way::Unserved(scope.service),
         };
     }
@@ -110,6 +119,21 @@ impl App {
             Way::Lambda => match self.signed(&parts, body).await {
                 Ok((who, body)) => enter(&self.lambda, parts, body, who).await,
                 Err(refused) => lambda::refuse(&refused),
+            },
+            Way::Scheduler => match self.signed(&parts, body).await {
+                Ok((who, body)) => enter(&self.scheduler, parts, body, who).await,
+                Err(refused) => scheduler::refuse(&refused),
+            },
+            Way::Sqs => {
+                let dialect = sqs::Dialect::of(&parts);
+                match self.signed(&parts, body).await {
+                    Ok((who, body)) => enter(&self.sqs, parts, body, who).await,
+                    Err(refused) => sqs::refuse(&refused, dialect),
+                }
+            }
+            Way::Events => match self.signed(&parts, body).await {
+                Ok((who, body)) => enter(&self.events, parts, body, who).await,
+                Err(refused) => events::refuse(&refused),
             },
             Way::Route(true) => match self.signed(&parts, body).await {
                 Ok((who, body)) => self.route(parts, body, who).await,
@@ -179,7 +203,8 @@ fn health() -> Response {
 fn unserved(service: &str) -> Response {
     let shown: String = service.chars().take(40).collect();
     let message = format!(
-        "the AWS service \"{}\" is not served by this version of rouse; s3 and lambda are",
+        "the AWS service \"{}\" is not served by this version of rouse; s3, lambda, sqs, events and \
+         scheduler are",
         shown.escape_debug()
     );
     let body = serde_json::json!({"__type": "NotImplemented", "message": message});
@@ -211,13 +236,16 @@ mod tests {
         assert_eq!(way(Some("s3"), "/_rouse/v1/functions"), Way::S3);
         assert_eq!(way(Some("s3"), "/svc/catalog"), Way::S3);
         assert_eq!(way(Some("lambda"), "/2015-03-31/functions"), Way::Lambda);
+        assert_eq!(way(Some("events"), "/"), Way::Events);
         assert_eq!(way(Some("lambda"), "/fn/thumbnail/x"), Way::Route(true));
         assert_eq!(way(Some("execute-api"), "/svc/catalog"), Way::Route(true));
         assert_eq!(
             way(Some("execute-api"), "/x"),
             Way::Unserved("execute-api".to_owned())
         );
-        assert_eq!(way(Some("sqs"), "/"), Way::Unserved("sqs".to_owned()));
+        assert_eq!(way(Some("scheduler"), "/schedules"), Way::Scheduler);
+        assert_eq!(way(Some("sqs"), "/000000000000/orders"), Way::Sqs);
+        assert_eq!(way(Some("sns"), "/"), Way::Unserved("sns".to_owned()));
     }
 
     #[test]

@@ -54,7 +54,9 @@ def test_what_cannot_be_meant_is_refused_and_changes_nothing():
     refused("InvalidArgument", LambdaFunctionConfigurations=[function(Events=["s3:Nonsense"])])
     refused("InvalidArgument", LambdaFunctionConfigurations=[function(), function()])
     queue = {"QueueArn": "arn:aws:sqs:us-east-1:000000000000:q", "Events": ["s3:ObjectCreated:*"]}
-    assert "QueueConfiguration" in refused("NotImplemented", QueueConfigurations=[queue])
+    assert "queue:q" in refused("InvalidArgument", QueueConfigurations=[queue])
+    fifo = {**queue, "QueueArn": queue["QueueArn"] + ".fifo"}
+    assert "FIFO" in refused("InvalidArgument", QueueConfigurations=[fifo])
     topic = {"TopicArn": "arn:aws:sns:us-east-1:000000000000:t", "Events": ["s3:ObjectCreated:*"]}
     refused("InvalidArgument", TopicConfigurations=[topic])
     assert get() == before

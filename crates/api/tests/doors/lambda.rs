@@ -70,6 +70,7 @@ async fn a_function_may_invoke_and_no_more() {
     let credential = house.fake.started()[0].credential.clone();
     let (key, secret) = (&credential.access_key_id, &credential.secret_access_key);
     pytest(&house.url, "lambda_boto3.py", key, secret, "instance").await;
+    pytest(&house.url, "scheduler_boto3.py", key, secret, "instance").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

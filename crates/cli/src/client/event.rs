@@ -28,6 +28,9 @@ pub(crate) struct EventView {
     pub(crate) not_before: Timestamp,
     /// Why the last attempt failed.
     pub(crate) last_error: Option<String>,
+    /// How many events stand before it in its chain of causes.
+    #[serde(default)]
+    pub(crate) depth: u32,
     /// When its end state was recorded.
     pub(crate) ended: Option<Timestamp>,
     /// The event that caused it.

@@ -29,7 +29,7 @@ use std::sync::Arc;
 ///         handler: index.handler
 ///         memory: 512M
 ///         timeout: 30s
-///         triggers: [{bucket: photos}]
+///         triggers: [{bucket: photos}, {queue: orders, batch: 10}]
 ///     catalog:                          # a resident service: it has none
 ///       build: ./catalog
 ///       command: node server.js
@@ -39,13 +39,17 @@ use std::sync::Arc;
 ///       x-rouse-health: {path: /health}
 ///   volumes: {records: {}}
 ///   x-rouse:
+///     queues: {orders: {visibility: 1m}}
 ///     buckets:
 ///       photos: {}
 ///       thumbs: {notify: [{service: catalog, path: /events}]}
 ///
 /// Functions also take: contract (lambda, http), cpu, tmp, pids, files, description, concurrency {min,
-/// max, keep_alive, queue, per_instance, reserved, freeze_after}, fresh (reuse, always), snapshot (none, init), retry
-/// {attempts, base_delay, max_delay, max_age}; triggers and notify also take events, prefix and suffix.
+/// max, keep_alive, queue, per_instance, reserved, freeze_after}, fresh (reuse, always),
+/// snapshot (none, init), retry
+/// {attempts, base_delay, max_delay, max_age}; triggers and notify also take events, prefix and suffix;
+/// triggers by the clock {schedule, timezone, catch_up, input, name, start, end, window}, of services
+/// in x-rouse-triggers with a path.
 /// Services also take entrypoint, environment, working_dir, expose,
 /// healthcheck {interval, timeout, retries, start_period}, deploy.replicas and
 /// deploy.resources.limits {memory, cpus, pids}; without a limit a service has 512 MiB.
@@ -195,16 +199,29 @@ async fn prepare(
             .iter()
             .map(|bucket| bucket.spec.clone())
             .collect(),
+        queues: manifest
+            .queues
+            .iter()
+            .map(|queue| queue.spec.clone())
+            .collect(),
         ..Deployment::default()
     };
     for function in &manifest.functions {
+        deployment
+            .mappings
+            .extend(function.mappings.iter().cloned());
         let code = place_code(function.name.as_str(), &function.code, data, client).await?;
         deployment.functions.push(function.with_code(code)?);
+        deployment.rules.extend(function.rules.iter().cloned());
     }
     for service in &manifest.services {
         let code = place_code(service.name.as_str(), &service.code, data, client).await?;
         deployment.services.push(service.with_code(code)?);
+        deployment.rules.extend(service.rules.iter().cloned());
     }
+    let by_functions = manifest.functions.iter().flat_map(|f| &f.schedules);
+    let by_services = manifest.services.iter().flat_map(|s| &s.schedules);
+    deployment.schedules = by_functions.chain(by_services).cloned().collect();
     Ok(deployment)
 }
 

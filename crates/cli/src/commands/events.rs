@@ -156,6 +156,9 @@ async fn show(options: &Show, client: &Client) -> Result<()> {
         .map(|error| output::clean(error, false));
     lines.extend(error.map(|error| ("error", error)));
     lines.extend(event.cause.map(|id| ("caused by", id.to_string())));
+    if event.depth > 0 {
+        lines.push(("depth", event.depth.to_string()));
+    }
     lines.extend(event.replay_of.map(|id| ("replay of", id.to_string())));
     for (name, value) in lines {
         output::line(format_args!("{name:<11}{value}"))?;

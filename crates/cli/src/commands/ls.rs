@@ -1,14 +1,15 @@
-//! `rouse ls`: functions, services and buckets.
+//! `rouse ls`: functions, services, buckets and queues.
 
 use crate::client::Client;
 use crate::error::Result;
 use crate::output;
 use model::{
-    Function, InstanceState, InstanceStatus, NotificationRule, Owner, ServiceStatus, Timestamp,
+    Function, InstanceState, InstanceStatus, NotificationRule, Owner, QueueAttributes,
+    ServiceStatus, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
-/// List functions, services and buckets
+/// List functions, services, buckets and queues
 ///
 /// Examples:
 ///   rouse ls
@@ -29,19 +30,33 @@ struct BucketView {
     notify: Vec<NotificationRule>,
 }
 
+/// A queue as the control API shows it.
+#[derive(Debug, Serialize, Deserialize)]
+struct QueueView {
+    name: String,
+    created: Timestamp,
+    attributes: QueueAttributes,
+    visible: u64,
+    in_flight: u64,
+    delayed: u64,
+}
+
 /// Runs the command.
 pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     let functions: Vec<Function> = client.get("functions", &[]).await?;
     let services: Vec<ServiceStatus> = client.get("services", &[]).await?;
     let buckets: Vec<BucketView> = client.get("buckets", &[]).await?;
+    let queues: Vec<QueueView> = client.get("queues", &[]).await?;
     if options.json {
         return output::json(&serde_json::json!({
             "functions": functions,
             "services": services,
             "buckets": buckets,
+            "queues": queues,
         }));
     }
-    if functions.is_empty() && services.is_empty() && buckets.is_empty() {
+    let things = functions.len() + services.len() + buckets.len() + queues.len();
+    if things == 0 {
         output::note("nothing is deployed; `rouse deploy --help` shows how");
         return Ok(());
     }
@@ -54,6 +69,9 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     }
     if !buckets.is_empty() {
         print_buckets(&buckets)?;
+    }
+    if !queues.is_empty() {
+        print_queues(&queues)?;
     }
     Ok(())
 }
@@ -149,6 +167,29 @@ fn print_buckets(buckets: &[BucketView]) -> Result<()> {
             output::cell(&bucket.name, 63),
             output::cell(&targets.join(", "), 100),
             format!("{} ago", output::age(bucket.created)),
+        ]);
+    }
+    output::print_table(&table, "")
+}
+
+fn print_queues(queues: &[QueueView]) -> Result<()> {
+    let mut table = output::table([
+        "QUEUE",
+        "VISIBLE",
+        "IN FLIGHT",
+        "DELAYED",
+        "DEAD LETTERS",
+        "MADE",
+    ]);
+    for queue in queues {
+        let redrive = queue.attributes.redrive.as_ref();
+        table.add_row([
+            output::cell(&queue.name, 80),
+            queue.visible.to_string(),
+            queue.in_flight.to_string(),
+            queue.delayed.to_string(),
+            redrive.map_or_else(String::new, |redrive| redrive.dead_letter.to_string()),
+            format!("{} ago", output::age(queue.created)),
         ]);
     }
     output::print_table(&table, "")

@@ -12,6 +12,7 @@ mod named;
 mod progress;
 pub(crate) mod ps;
 pub(crate) mod rm;
+pub(crate) mod schedule;
 mod upload;
 mod wait;
 
@@ -30,6 +31,7 @@ pub(crate) async fn run(command: Command, data: &DataFolder) -> Result<()> {
         Command::Ls(options) => ls::run(&options, &client()?).await,
         Command::Ps(options) => ps::run(&options, &client()?).await,
         Command::Events(options) => events::run(&options, &client()?).await,
+        Command::Schedule(options) => schedule::run(&options, &client()?).await,
         Command::Image(options) => image::run(&options, &client()?).await,
         Command::Rm(options) => rm::run(&options, &client()?).await,
         Command::Doctor(options) => doctor::run(&options, data).await,

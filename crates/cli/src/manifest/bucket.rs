@@ -43,6 +43,9 @@ impl DeclaredBucket {
         let name = match &rule.target {
             Target::Function { name } => format!("function-{name}"),
             Target::Service { name, .. } => format!("service-{name}"),
+            Target::Queue { name } => format!("queue-{}", name.as_str().replace('.', "-")),
+            Target::Bus { name } => format!("bus-{name}"),
+            Target::Webhook { name } => format!("webhook-{name}"),
         };
         rules.push(NotificationRule {
             id: format!("{name}-{}", rules.len() + 1),
@@ -55,17 +58,14 @@ impl DeclaredBucket {
     }
 }
 
-/// The top-level `x-rouse` block: `buckets`, each with its `notify` rules.
-pub(crate) fn parse_buckets(context: &Context, block: &Node) -> Result<Vec<DeclaredBucket>> {
-    let mut fields = Fields::of(block, "x-rouse")?;
-    let mut buckets = Vec::new();
-    if let Some(node) = fields.take("buckets") {
-        for (key, node) in node.map("buckets")? {
-            buckets.push(parse_bucket(context, key, node)?);
-        }
-    }
-    fields.finish(&[])?;
-    Ok(buckets)
+/// `buckets` of the top-level `x-rouse` block, each with its `notify` rules.
+pub(crate) fn parse_buckets(context: &Context, node: Option<&Node>) -> Result<Vec<DeclaredBucket>> {
+    let Some(node) = node else {
+        return Ok(Vec::new());
+    };
+    let entries = node.map("buckets")?.iter();
+    let buckets = entries.map(|(key, node)| parse_bucket(context, key, node));
+    buckets.collect()
 }
 
 fn parse_bucket(context: &Context, key: &Key, node: &Node) -> Result<DeclaredBucket> {
@@ -92,12 +92,13 @@ fn parse_notification(context: &Context, node: &Node) -> Result<Rule> {
     let mut fields = Fields::of(node, "notify")?;
     let function = fields.take("function");
     let service = fields.take("service");
+    let queue = fields.take("queue");
     let path = fields.take("path");
     let invalid = |node: &Node, invalid: model::Invalid| {
         node.error(format!("{}: {}", invalid.field, invalid.reason))
     };
-    let target = match (function, service) {
-        (Some(node), None) => {
+    let target = match (function, service, queue) {
+        (Some(node), None, None) => {
             context.expect_sort(node, "function")?;
             if let Some(path) = path {
                 return Err(path.error("a function takes no path; only a service does"));
@@ -107,7 +108,7 @@ fn parse_notification(context: &Context, node: &Node) -> Result<Rule> {
                 name: name.map_err(|error| invalid(node, error))?,
             }
         }
-        (None, Some(node)) => {
+        (None, Some(node), None) => {
             context.expect_sort(node, "service")?;
             let name = node.text("service")?.parse();
             Target::Service {
@@ -115,9 +116,18 @@ fn parse_notification(context: &Context, node: &Node) -> Result<Rule> {
                 path: path.map_or(Ok("/".to_owned()), parse_path)?,
             }
         }
+        (None, None, Some(node)) => {
+            if let Some(path) = path {
+                return Err(path.error("a queue takes no path; only a service does"));
+            }
+            let name = node.text("queue")?.parse();
+            Target::Queue {
+                name: name.map_err(|error| invalid(node, error))?,
+            }
+        }
         _ => {
             return Err(node
-                .error("a rule must name one function or one service")
+                .error("a rule must name one function, one service or one queue")
                 .hint(
                     "such as `- service: catalog` with `path: /events`, or `- function: thumbnail`",
                 ));
@@ -128,7 +138,8 @@ fn parse_notification(context: &Context, node: &Node) -> Result<Rule> {
     Ok(rule)
 }
 
-fn parse_path(node: &Node) -> Result<String> {
+/// A URL's path.
+pub(crate) fn parse_path(node: &Node) -> Result<String> {
     node.parsed("path", |text| {
         let legal = |b: u8| b.is_ascii_graphic() && b != b'#';
         if text.starts_with('/') && text.len() <= 1024 && text.bytes().all(legal) {

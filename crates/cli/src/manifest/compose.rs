@@ -152,6 +152,7 @@ pub(crate) const FUNCTION: Unsupported = &[
     ),
     ("x-rouse-base", "use x-rouse.runtime"),
     ("x-rouse-egress", "use x-rouse.egress"),
+    ("x-rouse-triggers", "use x-rouse.triggers"),
 ];
 
 /// In `build`.

@@ -6,15 +6,18 @@ use super::fields::Fields;
 use super::node::{Key, Node};
 use super::place::{Place, Result};
 use super::quantity::{parse_bytes, parse_cpus, parse_duration};
+use super::queue::parse_mappings;
+use super::schedule::parse_schedules;
 use super::settings::{
     CodeSource, accept_labels_and_depends_on, parse_code, parse_egress, parse_environment,
     parse_name, set_limit,
 };
+use super::trigger::parse_bus_triggers;
 use super::words::parse_command;
 use super::{Context, compose};
 use model::{
-    BucketName, Code, Contract, Egress, Fresh, FunctionName, FunctionSpec, Limits, RetryPolicy,
-    RuntimeName, Scaling, Snapshot, Target,
+    BucketName, Code, Contract, DeclaredRule, Egress, Fresh, FunctionName, FunctionSpec, Limits,
+    MappingSpec, RetryPolicy, RuntimeName, Scaling, ScheduleSpec, Snapshot, Target,
 };
 use std::collections::BTreeMap;
 
@@ -31,6 +34,12 @@ pub(crate) struct DeclaredFunction {
     pub(crate) place: Place,
     /// What wakes it, by bucket.
     pub(crate) triggers: Vec<(BucketName, Place, Rule)>,
+    /// What wakes it, by the clock.
+    pub(crate) schedules: Vec<ScheduleSpec>,
+    /// Which queues it reads.
+    pub(crate) mappings: Vec<MappingSpec>,
+    /// What wakes it, by bus.
+    pub(crate) rules: Vec<DeclaredRule>,
     description: String,
     runtime: RuntimeName,
     handler: Option<String>,
@@ -94,6 +103,7 @@ pub(crate) fn parse_function(
     let mut inner = Fields::of(block, format!("{what}, x-rouse"))?;
     let code = parse_code(context, &what, &mut outer, inner.take("code"), &key.place)?;
     let target = Target::Function { name: name.clone() };
+    let triggers = inner.take("triggers");
     let contract = inner.take("contract").map(parse_contract).transpose()?;
     let runtime = parse_runtime(&what, &code, inner.take("runtime"), &key.place)?;
     let declared = DeclaredFunction {
@@ -118,7 +128,10 @@ pub(crate) fn parse_function(
         },
         egress: parse_egress(inner.take("egress"))?,
         retry: parse_retry(inner.take("retry"))?,
-        triggers: parse_triggers(inner.take("triggers"), &target)?,
+        triggers: parse_triggers(triggers, &target)?,
+        schedules: parse_schedules(triggers, &target)?,
+        mappings: parse_mappings(triggers, &name)?,
+        rules: parse_bus_triggers(triggers, &target)?,
         place: key.place.clone(),
         name,
         code,
@@ -269,7 +282,9 @@ fn parse_triggers(node: Option<&Node>, target: &Target) -> Result<Vec<(BucketNam
         return Ok(Vec::new());
     };
     let mut triggers = Vec::new();
-    for entry in node.list("triggers")? {
+    let entries = node.list("triggers")?.iter();
+    let others = ["schedule", "queue", "bus"];
+    for entry in entries.filter(|entry| !others.iter().any(|key| entry.has(key))) {
         let mut fields = Fields::of(entry, "trigger")?;
         let bucket = fields.require("bucket", "photos")?;
         let name = bucket

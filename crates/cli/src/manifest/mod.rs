@@ -1,7 +1,7 @@
 //! The manifest: a Compose file.
 //!
 //! A service with an `x-rouse` block is a function, one without is a resident microservice, and the
-//! top-level `x-rouse` block declares buckets. What rouse does not serve is refused by name at its
+//! top-level `x-rouse` block declares buckets and queues. What rouse does not serve is refused by name at its
 //! line, never passed over.
 
 mod bucket;
@@ -14,10 +14,13 @@ mod node;
 mod place;
 mod ports;
 mod quantity;
+mod queue;
+mod schedule;
 mod service;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod trigger;
 mod volume;
 mod words;
 
@@ -26,6 +29,7 @@ pub(crate) use function::DeclaredFunction;
 pub(crate) use interpolate::Variables;
 pub(crate) use place::{ManifestError, Place, Source};
 pub(crate) use quantity::{parse_bytes, parse_duration};
+pub(crate) use queue::DeclaredQueue;
 pub(crate) use service::DeclaredService;
 pub(crate) use settings::CodeSource;
 
@@ -45,6 +49,8 @@ pub(crate) struct Manifest {
     pub(crate) project: Option<String>,
     /// Buckets with all their rules.
     pub(crate) buckets: Vec<DeclaredBucket>,
+    /// Queues in the order of the files.
+    pub(crate) queues: Vec<DeclaredQueue>,
     /// Functions in the order of the files.
     pub(crate) functions: Vec<DeclaredFunction>,
     /// Services in the order of the files.
@@ -130,10 +136,16 @@ impl Manifest {
             }
         }
         if let Some(block) = fields.take("x-rouse") {
-            for bucket in bucket::parse_buckets(&context, block)? {
+            let mut block = Fields::of(block, "x-rouse")?;
+            for queue in queue::parse_queues(block.take("queues"))? {
+                self.refuse_second_queue(&queue)?;
+                self.queues.push(queue);
+            }
+            for bucket in bucket::parse_buckets(&context, block.take("buckets"))? {
                 self.refuse_second_bucket(&bucket)?;
                 self.buckets.push(bucket);
             }
+            block.finish(&[])?;
         }
         fields.finish(compose::TOP)?;
         let unset = context.variables.unset();
@@ -172,6 +184,20 @@ impl Manifest {
             None => Ok(()),
             Some((_, first)) => Err(place
                 .error(format!("\"{name}\" is declared already, at {first}"))
+                .hint("files do not override each other; declare each thing once")),
+        }
+    }
+
+    fn refuse_second_queue(&self, queue: &DeclaredQueue) -> Result<()> {
+        let name = &queue.spec.name;
+        match self.queues.iter().find(|known| known.spec.name == *name) {
+            None => Ok(()),
+            Some(first) => Err(queue
+                .place
+                .error(format!(
+                    "queue \"{name}\" is declared already, at {}",
+                    first.place
+                ))
                 .hint("files do not override each other; declare each thing once")),
         }
     }

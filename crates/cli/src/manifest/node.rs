@@ -12,6 +12,8 @@ pub(crate) struct Node {
     pub(crate) value: Value,
     /// Where it stands.
     pub(crate) place: Place,
+    /// Whether it is a scalar without quotes, so that `5` is meant as a number.
+    pub(crate) plain: bool,
 }
 
 /// What a node is. Scalars stay as written: `8080`, `on` and `1.0` are text until somebody who knows
@@ -68,6 +70,14 @@ impl Node {
             Value::Text(_) => "a text",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
+        }
+    }
+
+    /// Whether it is a mapping with this key.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        match &self.value {
+            Value::Map(entries) => entries.iter().any(|(one, _)| one.text == key),
+            _ => false,
         }
     }
 
@@ -182,7 +192,15 @@ fn convert(
         YamlData::Tagged(..) => return Err(place.error("tags are not understood")),
         _ => return Err(place.error("is not understood here")),
     };
-    Ok(Node { value, place })
+    let plain = matches!(
+        &yaml.data,
+        YamlData::Representation(_, ScalarStyle::Plain, _)
+    );
+    Ok(Node {
+        value,
+        place,
+        plain,
+    })
 }
 
 fn convert_key(source: &Arc<Source>, yaml: &MarkedYaml<'_>) -> Result<Key> {

@@ -5,13 +5,16 @@ use super::function::{parse_runtime, text, words};
 use super::node::{Key, Node, Value};
 use super::place::{Place, Result};
 use super::quantity::{parse_bytes, parse_cpus, parse_duration};
+use super::schedule::parse_schedules;
 use super::settings::{
     CodeSource, accept_labels_and_depends_on, parse_code, parse_egress, parse_environment,
     parse_name, set_limit,
 };
+use super::trigger::parse_bus_triggers;
 use super::{Context, compose, ports, volume};
 use model::{
-    Code, Egress, HealthCheck, Limits, RuntimeName, ServiceName, ServiceSpec, VolumeMount,
+    Code, DeclaredRule, Egress, HealthCheck, Limits, RuntimeName, ScheduleSpec, ServiceName,
+    ServiceSpec, Target, VolumeMount,
 };
 use std::collections::BTreeMap;
 
@@ -27,6 +30,10 @@ pub(crate) struct DeclaredService {
     pub(crate) code: CodeSource,
     /// Where its name stands.
     pub(crate) place: Place,
+    /// What wakes it, by the clock.
+    pub(crate) schedules: Vec<ScheduleSpec>,
+    /// What wakes it, by bus.
+    pub(crate) rules: Vec<DeclaredRule>,
     runtime: RuntimeName,
     command: Option<Vec<String>>,
     entrypoint: Option<Vec<String>>,
@@ -88,6 +95,7 @@ pub(crate) fn parse_service(
             .error(format!("{what} has no command"))
             .hint("a service from a folder needs one, such as `command: node server.js`"));
     }
+    let (schedules, rules) = parse_triggers(fields.take("x-rouse-triggers"), &name)?;
     let declared = DeclaredService {
         runtime,
         command,
@@ -100,6 +108,8 @@ pub(crate) fn parse_service(
         volumes: volume::parse_mounts(context, fields.take("volumes"))?,
         limits,
         egress: parse_egress(fields.take("x-rouse-egress"))?,
+        schedules,
+        rules,
         place: key.place.clone(),
         name,
         code,
@@ -116,6 +126,29 @@ pub(crate) fn parse_service(
     accept_labels_and_depends_on(context, &mut fields)?;
     fields.finish(compose::SERVICE)?;
     Ok(declared)
+}
+
+/// A service is woken by buckets' rules, by the clock and by buses; what buckets wake is declared with
+/// them.
+fn parse_triggers(
+    node: Option<&Node>,
+    name: &ServiceName,
+) -> Result<(Vec<ScheduleSpec>, Vec<DeclaredRule>)> {
+    let target = Target::Service {
+        name: name.clone(),
+        path: "/".to_owned(),
+    };
+    let entries = node.map(|node| node.list("x-rouse-triggers")).transpose()?;
+    let mut entries = entries.unwrap_or_default().iter();
+    if let Some(entry) = entries.find(|entry| !entry.has("schedule") && !entry.has("bus")) {
+        return Err(entry
+            .error("a service's trigger must have a schedule or a bus")
+            .hint("write `schedule: rate(5 minutes)`, or `{bus: default, pattern: {source: [shop]}}`; what a bucket wakes stands in its `notify`"));
+    }
+    Ok((
+        parse_schedules(node, &target)?,
+        parse_bus_triggers(node, &target)?,
+    ))
 }
 
 fn parse_deploy(node: Option<&Node>) -> Result<(u32, Limits)> {

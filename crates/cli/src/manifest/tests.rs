@@ -6,8 +6,8 @@ mod refused;
 
 use super::*;
 use model::{
-    BucketSpec, Code, Contract, Digest, Egress, Fresh, FunctionSpec, RuntimeName, ServiceSpec,
-    Snapshot, Target,
+    BucketSpec, CatchUp, Code, Contract, Digest, Egress, Fresh, FunctionSpec, RuntimeName,
+    ServiceSpec, Snapshot, Target,
 };
 use proptest::prelude::*;
 
@@ -35,7 +35,17 @@ services:
       retry: {attempts: 5, base_delay: 500ms, max_delay: 1m, max_age: 1h}
       triggers:
         - bucket: photos
+        - {schedule: rate(1 minute)}
         - {bucket: photos, events: ["s3:ObjectRemoved:*"], prefix: in/, suffix: .jpg}
+        - schedule: cron(30 2 ? * MON-FRI *)
+          name: nightly
+          timezone: europe/berlin
+          catch_up: all
+          window: 15m
+          start: 2026-11-22T00:00:00Z
+          end: 2027-11-22T00:00:00+01:00
+          description: by night
+          input: '{"full": true, "at": "<aws.scheduler.scheduled-time>"}'
   web:
     image: shop/web
     command: ["serve", "--quiet"]
@@ -59,6 +69,7 @@ services:
     x-rouse-base: nodejs20.x
     x-rouse-health: {path: /health}
     x-rouse-egress: none
+    x-rouse-triggers: [{schedule: rate(1 hour), path: /tick}, {schedule: rate(2 hours)}]
     deploy:
       replicas: 2
       resources: {limits: {memory: 128M, cpus: "1.5", pids: 100}}
@@ -231,6 +242,31 @@ fn buckets_get_the_rules_of_both_sides() {
 }
 
 #[test]
+fn schedules_are_read_and_named() {
+    let (manifest, ..) = shop();
+    let [plain, nightly] = &manifest.functions[0].schedules[..] else {
+        panic!("{:?}", manifest.functions[0].schedules)
+    };
+    assert_eq!(plain.key.to_string(), "thumbnail-1");
+    assert_eq!(plain.owner.as_deref(), Some("function:thumbnail"));
+    assert_eq!(plain.catch_up, CatchUp::Once);
+    assert_eq!(nightly.key.to_string(), "nightly");
+    assert_eq!(nightly.target.key(), "function:thumbnail");
+    let table = &nightly.timetable;
+    assert_eq!(table.expression.as_str(), "cron(30 2 ? * MON-FRI *)");
+    assert_eq!(table.zone.as_str(), "Europe/Berlin");
+    assert_eq!(table.start.unwrap().rfc3339(), "2026-11-22T00:00:00.000Z");
+    assert_eq!(table.end.unwrap().rfc3339(), "2027-11-21T23:00:00.000Z");
+    assert_eq!((nightly.window, nightly.catch_up), (Some(15), CatchUp::All));
+    assert!(nightly.input.as_deref().unwrap().starts_with("{\"full\""));
+    let services: Vec<_> = manifest.services[0].schedules.iter().collect();
+    assert_eq!(services[0].target.key(), "service:catalog/tick");
+    assert_eq!(services[1].target.key(), "service:catalog/");
+    assert_eq!(services[1].key.to_string(), "catalog-2");
+    assert_eq!(services[1].owner.as_deref(), Some("service:catalog"));
+}
+
+#[test]
 fn a_name_is_declared_once_over_all_files() {
     let text = "services: {a: {image: x}}\nx-rouse: {buckets: {bbb: {}}}";
     let (folder, manifest) = load(text);
@@ -264,6 +300,76 @@ fn unset_variables_are_noted() {
 fn an_empty_manifest_is_refused() {
     let (_folder, manifest) = load("# nothing\n");
     assert!(manifest.unwrap_err().to_string().contains("is empty"));
+}
+
+#[test]
+fn queues_are_declared_and_read() {
+    let source = r#"
+x-rouse:
+  queues:
+    orders: {visibility: 1m, retention: 1d, max_message: 256K, wait: 20s, dead_letter: {queue: failed, max_receives: 5}}
+    failed: {}
+    line.fifo: {content_deduplication: true}
+  buckets:
+    photos: {notify: [{queue: failed, prefix: in/}]}
+services:
+  f:
+    image: x
+    x-rouse:
+      triggers:
+        - {queue: orders, batch: 100, window: 5s, report_failures: true, max_concurrency: 3, filters: [{body: [a]}]}
+        - {bus: default, pattern: {source: [shop]}}
+        - {schedule: rate(1 day)}
+        - {bucket: photos}
+"#;
+    let manifest = load(source).1.unwrap();
+    let names: Vec<_> = manifest
+        .queues
+        .iter()
+        .map(|queue| queue.spec.name.as_str())
+        .collect();
+    assert_eq!(names, ["orders", "failed", "line.fifo"]);
+    let orders = &manifest.queues[0].spec.attributes;
+    assert_eq!(
+        (orders.visibility, orders.retention, orders.wait),
+        (60, 86_400, 20)
+    );
+    assert_eq!(orders.max_message, 262_144);
+    assert_eq!(orders.redrive.as_ref().unwrap().max_receives, 5);
+    assert!(manifest.queues[2].spec.attributes.content_deduplication);
+    let mapping = &manifest.functions[0].mappings[0];
+    assert_eq!(
+        (mapping.batch, mapping.window, mapping.max_concurrency),
+        (100, 5, Some(3))
+    );
+    assert!(mapping.report_failures && mapping.declared);
+    assert_eq!(mapping.filters, [r#"{"body":["a"]}"#]);
+    let function = &manifest.functions[0];
+    assert_eq!(
+        [
+            function.mappings.len(),
+            function.rules.len(),
+            function.schedules.len(),
+            function.triggers.len()
+        ],
+        [1; 4]
+    );
+    let name = "failed".parse().unwrap();
+    assert_eq!(
+        manifest.buckets[0].spec.notify[0].target,
+        Target::Queue { name }
+    );
+    for refused in [
+        "x-rouse: {queues: {a.b: {}}}",
+        "x-rouse: {queues: {a: {visibility: 13h}}}",
+        "x-rouse: {queues: {a: {visibility: 500ms}}}",
+        "x-rouse: {queues: {a: {colour: red}}}",
+        "x-rouse: {queues: {a: {dead_letter: {queue: b}}}}",
+        "services:\n  f: {image: x, x-rouse: {triggers: [{queue: q, batch: 11}]}}",
+        "services:\n  f: {image: x, x-rouse: {triggers: [{queue: q}, {queue: q}]}}",
+    ] {
+        assert!(load(refused).1.is_err(), "{refused}");
+    }
 }
 
 proptest! {

@@ -7,10 +7,13 @@
 
 mod address;
 mod connection;
+mod dial;
 mod dns;
 mod names;
 mod policy;
 mod refusals;
+
+pub use dial::may_dial;
 
 use crate::logs::Notes;
 use crate::{Error, Result};

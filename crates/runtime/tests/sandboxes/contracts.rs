@@ -258,6 +258,7 @@ fn event(subject: &str) -> Event {
         attempts: 0,
         epoch: 1,
         not_before: Timestamp(0),
+        depth: 0,
         last_error: None,
         ended: None,
         runs: Vec::new(),

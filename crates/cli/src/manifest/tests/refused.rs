@@ -272,11 +272,51 @@ const BAD: &[Bad] = &[
         "2:38",
         "has no \"bucket\"",
     ),
+    (
+        "services:\n  f: {image: x, x-rouse: {triggers: [{schedule: every minute}]}}",
+        "2:49",
+        "must be rate(5 minutes)",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {triggers: [{schedule: rate(1 day), timezone: Mars}]}}",
+        "2:72",
+        "not a time zone",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {triggers: [{schedule: rate(1 day), catch_up: never}]}}",
+        "2:72",
+        "skip, once or all",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {triggers: [{schedule: rate(1 day), window: 90s}]}}",
+        "2:70",
+        "whole minutes",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {triggers: [{schedule: rate(1 day), start: tomorrow}]}}",
+        "2:69",
+        "2026-11-22T10:00:00Z",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {triggers: [{schedule: rate(1 day), input: {a: 1}}]}}",
+        "2:69",
+        "quote it",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {triggers: [{schedule: rate(1 day), bucket: b-b}]}}",
+        "2:62",
+        "write two",
+    ),
+    (
+        "services:\n  s: {image: x, x-rouse-triggers: [{bucket: b-b}]}",
+        "2:36",
+        "must have a schedule",
+    ),
     ("x-rouse: {buckets: {B: {}}}", "1:21", "bucket name"),
     (
         "x-rouse: {buckets: {photos: {notify: [{}]}}}",
         "1:39",
-        "one function or one service",
+        "one function, one service or one queue",
     ),
     (
         "services: {f: {image: x, x-rouse: {}}}\nx-rouse: {buckets: {bbb: {notify: [{service: f}]}}}",

@@ -1,0 +1,135 @@
+//! ARNs of what an event can wake. Any region and account are taken: the server has one of each.
+
+use crate::sqs;
+use model::Target;
+
+/// The account that every ARN of this server shows.
+pub(crate) const ACCOUNT: &str = "000000000000";
+
+/// Longest path of a service in an ARN.
+const MAX_PATH: usize = 1024;
+
+/// The ARN of a target. Services and webhooks have no AWS form; theirs are `arn:rouse:…`.
+pub(crate) fn of(target: &Target, region: &str) -> String {
+    match target {
+        Target::Function { name } => format!("arn:aws:lambda:{region}:{ACCOUNT}:function:{name}"),
+        Target::Service { name, path } => {
+            format!("arn:rouse:service:{region}:{ACCOUNT}:{name}{path}")
+        }
+        Target::Queue { name } => sqs::arn(region, name),
+        Target::Bus { name } => format!("arn:aws:events:{region}:{ACCOUNT}:event-bus/{name}"),
+        Target::Webhook { name } => format!("arn:rouse:webhook:{region}:{ACCOUNT}:{name}"),
+    }
+}
+
+/// What an ARN names.
+///
+/// # Errors
+/// Says what may be named, or why the name is none.
+pub(crate) fn target_of(arn: &str) -> Result<Target, String> {
+    let invalid = |error: model::Invalid| error.to_string();
+    let fields: Vec<&str> = arn.splitn(6, ':').collect();
+    let [_, partition, service, _, _, rest] = fields[..] else {
+        return Err(unknown(arn));
+    };
+    let aws = matches!(partition, "aws" | "aws-cn" | "aws-us-gov");
+    match (fields[0], partition, service) {
+        ("arn", _, "lambda") if aws => {
+            let name = rest.strip_prefix("function:");
+            let name = name.map(|name| name.strip_suffix(":$LATEST").unwrap_or(name));
+            let name = name.ok_or_else(|| unknown(arn))?;
+            if name.contains(':') {
+                return Err("versions and aliases of functions are not served".to_owned());
+            }
+            Ok(Target::Function {
+                name: name.parse().map_err(invalid)?,
+            })
+        }
+        ("arn", _, "sqs") if aws => match sqs::queue_of_arn(arn) {
+            Some(name) if name.is_fifo() => Err(format!(
+                "\"{name}\" is a FIFO queue, and an event has no message group: name a standard queue"
+            )),
+            Some(name) => Ok(Target::Queue { name }),
+            None => Err(unknown(arn)),
+        },
+        ("arn", _, "events") if aws => {
+            let name = rest
+                .strip_prefix("event-bus/")
+                .ok_or_else(|| unknown(arn))?;
+            Ok(Target::Bus {
+                name: name.parse().map_err(invalid)?,
+            })
+        }
+        ("arn", "rouse", "webhook") => Ok(Target::Webhook {
+            name: rest.parse().map_err(invalid)?,
+        }),
+        ("arn", "rouse", "service") => {
+            let slash = rest.find('/').unwrap_or(rest.len());
+            let (name, path) = rest.split_at(slash);
+            let name = name.parse().map_err(invalid)?;
+            let path = if path.is_empty() { "/" } else { path };
+            let legal = |b: u8| b.is_ascii_graphic() && b != b'#';
+            if path.len() > MAX_PATH || !path.bytes().all(legal) {
+                return Err("the path of a service must be printable ASCII".to_owned());
+            }
+            let path = path.to_owned();
+            Ok(Target::Service { name, path })
+        }
+        _ => Err(unknown(arn)),
+    }
+}
+
+fn unknown(arn: &str) -> String {
+    let shown: String = arn.chars().take(200).collect();
+    format!(
+        "\"{}\" is nothing that rouse can wake: arn:aws:lambda:REGION:ACCOUNT:function:NAME, \
+         arn:aws:sqs:REGION:ACCOUNT:NAME, arn:aws:events:REGION:ACCOUNT:event-bus/NAME, arn:rouse:service:REGION:ACCOUNT:NAME/path or \
+         arn:rouse:webhook:REGION:ACCOUNT:NAME",
+        shown.escape_debug()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_target_survives_its_arn(
+            name in "[a-z0-9]{1,20}", dotted in "[A-Za-z0-9._-]{1,40}", path in "/[a-z0-9:/._-]{0,40}",
+        ) {
+            for target in [
+                Target::Function { name: name.parse().unwrap() },
+                Target::Service { name: name.parse().unwrap(), path: path.clone() },
+                Target::Queue { name: name.parse().unwrap() },
+                Target::Bus { name: dotted.parse().unwrap() },
+                Target::Webhook { name: dotted.parse().unwrap() },
+            ] {
+                prop_assert_eq!(target_of(&of(&target, "eu-west-1")).unwrap(), target);
+            }
+        }
+
+        #[test]
+        fn no_arn_breaks_the_door(text in "(arn:)?[a-z:/$ ]{0,60}") {
+            let _ = target_of(&text);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_woken_is_refused() {
+        for arn in [
+            "",
+            "arn:aws:sns:r:0:topic",
+            "arn:aws:sqs:r:0:orders.fifo",
+            "arn:aws:sqs:r:0:orders:more",
+            "arn:aws:scheduler:::aws-sdk:sqs:sendMessage",
+            "arn:aws:lambda:r:0:function:f:7",
+            "arn:aws:events:r:0:rule/x",
+            "arn:rouse:service:r:0:a/b c",
+        ] {
+            assert!(target_of(arn).is_err(), "{arn}");
+        }
+    }
+}

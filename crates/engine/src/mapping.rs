@@ -1,0 +1,452 @@
+//! Event source mappings: each reads a queue and calls its function with batches of messages.
+//!
+//! A batch is hidden for six times the function's timeout or the queue's own time, whichever is
+//! longer. It is deleted after the function took it, and comes back by itself otherwise, also after a
+//! crash of the server at any point. What could not be tried at all is given back uncounted.
+
+mod batch;
+mod event;
+
+use crate::engine::Corridor;
+use crate::{Engine, Error, Result, share};
+use batch::Batch;
+use model::{FunctionName, Invalid, Mapping, MappingSpec, Message, Queue, QueueName, Timestamp};
+use pattern::Filter;
+use state::Receive;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Most batches of all mappings under way at once, and one more for each mapping that has just
+/// received one. Each holds up to 6 MiB.
+const MAX_BATCHES: usize = 64;
+/// Bytes of messages after which a batch is full: room is left for what JSON adds.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// How long one receive waits.
+const POLL: Duration = Duration::from_secs(20);
+/// How long a mapping waits that cannot work now: its function or queue is not there.
+const PAUSE: Duration = Duration::from_secs(2);
+/// A mapping that has no place looks at least this often.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long messages stay hidden when the function took no call.
+const BACKOFF: Duration = Duration::from_secs(1);
+
+/// A mapping that is at work, or is disabled.
+struct Entry {
+    mapping: Mapping,
+    stop: CancellationToken,
+    progress: Arc<Progress>,
+}
+
+/// What of a mapping is under way, and what came of the last batch.
+struct Progress {
+    last: Mutex<String>,
+}
+
+impl Progress {
+    fn say(&self, what: impl Into<String>) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = what.into();
+    }
+
+    fn said(&self) -> String {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clone()
+    }
+}
+
+/// The mappings as they are now.
+#[derive(Default)]
+pub(crate) struct Mappings {
+    entries: Mutex<HashMap<uuid::Uuid, Entry>>,
+    under_way: Mutex<HashMap<uuid::Uuid, usize>>,
+    freed: Notify,
+}
+
+impl Mappings {
+    fn entries(&self) -> MutexGuard<'_, HashMap<uuid::Uuid, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashMap<uuid::Uuid, usize>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is this mapping's turn and it has fewer than `most` batches under way.
+    fn may(&self, id: uuid::Uuid, most: usize) -> bool {
+        let under_way = self.under_way();
+        let free = MAX_BATCHES.saturating_sub(under_way.values().sum());
+        let own = under_way.get(&id).copied().unwrap_or(0);
+        share::turn(own, most, free) > 0
+    }
+
+    /// Counts one more batch. Not before there are messages: one that waits for some holds nothing.
+    fn take(&self, id: uuid::Uuid) {
+        *self.under_way().entry(id).or_default() += 1;
+    }
+}
+
+/// A batch's place; free again when dropped.
+struct Place {
+    corridor: Arc<Corridor>,
+    id: uuid::Uuid,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mappings = &self.corridor.mappings;
+        let mut under_way = mappings.under_way();
+        if let Some(own) = under_way.get_mut(&self.id) {
+            *own -= 1;
+            if *own == 0 {
+                under_way.remove(&self.id);
+            }
+        }
+        drop(under_way);
+        mappings.freed.notify_waiters();
+    }
+}
+
+impl Engine {
+    /// Makes a mapping and begins to read.
+    ///
+    /// # Errors
+    /// `Invalid`; `NotFound` (function or queue); `Conflict` when there is one of both already.
+    pub async fn create_mapping(&self, spec: MappingSpec) -> Result<Mapping> {
+        let corridor = &self.corridor;
+        check(&spec)?;
+        let _changing = corridor.changing.lock().await;
+        corridor.functions.pool(&spec.function)?;
+        corridor.state.get_queue(spec.queue.clone()).await?;
+        let mapping = Mapping {
+            id: uuid::Uuid::new_v4(),
+            spec,
+            modified: Timestamp::now(),
+        };
+        corridor.keep_mapping(mapping.clone()).await?;
+        Ok(mapping)
+    }
+
+    /// Changes a mapping by `change`, which sees it as it is.
+    ///
+    /// # Errors
+    /// `NotFound` (mapping or function), `Invalid`, `Conflict`.
+    pub async fn update_mapping(
+        &self,
+        id: uuid::Uuid,
+        change: impl FnOnce(&mut MappingSpec),
+    ) -> Result<Mapping> {
+        let corridor = &self.corridor;
+        let _changing = corridor.changing.lock().await;
+        let (mut mapping, _) = self.get_mapping(id)?;
+        change(&mut mapping.spec);
+        check(&mapping.spec)?;
+        corridor.functions.pool(&mapping.spec.function)?;
+        mapping.modified = Timestamp::now();
+        corridor.keep_mapping(mapping.clone()).await?;
+        Ok(mapping)
+    }
+
+    /// Removes a mapping. A batch that is under way is carried out.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn delete_mapping(&self, id: uuid::Uuid) -> Result<Mapping> {
+        let corridor = &self.corridor;
+        let _changing = corridor.changing.lock().await;
+        let (mapping, _) = self.get_mapping(id)?;
+        corridor.remove_mapping(id).await?;
+        Ok(mapping)
+    }
+
+    /// A mapping, and what came of its last batch.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn get_mapping(&self, id: uuid::Uuid) -> Result<(Mapping, String)> {
+        let entries = self.corridor.mappings.entries();
+        let entry = entries.get(&id).ok_or_else(|| no_mapping(id))?;
+        Ok((entry.mapping.clone(), entry.progress.said()))
+    }
+
+    /// All mappings by their ids, each with what came of its last batch.
+    pub fn list_mappings(&self) -> Vec<(Mapping, String)> {
+        let entries = self.corridor.mappings.entries();
+        let all = entries.values();
+        let mut all: Vec<_> = all
+            .map(|entry| (entry.mapping.clone(), entry.progress.said()))
+            .collect();
+        all.sort_by_key(|(mapping, _)| mapping.id);
+        all
+    }
+}
+
+/// Checks what a mapping says, its filters included.
+///
+/// # Errors
+/// Names the parameter, as the Lambda API calls it.
+pub(crate) fn check(spec: &MappingSpec) -> std::result::Result<(), Invalid> {
+    spec.check()?;
+    filter_of(spec).map(drop)
+}
+
+fn filter_of(spec: &MappingSpec) -> std::result::Result<Filter, Invalid> {
+    Filter::parse(&spec.filters).map_err(|error| Invalid::new("FilterCriteria", error.to_string()))
+}
+
+fn no_mapping(id: uuid::Uuid) -> Error {
+    Error::State(state::Error::NotFound {
+        what: "event source mapping",
+        name: id.to_string(),
+    })
+}
+
+impl Corridor {
+    /// Writes a mapping down and lets it read by what it says now.
+    async fn keep_mapping(self: &Arc<Self>, mapping: Mapping) -> Result<()> {
+        self.state.put_mapping(mapping.clone()).await?;
+        self.start_mapping(mapping);
+        Ok(())
+    }
+
+    async fn remove_mapping(&self, id: uuid::Uuid) -> Result<()> {
+        self.state.delete_mapping(id).await?;
+        if let Some(entry) = self.mappings.entries().remove(&id) {
+            entry.stop.cancel();
+        }
+        Ok(())
+    }
+
+    /// Begins to read, in place of what was begun before.
+    fn start_mapping(self: &Arc<Self>, mapping: Mapping) {
+        let progress = Progress {
+            last: Mutex::new("No records processed".to_owned()),
+        };
+        let entry = Entry {
+            stop: self.draining.child_token(),
+            progress: Arc::new(progress),
+            mapping,
+        };
+        if entry.mapping.spec.enabled {
+            let reader = Reader {
+                corridor: self.clone(),
+                mapping: entry.mapping.clone(),
+                stop: entry.stop.clone(),
+                progress: entry.progress.clone(),
+            };
+            tokio::spawn(reader.run());
+        }
+        let before = self.mappings.entries().insert(entry.mapping.id, entry);
+        if let Some(before) = before {
+            before.stop.cancel();
+        }
+    }
+
+    /// Begins all that are kept.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub(crate) async fn start_mappings(self: &Arc<Self>) -> Result<()> {
+        for mapping in self.state.list_mappings().await? {
+            self.start_mapping(mapping);
+        }
+        Ok(())
+    }
+
+    /// Makes the mappings of `functions` what a deployment declares: others that a deployment made for
+    /// them go, those that were made by hand stay. The caller holds `changing`.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub(crate) async fn declare_mappings(
+        self: &Arc<Self>,
+        functions: &[FunctionName],
+        specs: Vec<MappingSpec>,
+    ) -> Result<()> {
+        let present: Vec<Mapping> = {
+            let entries = self.mappings.entries();
+            entries
+                .values()
+                .map(|entry| entry.mapping.clone())
+                .collect()
+        };
+        let same =
+            |a: &MappingSpec, b: &MappingSpec| a.queue == b.queue && a.function == b.function;
+        for mapping in &present {
+            let ours = mapping.spec.declared && functions.contains(&mapping.spec.function);
+            if ours && !specs.iter().any(|spec| same(spec, &mapping.spec)) {
+                self.remove_mapping(mapping.id).await?;
+            }
+        }
+        for spec in specs {
+            let before = present.iter().find(|mapping| same(&mapping.spec, &spec));
+            if before.is_some_and(|before| before.spec == spec) {
+                continue;
+            }
+            let id = before.map_or_else(uuid::Uuid::new_v4, |before| before.id);
+            let modified = Timestamp::now();
+            self.keep_mapping(Mapping { id, spec, modified }).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What reads the queue of one mapping.
+struct Reader {
+    corridor: Arc<Corridor>,
+    mapping: Mapping,
+    stop: CancellationToken,
+    progress: Arc<Progress>,
+}
+
+impl Reader {
+    /// Runs until the mapping is changed or the engine drains.
+    async fn run(self) {
+        while !self.stop.is_cancelled() {
+            let wait = match self.turn().await {
+                Ok(()) => continue,
+                Err(Error::Throttled { .. }) => LOOK,
+                Err(error) => {
+                    self.progress.say(format!("PROBLEM: {error}"));
+                    tracing::debug!(mapping = %self.mapping.id, %error, "a mapping cannot work now");
+                    PAUSE
+                }
+            };
+            tokio::select! {
+                () = self.corridor.mappings.freed.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// One batch: taken from the queue and left to a task of its own.
+    async fn turn(&self) -> Result<()> {
+        let spec = &self.mapping.spec;
+        let pool = self.corridor.functions.pool(&spec.function)?;
+        let filter = filter_of(spec)?;
+        let queue = self.corridor.state.get_queue(spec.queue.clone()).await?;
+        let places = pool.places();
+        let most = spec
+            .max_concurrency
+            .map_or(places, |most| places.min(most as usize));
+        let mappings = &self.corridor.mappings;
+        if pool.room() == 0 || !mappings.may(self.mapping.id, most) {
+            return Err(Error::Throttled {
+                name: spec.function.to_string(),
+                waiting: places,
+            });
+        }
+        let visibility = visibility(&queue, pool.function().spec.limits.timeout, spec.window);
+        let messages = self.gather(visibility).await?;
+        if messages.is_empty() {
+            return Ok(());
+        }
+        mappings.take(self.mapping.id);
+        let place = Place {
+            corridor: self.corridor.clone(),
+            id: self.mapping.id,
+        };
+        let batch = Batch {
+            corridor: self.corridor.clone(),
+            spec: spec.clone(),
+            filter,
+            visibility: queue.attributes.visibility,
+            received: Timestamp::now(),
+            messages,
+        };
+        let progress = self.progress.clone();
+        self.corridor.attempts.spawn(async move {
+            progress.say(batch.carry_out().await);
+            drop(place);
+        });
+        Ok(())
+    }
+
+    /// Messages of one batch. None when there are none within the time of one poll.
+    async fn gather(&self, visibility: u32) -> Result<Vec<Message>> {
+        let spec = &self.mapping.spec;
+        let mut messages: Vec<Message> = Vec::new();
+        let (mut wait, mut bytes) = (POLL, MAX_BYTES);
+        let mut until = None;
+        loop {
+            let asked = Receive {
+                queue: spec.queue.clone(),
+                limit: spec.batch as usize - messages.len(),
+                bytes,
+                visibility: Some(visibility),
+            };
+            let received = self
+                .corridor
+                .receive_until(asked, Some(wait), &self.stop)
+                .await;
+            let received = match received {
+                Ok(received) => received.messages,
+                // What was taken before is worked on; the next turn finds out what is wrong.
+                Err(_) if !messages.is_empty() => return Ok(messages),
+                Err(error) => return Err(error),
+            };
+            let got = received.iter().map(|message| message.sent.size());
+            bytes = bytes.saturating_sub(got.sum());
+            messages.extend(received);
+            let window = Duration::from_secs(spec.window.into());
+            let end = *until.get_or_insert_with(|| Instant::now() + window);
+            wait = end.saturating_duration_since(Instant::now());
+            let full = messages.len() >= spec.batch as usize || bytes == 0;
+            if messages.is_empty() || full || wait.is_zero() || self.stop.is_cancelled() {
+                return Ok(messages);
+            }
+        }
+    }
+}
+
+/// Seconds that a batch is hidden: AWS advises six times the function's timeout and the window, and
+/// the queue may say more.
+fn visibility(queue: &Queue, timeout: u64, window: u32) -> u32 {
+    let six = u32::try_from((timeout * 6).div_ceil(1000)).unwrap_or(u32::MAX);
+    six.saturating_add(window)
+        .max(queue.attributes.visibility)
+        .min(43_200)
+}
+
+/// The ARN of a queue, as events name it.
+fn queue_arn(name: &QueueName) -> String {
+    format!("arn:aws:sqs:us-east-1:000000000000:{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_batch_is_hidden_for_six_timeouts_or_as_the_queue_says() {
+        let queue = Queue {
+            name: "q".parse().unwrap(),
+            created: Timestamp(0),
+            modified: Timestamp(0),
+            attributes: model::QueueAttributes::default(),
+            tags: BTreeMap::new(),
+        };
+        assert_eq!(visibility(&queue, 3_000, 0), 30);
+        assert_eq!(visibility(&queue, 10_001, 5), 66);
+        assert_eq!(visibility(&queue, 900_000, 300), 5_700);
+    }
+
+    #[test]
+    fn one_mapping_leaves_places_to_others() {
+        let mappings = Mappings::default();
+        let (one, other) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+        while mappings.may(one, usize::MAX) {
+            mappings.take(one);
+        }
+        assert!(mappings.may(other, 1));
+        mappings.take(other);
+        assert!(!mappings.may(other, 1), "no more than it may have");
+    }
+}
