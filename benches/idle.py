@@ -28,8 +28,9 @@ def idle_instances(rouse, connection, program):
 
 def rest(rouse, seconds):
     """Memory in MB and processor in percent of server and launcher, and of what they keep prepared."""
-    server, prepared = process.platform(rouse.process.pid), process.inside(rouse.process.pid)
-    pinning = process.pinning(rouse.process.pid)
+    root = rouse.process.pid
+    server, prepared = process.platform(root), process.inside(root) + process.zygotes(root)
+    pinning = process.pinning(root)
     before = process.processor_seconds(server), process.processor_seconds(prepared)
     begin = time.monotonic()
     for done in range(seconds):
@@ -77,6 +78,7 @@ def measure(settings):
         "processes of the instance.",
         "Files that are kept in the page cache (--pin) are counted whole and apart; they are those that interpreters "
         "share. Who keeps them is one more to share a page in the proportional sizes.",
-        "Prepared: sandboxes and interpreters that wait for a call, apart from server and launcher.",
+        "Prepared: sandboxes and interpreters that wait for a call, and the zygotes that interpreters are forked "
+        "from, apart from server and launcher.",
     ]
     return result

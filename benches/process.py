@@ -77,20 +77,26 @@ def outside(root):
 
 def pinning(root):
     """The process of the tree that keeps the runtimes' files in memory."""
-    found = []
-    for pid in outside(root):
-        try:
-            if Path(f"/proc/{pid}/cmdline").read_bytes() == b"rouse-pin\0":
-                found.append(pid)
-        except OSError:
-            continue
-    return found
+    return [pid for pid in outside(root) if command(pid) == b"rouse-pin\0"]
+
+
+def zygotes(root):
+    """The interpreters of the tree that are forked for instances."""
+    return [pid for pid in outside(root) if command(pid).endswith(b"/zygote.py\0")]
+
+
+def command(pid):
+    """The command line, each word with a zero byte behind; nothing if the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def platform(root):
-    """Server and launcher, without what keeps files in memory."""
-    pins = pinning(root)
-    return [pid for pid in outside(root) if pid not in pins]
+    """Server and launcher, without what keeps files in memory and without zygotes."""
+    others = pinning(root) + zygotes(root)
+    return [pid for pid in outside(root) if pid not in others]
 
 
 def locked(pid):

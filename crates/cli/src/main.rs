@@ -16,10 +16,6 @@ use error::{Error, Result};
 use owo_colors::{OwoColorize, Stream};
 use std::process::ExitCode;
 
-/// The system's allocator took an eighth of the processor time of a warm call.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // Before anything else: this process may have been started as the launcher.
     launcher::run_if_launcher();

@@ -176,11 +176,6 @@ fn prepare(options: &Options, data: &DataFolder) -> Result<(TcpListener, Connect
     let connection = launcher::spawn(data.path()).map_err(|error| refusal(&error))?;
     launcher::drop_privilege()
         .map_err(|error| Error::Failed(format!("giving up privilege: {error}")))?;
-    // The allocator's arenas would be backed by pages of 2 MiB, of which a server at rest uses little. Not
-    // before the launcher is there: what it starts would inherit this.
-    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        tracing::debug!(%error, "huge pages stay enabled");
-    }
     Ok((listener, connection))
 }
 
