@@ -303,10 +303,6 @@ def rehearse_ahead():
     api = RuntimeApi.__new__(RuntimeApi)
     api.host, api.socket, api.reader = "", None, None
     api.rehearse()
-    try:
-        rehearse_import()
-    except OSError as error:
-        print(f"zygote: an import could not be rehearsed: {error}", file=sys.stderr)
 
 
 def wait(control):

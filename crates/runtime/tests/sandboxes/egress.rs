@@ -17,8 +17,9 @@ crate::tests!(
     too_many_connections_are_reset,
 );
 
-/// Connects, says `hello`, and gives what came or what went wrong.
-const FUNCTION: &str = "import socket, struct
+/// Connects, says `hello`, and gives what came or what went wrong. A connection that was reset before it is
+/// shut down is no longer connected.
+const FUNCTION: &str = "import errno, socket, struct
 def reach(host, port, family=socket.AF_INET):
     try:
         with socket.socket(family) as s:
@@ -31,7 +32,8 @@ def reach(host, port, family=socket.AF_INET):
                 text += part
             return text.decode()
     except OSError as error:
-        return type(error).__name__
+        reset = error.errno == errno.ENOTCONN
+        return 'ConnectionResetError' if reset else type(error).__name__
 def look_up(name):
     try:
         return sorted(socket.gethostbyname_ex(name)[2])
