@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import canaries
 import images
-from cases import CASES, GROUPS, IMAGES, contained
+from cases import CASES, EVERYWHERE, GROUPS, contained
 from e2e import REPO, compile_attacks
 from report import FOLDER, Report
 
@@ -152,7 +152,7 @@ def table():
     for group, title in GROUPS.items():
         out.write(f"\n### {title}\n\n| attack | rouse | `docker run` |\n|---|---|---|\n")
         for about in (rows[case] for case in rows if rows[case]["group"] == group):
-            rouse = joined(about["rouse"], ["folder", *IMAGES, "image"])
+            rouse = joined(about["rouse"], [*EVERYWHERE, "image"])
             measured = about["rouse"].get("folder", {})
             if "ratio" in measured:
                 rouse += f"; neighbour's p99 {measured['ratio']} times, control plane {measured['control']} ms"

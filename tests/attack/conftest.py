@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pytest
 
 import canaries
+import cases
 import e2e
 import images
 from report import Report
@@ -36,7 +37,31 @@ services:
     build: ./folder
     x-rouse: {runtime: provided, memory: 64M, timeout: 10s, concurrency: {min: 1, max: 1}}
 """
-FUNCTIONS = {"folder": "folder", "image as root": "root", "image as 1000": "user"}
+ZYGOTE_MANIFEST = """
+name: attack-zygote
+services:
+  zygote:
+    build: ./zygote
+    x-rouse:
+      {runtime: python3.11, handler: app.handler, snapshot: init, memory: 256M, timeout: 60s, pids: 128,
+       files: 256, concurrency: {max: 4}}
+"""
+# Its initialisation, which runs in the zygote, attacks with every command; a call attacks with its own.
+ZYGOTE_HANDLER = """
+import json, subprocess
+def attack(command):
+    done = subprocess.run(["./attack", *command.split()], capture_output=True, text=True)
+    try:
+        return json.loads(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        return {"answer": f"exit status {done.returncode}", "detail": done.stdout + done.stderr}
+with open("commands.json") as commands:
+    THERE = {command: attack(command) for command in json.load(commands)}
+def handler(event, context):
+    return THERE[event["there"]] if "there" in event else attack(event["here"])
+"""
+FUNCTIONS = {"folder": "folder", "image as root": "root", "image as 1000": "user",
+             cases.FORK: "zygote", cases.ZYGOTE: "zygote"}
 
 
 @pytest.fixture(scope="session")
@@ -79,9 +104,10 @@ class Attacked(e2e.Server):
             told = body
         return headers.get("x-rouse-ending"), told, headers
 
-    def attack(self, function, command):
+    def attack(self, function, command, place=None):
         """Runs an attack: gives its answer and its detail. A call that failed answers how it ended."""
-        ending, told, headers = self.call(function, command)
+        payload = {cases.FORK: {"here": command}, cases.ZYGOTE: {"there": command}}.get(place, command)
+        ending, told, headers = self.call(function, payload)
         if ending == "succeeded" and isinstance(told, dict) and "answer" in told:
             return told["answer"], told["detail"]
         tail = base64.b64decode(headers.get("x-rouse-log-tail", "")).decode(errors="replace")
@@ -122,6 +148,19 @@ def arguments(host, attacked):
         "pid": host.pid, "file": host.file, "name": host.name, "key": host.key, "port": host.port,
         "address": addresses[0] if addresses else "192.0.2.2", "data": attacked.data,
     }
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory, attacked, arguments, program):
+    """The function whose initialisation attacks. It is there once that is over."""
+    folder = tmp_path_factory.mktemp("zygote")
+    (folder / "zygote").mkdir()
+    shutil.copy(program, folder / "zygote/attack")
+    (folder / "zygote/app.py").write_text(ZYGOTE_HANDLER)
+    commands = [case.command(**arguments) for case in cases.CASES]
+    (folder / "zygote/commands.json").write_text(json.dumps(commands))
+    attacked.deploy(folder, ZYGOTE_MANIFEST)
+    assert attacked.attack("zygote", "privileges", cases.FORK)[0], "its initialisation is over"
 
 
 @pytest.fixture

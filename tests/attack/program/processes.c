@@ -151,15 +151,30 @@ static void posix_ipc(int argc, char **argv) {
   tried("/dev/mqueue", open(path, O_RDWR));
 }
 
-/* Processes other than this program's own. */
+/* 0 if there is none, or none in sight. */
+static pid_t parent_of(pid_t pid) {
+  char path[64];
+  int parent = 0;
+  snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  FILE *file = fopen(path, "re");
+  if (file && fscanf(file, "%*d (%*[^)]) %*c %d", &parent) != 1) parent = 0;
+  if (file) fclose(file);
+  return parent;
+}
+
+static int descends_from(pid_t ancestor) {
+  for (pid_t pid = getpid(); pid > 0; pid = parent_of(pid))
+    if (pid == ancestor) return 1;
+  return 0;
+}
+
+/* Processes other than this one, what it descends from, and the first one. */
 static void foreign_processes(int argc, char **argv) {
   (void)argc, (void)argv;
-  char path[64];
   int seen = 0, own = 0;
-  for (int pid = 1; pid < 65536; pid++) {
+  for (pid_t pid = 1; pid < 65536; pid++) {
     if (kill(pid, 0) < 0 && errno == ESRCH) continue;
-    snprintf(path, sizeof path, "/proc/%d/status", pid);
-    own += pid == getpid() || pid == getppid() || pid == 1;
+    own += pid == 1 || descends_from(pid);
     seen++;
   }
   noted("%d processes in sight", seen);
