@@ -14,6 +14,7 @@ mod doors;
 mod envelope;
 mod error;
 mod events;
+mod exception;
 mod lambda;
 mod outcome;
 mod route;

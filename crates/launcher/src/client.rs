@@ -17,7 +17,7 @@ use crate::entry::Connection;
 use crate::error::{Error, Failure, Result};
 use crate::network::EGRESS_SOCKETS;
 use crate::wire::{self, GroupFiles, Reply, Request};
-use crate::{Assignment, Exit, Shape, Stem, spec};
+use crate::{Assignment, Exit, Shape, Stem, assignment};
 use model::Limits;
 use shared::{Shared, Tables, read, write};
 use std::io;
@@ -230,7 +230,7 @@ impl Launcher {
     ) -> Result<Zygote> {
         shape
             .check()
-            .and_then(|()| spec::check_program(&argv, &environment))
+            .and_then(|()| assignment::check_program(&argv, &environment))
             .map_err(Error::Invalid)?;
         let sandbox = self.number();
         let request = Request::Zygote {

@@ -9,7 +9,9 @@
 //! [`Zygote`]. Why: `docs/adr/0005-armed-sandboxes.md`.
 
 mod assign;
+mod assignment;
 mod bare;
+mod bounds;
 mod capabilities;
 mod cgroup;
 mod child;
@@ -19,6 +21,7 @@ mod entry;
 mod error;
 mod etc;
 mod exec;
+mod exit;
 mod kernel;
 mod mounts;
 mod nested;
@@ -33,16 +36,18 @@ mod root;
 mod route;
 mod sandbox;
 mod seccomp;
+mod shape;
 mod skeleton;
 mod slot;
 mod snapshot;
-mod spec;
 mod userns;
 mod wire;
 mod zygote;
 
+pub use assignment::{Assignment, Stem, Work};
 pub use client::{Armed, Egress, Launcher, Pinned, Sandbox, Snapshot, Zygote};
 pub use entry::{Connection, drop_privilege, run_if_launcher, spawn};
 pub use error::{Error, Result};
+pub use exit::{Exit, Usage};
 pub use route::leaves_host;
-pub use spec::{Assignment, Bind, Exit, Root, Shape, Stem, Usage, User, Volume, Work};
+pub use shape::{Bind, Root, Shape, User, Volume};

@@ -12,7 +12,7 @@ use crate::sandbox::{Sandbox, Workshop};
 use crate::slot::{Slot, Slots};
 use crate::wire::{self, MESSAGE_MAX, Reply, Request};
 use crate::zygote::{self, Forked, Zygote};
-use crate::{Assignment, Shape, Stem, kernel, network, spec};
+use crate::{Assignment, Shape, Stem, assignment, kernel, network};
 use model::Limits;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
@@ -318,7 +318,7 @@ impl Process {
         self.check_number(number)?;
         let bad = |reason| Failure::new(STARTING, reason);
         let checked = shape.check();
-        let checked = checked.and_then(|()| spec::check_program(argv, environment));
+        let checked = checked.and_then(|()| assignment::check_program(argv, environment));
         checked.map_err(bad)?;
         let mut slot = self.slots.take(&self.workshop.cgroups, shape)?;
         if let Err(failure) = slot.group.limit(&zygote::limits()) {

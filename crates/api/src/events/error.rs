@@ -2,9 +2,9 @@
 
 use crate::auth::Refused;
 use crate::body::BodyError;
+use crate::exception;
 use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use model::Kind;
 use serde_json::json;
 
@@ -96,16 +96,12 @@ impl Error {
         }
     }
 
-    /// Why a request was not let in, by names that SDKs know.
+    /// Why a request was not let in.
     pub(super) fn of_refused(refused: &Refused) -> Self {
-        let name = match refused {
-            Refused::Missing => "MissingAuthenticationTokenException",
-            Refused::BadSignature(_) => "InvalidSignatureException",
-            Refused::Malformed(_) => "IncompleteSignatureException",
-            Refused::UnknownKey | Refused::BadToken => "UnrecognizedClientException",
-            _ => return Self::of_kind(refused.kind(), refused.to_string()),
-        };
-        Self::new(StatusCode::FORBIDDEN, name, refused.to_string())
+        match exception::of_refused(refused) {
+            Some(name) => Self::new(StatusCode::FORBIDDEN, name, refused.to_string()),
+            None => Self::of_kind(refused.kind(), refused.to_string()),
+        }
     }
 }
 
@@ -148,11 +144,7 @@ impl IntoResponse for Error {
             "message": self.message,
             "Message": self.message,
         });
-        let mut response = (self.status, body.to_string()).into_response();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
-        headers.insert("x-amzn-errortype", HeaderValue::from_static(self.name));
-        response
+        exception::response(self.status, self.name, JSON, &body)
     }
 }
 
@@ -160,6 +152,7 @@ impl IntoResponse for Error {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use http::header::CONTENT_TYPE;
 
     #[tokio::test]
     async fn an_error_has_its_name_and_a_fault_of_ours_tells_nothing_private() {

@@ -3,8 +3,9 @@
 
 use crate::auth::Refused;
 use crate::body::BodyError;
+use crate::exception;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use model::{Kind, ScheduleGroupName, ScheduleKey};
 use serde_json::json;
 
@@ -180,16 +181,12 @@ impl Error {
         }
     }
 
-    /// Why a request was not let in. SDKs know these names, and none of them is tried again.
+    /// Why a request was not let in.
     pub(super) fn of_refused(refused: &Refused) -> Self {
-        let name = match refused {
-            Refused::Missing => "MissingAuthenticationTokenException",
-            Refused::BadSignature(_) => "InvalidSignatureException",
-            Refused::Malformed(_) => "IncompleteSignatureException",
-            Refused::UnknownKey | Refused::BadToken => "UnrecognizedClientException",
-            _ => return Self::of_kind(refused.kind(), refused.to_string()),
-        };
-        Self::new(StatusCode::FORBIDDEN, name, refused.to_string())
+        match exception::of_refused(refused) {
+            Some(name) => Self::new(StatusCode::FORBIDDEN, name, refused.to_string()),
+            None => Self::of_kind(refused.kind(), refused.to_string()),
+        }
     }
 }
 
@@ -233,13 +230,7 @@ impl From<BodyError> for Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let body = json!({"Message": self.message, "message": self.message});
-        let mut response = (self.status, axum::Json(body)).into_response();
-        let headers = response.headers_mut();
-        headers.insert("x-amzn-errortype", HeaderValue::from_static(self.name));
-        if self.status == StatusCode::TOO_MANY_REQUESTS {
-            headers.insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        response
+        exception::response(self.status, self.name, "application/json", &body)
     }
 }
 
