@@ -53,6 +53,7 @@ impl Start {
             Some((generation, place, self.start().await))
         };
         let result = tokio::select! {
+            biased;
             result = attempt => result,
             () = node.kill.cancelled() => None,
         };
