@@ -3,7 +3,7 @@
 use crate::ledger::Ledger;
 use crate::plan::Function;
 use engine::{Engine, Options, Put, PutRule};
-use model::{Code, Fresh, FunctionSpec, RuleTarget, ScheduleSpec, Target};
+use model::{Code, Fresh, FunctionSpec, RuleTarget, ScheduleKey, ScheduleSpec, Target};
 use runtime::{Fake, Runtime};
 use state::State;
 use std::collections::BTreeMap;
@@ -102,8 +102,9 @@ impl House {
 
     /// A schedule that is due each minute.
     pub async fn schedule(&self, target: &Target) {
+        let key: ScheduleKey = SCHEDULE.parse().unwrap();
         let spec: ScheduleSpec = serde_json::from_value(serde_json::json!({
-            "key": SCHEDULE, "timetable": {"expression": "rate(1 minute)"}, "target": target,
+            "key": key, "timetable": {"expression": "rate(1 minute)"}, "target": target,
             "catch_up": "once",
         }))
         .unwrap();

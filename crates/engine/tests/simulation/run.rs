@@ -298,7 +298,7 @@ impl Run {
             self.declare(client, at, None, false).await;
         }
         if self.plan.schedule {
-            let key = SCHEDULE.parse().unwrap();
+            let key: model::ScheduleKey = SCHEDULE.parse().unwrap();
             client
                 .house
                 .engine
