@@ -129,6 +129,7 @@ impl Corridor {
         };
         let cold = lease.cold();
         tokio::select! {
+            biased;
             outcome = lease.call(invocation) => outcome,
             () = self.node.kill.cancelled() => Outcome {
                 cold,

@@ -6,7 +6,7 @@
 use crate::attempt::{Attempted, Job, PATIENCE};
 use crate::engine::Corridor;
 use crate::retry::{self, Decision, Tried};
-use crate::{Error, Result, delivery, queues, routing, share, webhook};
+use crate::{Error, Result, chance, delivery, queues, routing, share, webhook};
 use model::{Event, FunctionName, NewEvent, RequestId, RetryPolicy, Run, Target, Timestamp};
 use state::{Leased, Settlement, Verdict};
 use std::collections::HashMap;
@@ -103,10 +103,11 @@ pub(crate) async fn run(corridor: Arc<Corridor>) {
             }
         };
         tokio::select! {
+            biased;
+            () = corridor.draining.cancelled() => return,
             () = corridor.state.events_changed() => {}
             () = corridor.dispatcher.freed.notified() => {}
             () = tokio::time::sleep(sleep) => {}
-            () = corridor.draining.cancelled() => return,
         }
     }
 }
@@ -282,7 +283,7 @@ async fn attempt(corridor: &Corridor, event: Event) -> Judged {
         Target::Queue { name } => return queues::enqueue(name, &event),
         Target::Bus { name } => return routing::route(corridor, name, event).await,
     };
-    let random = rand::random();
+    let random = chance::fraction();
     match attempted {
         // The server ends and broke the call off: nothing is decided, the next start goes on.
         Ok(Attempted { outcome, .. }) if broken_off(corridor, &outcome.ending) => {

@@ -5,10 +5,12 @@
 //! or to the caller. `scaler::plan` and `retry::next` are pure; others carry out what they say.
 
 mod attempt;
+mod blocking;
 mod bucket;
 mod buses;
 mod carried;
 mod catalog;
+mod chance;
 mod credentials;
 mod declared;
 mod delivery;

@@ -1,7 +1,7 @@
 //! Memory pressure: idle instances are stopped before the kernel kills busy ones.
 
 use crate::node::Node;
-use crate::reclaim;
+use crate::{blocking, reclaim};
 use model::Pressure;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,12 +94,31 @@ fn stops(level: Pressure, idle: usize) -> usize {
 /// # Errors
 /// When `/proc/meminfo` cannot be read or understood.
 pub(crate) fn read() -> std::io::Result<Sample> {
+    #[cfg(feature = "simulation")]
+    if let Some(bits) = model::simulation::bits() {
+        return Ok(simulated(bits));
+    }
     let meminfo = std::fs::read_to_string("/proc/meminfo")?;
     // Not there before Linux 4.20, or where it is not switched on.
     let stall = std::fs::read_to_string("/proc/pressure/memory").ok();
     parse(&meminfo, stall.as_deref()).ok_or_else(|| {
         std::io::Error::other("/proc/meminfo does not tell MemTotal and MemAvailable")
     })
+}
+
+/// A machine that is short of memory in one look out of 32, and nearly out of it in one out of 256.
+#[cfg(feature = "simulation")]
+fn simulated(bits: u64) -> Sample {
+    let available = match bits % 256 {
+        0 => 1,
+        1..8 => 8,
+        _ => 80,
+    };
+    Sample {
+        available: available * GIB / 100,
+        total: GIB,
+        stalled: None,
+    }
 }
 
 fn parse(meminfo: &str, stall: Option<&str>) -> Option<Sample> {
@@ -135,12 +154,13 @@ pub(crate) async fn watch(
     let mut deaf = false;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            biased;
             () = node.kill.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
         }
         let reading = read.clone();
         // The kernel may take its time when memory is short.
-        let sample = match tokio::task::spawn_blocking(move || reading()).await {
+        let sample = match blocking::apart(move || reading()).await {
             Ok(Ok(sample)) => sample,
             failed => {
                 if !deaf {

@@ -14,8 +14,9 @@ const STEP: u32 = 500;
 pub(crate) async fn run(corridor: Arc<Corridor>, retention: Duration) {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            biased;
             () = corridor.draining.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
         }
         if let Err(error) = purge(&corridor, retention).await {
             tracing::warn!(%error, "old events and runs could not be deleted; trying again later");

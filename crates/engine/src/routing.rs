@@ -9,6 +9,7 @@ use crate::dispatch::Judged;
 use crate::engine::Corridor;
 use crate::pool::unavailable;
 use crate::retry::{self, Decision};
+use crate::{blocking, chance};
 use bytes::Bytes;
 use model::{
     BusName, Ending, Event, EventId, MAX_ASYNC_PAYLOAD, NewEvent, RequestId, Run, Target, Timestamp,
@@ -45,11 +46,11 @@ pub(crate) async fn route(corridor: &Corridor, bus: &BusName, event: Event) -> J
     let (id, attempts) = (event.accepted.id, event.attempts);
     // A large event against many rules takes a while, in which nothing else should wait for this thread.
     let held = move || hold(&rules, &event.accepted, &region);
-    let routed = match tokio::task::spawn_blocking(held).await {
+    let routed = match blocking::apart(held).await {
         Ok(routed) => routed,
         Err(error) => {
             let reason = format!("routing broke off: {error}");
-            return Judged::of(retry::postpone(attempts, reason, rand::random()), None);
+            return Judged::of(retry::postpone(attempts, reason, chance::fraction()), None);
         }
     };
     let error = (!routed.failed.is_empty()).then(|| routed.failed.join("; "));

@@ -13,7 +13,7 @@ pub struct EventId(pub uuid::Uuid);
 impl EventId {
     /// A new one, later than all made before in this process.
     pub fn generate() -> Self {
-        Self(uuid::Uuid::now_v7())
+        Self(crate::identity::ordered())
     }
 }
 

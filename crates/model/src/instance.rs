@@ -12,7 +12,7 @@ pub struct InstanceId(pub String);
 impl InstanceId {
     /// A new one.
     pub fn generate() -> Self {
-        Self(uuid::Uuid::new_v4().simple().to_string())
+        Self(crate::identity::random().simple().to_string())
     }
 
     /// The identity as text, safe as a file name.

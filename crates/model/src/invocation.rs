@@ -13,7 +13,7 @@ pub struct RequestId(pub String);
 impl RequestId {
     /// A new one.
     pub fn generate() -> Self {
-        Self(uuid::Uuid::new_v4().to_string())
+        Self(crate::identity::random().to_string())
     }
 
     /// The identity as text.

@@ -11,6 +11,7 @@ mod egress;
 mod error;
 mod event;
 mod function;
+mod identity;
 mod image;
 mod instance;
 mod invocation;
@@ -23,6 +24,8 @@ mod queue;
 mod retry;
 mod schedule;
 mod service;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod snapshot;
 mod timestamp;
 mod webhook;

@@ -10,8 +10,12 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The system clock's now.
+    /// The system clock's now; in a simulated world that world's.
     pub fn now() -> Self {
+        #[cfg(feature = "simulation")]
+        if let Some(now) = crate::simulation::now() {
+            return now;
+        }
         Self(jiff::Timestamp::now().as_millisecond())
     }
 

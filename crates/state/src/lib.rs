@@ -31,6 +31,8 @@ mod schedule_requests;
 mod schedules;
 mod schema;
 mod services;
+#[cfg(feature = "simulation")]
+mod simulation;
 mod store;
 mod uploads;
 mod webhooks;

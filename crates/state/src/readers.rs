@@ -52,7 +52,7 @@ impl Readers {
             .await
             .map_err(|_| Error::Closed)?;
         let idle = self.idle.clone();
-        let task = tokio::task::spawn_blocking(move || {
+        let query = move || {
             let db = lock(&idle).pop().ok_or(Error::Closed)?;
             let read = || {
                 let snapshot = db.unchecked_transaction()?;
@@ -68,7 +68,15 @@ impl Readers {
                     reason: "the query panicked".to_owned(),
                 }),
             }
-        });
+        };
+        #[cfg(feature = "simulation")]
+        if model::simulation::is_on() {
+            crate::simulation::disk().await;
+            let result = query();
+            crate::simulation::disk().await;
+            return result;
+        }
+        let task = tokio::task::spawn_blocking(query);
         // The only other error is that the async runtime is being torn down.
         task.await.unwrap_or(Err(Error::Closed))
     }

@@ -42,6 +42,10 @@ impl State {
     /// binary.
     pub async fn open(folder: &Path) -> Result<Self> {
         let folder = folder.to_owned();
+        #[cfg(feature = "simulation")]
+        if model::simulation::is_on() {
+            return Self::open_blocking(&folder);
+        }
         let task = tokio::task::spawn_blocking(move || Self::open_blocking(&folder));
         task.await.unwrap_or(Err(Error::Closed))
     }
@@ -74,12 +78,7 @@ impl State {
             lock,
             log: Checkpoint::default(),
         };
-        let thread = std::thread::Builder::new().name("state-writer".to_owned());
-        let started = thread.spawn(move || {
-            writer.serve();
-            drop(signal);
-        });
-        started.map_err(|error| Error::Folder {
+        start(writer, signal).map_err(|error| Error::Folder {
             path: path.display().to_string(),
             reason: format!("no thread could be started to write it ({error}); raise the limit"),
         })?;
@@ -147,6 +146,24 @@ impl Inner {
     pub(crate) fn is_closed(&self) -> bool {
         lock(&self.jobs).is_none()
     }
+}
+
+/// Lets the writer serve, on a thread of its own. `signal` is dropped when it has ended.
+fn start(writer: Writer, signal: watch::Sender<()>) -> std::io::Result<()> {
+    #[cfg(feature = "simulation")]
+    if model::simulation::is_on() {
+        tokio::spawn(async move {
+            crate::simulation::serve(writer).await;
+            drop(signal);
+        });
+        return Ok(());
+    }
+    let thread = std::thread::Builder::new().name("state-writer".to_owned());
+    let started = thread.spawn(move || {
+        writer.serve();
+        drop(signal);
+    });
+    started.map(drop)
 }
 
 type Sender = Option<mpsc::Sender<Job>>;

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc};
 pub(crate) const QUEUE: usize = 4096;
 
 /// Requests that share one commit at most.
-const BATCH: usize = 512;
+pub(crate) const BATCH: usize = 512;
 
 /// How long another program, such as the `sqlite3` shell, that writes is waited for.
 pub(crate) const BUSY_WAIT: Duration = Duration::from_secs(5);
@@ -40,16 +40,26 @@ impl Writer {
         let mut taken = Vec::with_capacity(BATCH);
         loop {
             let open = self.jobs.blocking_recv_many(&mut taken, BATCH) > 0;
-            let mut batch: VecDeque<Job> = taken.drain(..).collect();
-            batch.extend(self.runs.take());
-            while !batch.is_empty() {
-                self.transact(&mut batch);
-            }
-            self.log.keep_short(&self.db);
+            self.work(&mut taken);
             if !open {
                 break;
             }
         }
+        self.end();
+    }
+
+    /// Does what was taken from the queue, and what gathered beside it.
+    pub(crate) fn work(&self, taken: &mut Vec<Job>) {
+        let mut batch: VecDeque<Job> = taken.drain(..).collect();
+        batch.extend(self.runs.take());
+        while !batch.is_empty() {
+            self.transact(&mut batch);
+        }
+        self.log.keep_short(&self.db);
+    }
+
+    /// Closes the database and lets the folder go.
+    pub(crate) fn end(self) {
         if let Err((_, error)) = self.db.close() {
             tracing::warn!(%error, "the store did not close cleanly; it is whole, and recovers");
         }

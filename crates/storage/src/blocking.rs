@@ -6,6 +6,10 @@ use crate::{Error, Result};
 pub(crate) async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
+    #[cfg(feature = "simulation")]
+    if model::simulation::is_on() {
+        return work();
+    }
     joined(tokio::task::spawn_blocking(work)).await
 }
 

@@ -42,6 +42,7 @@ pub(super) async fn keep(pool: Arc<Pool>) {
         match wake {
             Some(at) => {
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep_until(at) => {}
                     () = pool.changed.notified() => {}
                 }

@@ -22,13 +22,17 @@ pub(super) fn begin(pool: &Arc<Pool>, table: &mut Table) {
     let id = InstanceId::generate();
     let asked = Timestamp::now();
     table.starting.insert(id.clone(), asked);
-    let start = Start {
-        pool: pool.clone(),
-        id,
-        asked,
-        settled: false,
-    };
-    pool.node.tasks.spawn(start.run());
+    let own = pool.clone();
+    // Made inside: a runtime that ends drops what is spawned at once, and the table is locked here.
+    pool.node.tasks.spawn(async move {
+        let start = Start {
+            pool: own,
+            id,
+            asked,
+            settled: false,
+        };
+        start.run().await;
+    });
 }
 
 /// One start. However it ends, a panic included, the pool's books are set right.
@@ -53,6 +57,7 @@ impl Start {
             Some((generation, place, self.start().await))
         };
         let result = tokio::select! {
+            biased;
             result = attempt => result,
             () = node.kill.cancelled() => None,
         };

@@ -14,8 +14,9 @@ const STEP: u32 = 500;
 pub(crate) async fn run(corridor: Arc<Corridor>) {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            biased;
             () = corridor.draining.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
         }
         if let Err(error) = sweep(&corridor).await {
             tracing::warn!(%error, "queues could not be swept; trying again later");

@@ -127,9 +127,10 @@ pub(crate) async fn run(corridor: Arc<Corridor>) {
             }
         };
         tokio::select! {
-            () = timer => {}
-            () = scheduler.changed.notified() => {}
+            biased;
             () = corridor.draining.cancelled() => return,
+            () = scheduler.changed.notified() => {}
+            () = timer => {}
         }
     }
 }

@@ -20,7 +20,7 @@ pub struct MessageId(pub uuid::Uuid);
 impl MessageId {
     /// A new one.
     pub fn generate() -> Self {
-        Self(uuid::Uuid::new_v4())
+        Self(crate::identity::random())
     }
 }
 

@@ -21,6 +21,8 @@ pub struct FakeStart {
 
 /// How a call goes: how long it takes, how it ends, and whether the instance lives on.
 type OnCall = dyn Fn(&Invocation) -> (Duration, Ending, bool) + Send + Sync;
+/// Told how a call ended: `None` if it was broken off.
+type OnEnd = dyn Fn(&RequestId, Option<&Ending>) + Send + Sync;
 type OnStart = dyn Fn(&InstanceSpec) -> FakeStart + Send + Sync;
 
 /// The script of a fake runtime and the record of what it was asked. Uses tokio's clock, so that a
@@ -50,6 +52,8 @@ struct Record {
     steps: Vec<(InstanceId, FakeStep)>,
     backend: Option<SocketAddr>,
     start_kind: Option<StartKind>,
+    late: bool,
+    on_end: Option<Arc<OnEnd>>,
 }
 
 struct FakeHandle {
@@ -78,6 +82,17 @@ impl Fake {
     /// From now on instances say that they came to be this way; `Cold` before.
     pub fn set_start_kind(&self, kind: StartKind) {
         self.record().start_kind = Some(kind);
+    }
+
+    /// From now on no call is held to its time limit: it ends when the script says, as if whatever
+    /// holds it to that had failed.
+    pub fn allow_late(&self) {
+        self.record().late = true;
+    }
+
+    /// From now on `told` is called at the end of each call, with `None` if it was broken off.
+    pub fn on_end(&self, told: impl Fn(&RequestId, Option<&Ending>) + Send + Sync + 'static) {
+        self.record().on_end = Some(Arc::new(told));
     }
 
     /// What an instance was asked to do, in order.
@@ -186,11 +201,17 @@ impl FakeInstance {
         self.fake.record().calls.push(call);
         self.step(FakeStep::Called);
         let (takes, planned, lives) = (self.fake.on_call)(&invocation);
+        let mut call = Call {
+            request: invocation.request_id.clone(),
+            told: self.fake.record().on_end.clone(),
+            ending: None,
+        };
         let bound = Duration::from_millis(invocation.timeout);
         // What is frozen does not answer.
-        let takes = match *self.frozen.borrow() {
-            true => Duration::MAX,
-            false => takes,
+        let (takes, bound) = match (*self.frozen.borrow(), self.fake.record().late) {
+            (true, _) => (Duration::MAX, bound),
+            (false, true) => (takes, Duration::MAX),
+            (false, false) => (takes, bound),
         };
         let ending = tokio::select! {
             biased;
@@ -207,6 +228,7 @@ impl FakeInstance {
                 }
             }
         };
+        call.ending = Some(ending.clone());
         Outcome {
             ending,
             timing: Timing {
@@ -260,6 +282,21 @@ impl FakeInstance {
     pub(crate) fn stop(&self) {
         self.thaw();
         finish(&self.end, "signal 15 (SIGTERM)");
+    }
+}
+
+/// A call under way; dropped, it has ended.
+struct Call {
+    request: RequestId,
+    told: Option<Arc<OnEnd>>,
+    ending: Option<Ending>,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(told) = &self.told {
+            told(&self.request, self.ending.as_ref());
+        }
     }
 }
 

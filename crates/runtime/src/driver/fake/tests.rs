@@ -63,6 +63,21 @@ async fn a_call_past_its_timeout_ends_the_instance() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_may_be_late_and_its_end_is_told() {
+    let fake = fake();
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let told = ends.clone();
+    fake.on_end(move |_, ending| told.lock().unwrap().push(ending.cloned()));
+    fake.allow_late();
+    let instance = Runtime::fake(fake).start(spec()).await.unwrap();
+    assert_eq!(instance.call(invocation(10)).await.ending, done());
+    let short = Duration::from_millis(10);
+    let broken_off = tokio::time::timeout(short, instance.call(invocation(10))).await;
+    assert!(broken_off.is_err());
+    assert_eq!(*ends.lock().unwrap(), [Some(done()), None]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_instance_that_ends_by_itself_has_crashed() {
     let fake = fake();
     let instance = Runtime::fake(fake.clone()).start(spec()).await.unwrap();
