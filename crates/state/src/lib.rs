@@ -18,11 +18,13 @@ mod history;
 mod images;
 mod job;
 mod leases;
+mod lineage;
 mod listing;
 mod objects;
 mod once;
 mod queues;
 mod readers;
+mod replays;
 mod row;
 mod rules;
 mod runs;
@@ -33,20 +35,24 @@ mod schema;
 mod services;
 mod store;
 mod uploads;
+mod walk;
 mod webhooks;
 mod writer;
 
 pub use buckets::Bucket;
 pub use error::{Error, Result};
 pub use history::EventCounts;
+pub use lineage::Lineage;
 pub use leases::{Leased, Settlement, Verdict};
 pub use listing::{ListPage, ListQuery};
 pub use objects::{ObjectRow, Precondition};
+pub use replays::ReplayStep;
 pub use queues::{Accepted, Changed, Deleted, MoveStep, Receive, Received};
 pub use schedule_requests::Once;
 pub use schedules::{ScheduleFilter, Ticked};
 pub use store::State;
 pub use uploads::{PartRow, UploadRow};
+pub use walk::{Chosen, ChosenPage};
 
 #[cfg(test)]
 mod fixture;
