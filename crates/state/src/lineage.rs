@@ -3,7 +3,7 @@
 use crate::error::{Done, Failure};
 use crate::events::find;
 use crate::row::{all, event_id};
-use crate::{Result, State};
+use crate::{Result, State, partitions};
 use model::{Event, EventId};
 use rusqlite::{Connection, params};
 
@@ -29,13 +29,22 @@ fn bare(db: &Connection, id: EventId) -> Done<Option<Event>> {
     Ok(event)
 }
 
-fn all_of(db: &Connection, sql: &str, id: EventId) -> Done<Vec<Event>> {
-    let ids = all(db, sql, params![id.0.into_bytes(), MAX_TOLD], |row| {
-        event_id(row, "id")?.ok_or_else(|| Failure::Corrupt("column id is null".to_owned()))
-    })?;
+/// The first events whose `column` (`cause` or `replay_of`, by the index `index`) names this one. They
+/// are in its partition or a later one.
+fn naming(db: &Connection, column: &str, index: &str, id: EventId) -> Done<Vec<Event>> {
     let mut events = Vec::new();
-    for id in ids {
-        events.extend(bare(db, id)?);
+    for part in partitions::holders(db, id)? {
+        let sql = format!(
+            "SELECT id FROM event_{part} INDEXED BY {index}_{part}
+             WHERE {column} = ?1 AND {column} IS NOT NULL ORDER BY id LIMIT ?2"
+        );
+        let left = MAX_TOLD.saturating_sub(u32::try_from(events.len()).unwrap_or(MAX_TOLD));
+        let ids = all(db, &sql, params![id.0.into_bytes(), left], |row| {
+            event_id(row, "id")?.ok_or_else(|| Failure::Corrupt("column id is null".to_owned()))
+        })?;
+        for id in ids {
+            events.extend(bare(db, id)?);
+        }
     }
     Ok(events)
 }
@@ -48,14 +57,10 @@ fn lineage(db: &Connection, id: EventId) -> Done<Lineage> {
         next = event.accepted.cause;
         causes.push(event);
     }
-    let effects = "SELECT id FROM event INDEXED BY event_cause
-                   WHERE cause = ?1 AND cause IS NOT NULL ORDER BY id LIMIT ?2";
-    let replays = "SELECT id FROM event INDEXED BY event_replay
-                   WHERE replay_of = ?1 AND replay_of IS NOT NULL ORDER BY id LIMIT ?2";
     Ok(Lineage {
         causes,
-        effects: all_of(db, effects, id)?,
-        replays: all_of(db, replays, id)?,
+        effects: naming(db, "cause", "event_cause", id)?,
+        replays: naming(db, "replay_of", "event_replay", id)?,
     })
 }
 

@@ -53,7 +53,8 @@ fn load(db: &Connection, id: ReplayId) -> Done<Option<Replay>> {
 }
 
 fn save(db: &Connection, replay: &Replay) -> Done<()> {
-    let sql = "REPLACE INTO replay (id, query, most, before, after, state, started, ended, replayed,
+    let sql =
+        "REPLACE INTO replay (id, query, most, before, after, state, started, ended, replayed,
                    skipped) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     let row = params![
         replay.id.0.into_bytes(),
@@ -171,7 +172,10 @@ impl State {
             replay.replayed += again.len() as u64;
             replay.skipped += step.skipped;
             replay.after = step.to.or(replay.after);
-            let full = replay.order.limit.is_some_and(|most| replay.replayed >= most);
+            let full = replay
+                .order
+                .limit
+                .is_some_and(|most| replay.replayed >= most);
             if step.to.is_none() || full {
                 replay.state = ReplayState::Done;
                 replay.ended = Some(step.at);

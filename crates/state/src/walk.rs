@@ -3,7 +3,7 @@
 use crate::error::{Done, Failure};
 use crate::events::{MAX_PAYLOADS, belongs, find, read_target, targets};
 use crate::row::{all, event_id, name, time};
-use crate::{Result, State};
+use crate::{Result, State, partitions};
 use model::{Event, EventId, EventQuery, EventState, Target, Timestamp};
 use rusqlite::{Connection, Row, params};
 
@@ -58,20 +58,27 @@ fn states(query: &EventQuery) -> Vec<EventState> {
     every.into_iter().filter(wanted).collect()
 }
 
-/// The rows after `after` and before `before`, by id; `full` if a range had more than were read.
+/// The rows after `after` and before `before`, the first 1 000 of each range.
 fn look(db: &Connection, query: &EventQuery, after: [u8; 16], before: [u8; 16]) -> Done<Vec<Seen>> {
-    let Some(wanted) = &query.target else {
-        let sql = "SELECT id, target, path, accepted, source, state FROM event
-                   WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3";
-        return all(db, sql, params![after, before, LOOK], |row| seen(row, query));
-    };
-    let sql = "SELECT id, target, path, accepted, source, state FROM event INDEXED BY event_target
-               WHERE target = ?1 AND state = ?2 AND id > ?3 AND id < ?4 ORDER BY id LIMIT ?5";
+    let columns = "SELECT id, target, path, accepted, source, state FROM";
     let mut found = Vec::new();
-    for target in targets(db)?.iter().filter(|key| belongs(key, wanted)) {
-        for state in states(query) {
-            let range = params![target, state.as_str(), after, before, LOOK];
-            found.extend(all(db, sql, range, |row| seen(row, query))?);
+    for part in partitions::since(db, query.since.unwrap_or(Timestamp(0)))? {
+        let Some(wanted) = &query.target else {
+            let sql =
+                format!("{columns} event_{part} WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3");
+            let range = params![after, before, LOOK];
+            found.extend(all(db, &sql, range, |row| seen(row, query))?);
+            continue;
+        };
+        let sql = format!(
+            "{columns} event_{part} INDEXED BY event_target_{part}
+             WHERE target = ?1 AND state = ?2 AND id > ?3 AND id < ?4 ORDER BY id LIMIT ?5"
+        );
+        for target in targets(db, part)?.iter().filter(|key| belongs(key, wanted)) {
+            for state in states(query) {
+                let range = params![target, state.as_str(), after, before, LOOK];
+                found.extend(all(db, &sql, range, |row| seen(row, query))?);
+            }
         }
     }
     Ok(found)
@@ -171,6 +178,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::fixture::{event, function, service, store};
+    use crate::job::Tx;
     use model::NewEvent;
     use proptest::prelude::*;
 
@@ -217,18 +225,22 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn pages_are_as_a_naive_walk_has_them(
-            kinds in prop::collection::vec((0..4_usize, any::<bool>(), any::<bool>()), 0..40),
+            kinds in prop::collection::vec((0..4_usize, any::<bool>(), any::<bool>(), 0..9_u8), 0..40),
             queries in prop::collection::vec((queries(), 1..9_usize), 1..8),
         ) {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
                 let (_folder, state) = store().await;
                 let targets = [function("f"), function("g"), service("s", "/a"), service("s", "/b")];
-                let events: Vec<NewEvent> = kinds.iter().enumerate().map(|(at, (target, invoked, _))| {
+                let events: Vec<NewEvent> = kinds.iter().enumerate().map(|(at, (target, invoked, ..))| {
                     let source = if *invoked { "invoke" } else { "s3:photos" };
                     NewEvent { source: source.into(), ..event(&targets[*target], at as i64) }
                 }).collect();
-                for (event, (_, _, leased)) in events.iter().zip(&kinds) {
+                for (event, (_, _, leased, part)) in events.iter().zip(&kinds) {
+                    if *part == 0 {
+                        let begin = |tx: &Tx<'_>| partitions::begin(tx, 1, Timestamp::now());
+                        state.write("beginning", begin).await.unwrap();
+                    }
                     state.put_events(vec![event.clone()]).await.unwrap();
                     if *leased {
                         let lease = state.lease_events(&event.target, 1, Timestamp(99), Timestamp(199));
