@@ -22,10 +22,25 @@ def handler(event, context):
 """
 
 
-def quick(server, name, code=PICKY, **settings):
+MANIFEST = """
+name: history-{name}
+services:
+  {name}:
+    build: ./{name}
+    {more}
+    x-rouse:
+      runtime: python3.11
+      handler: app.handler
+      retry: {{attempts: 1}}
+"""
+
+
+def quick(server, name, code=PICKY, more=""):
     """A function whose events are dead after one attempt."""
-    server.create(name, PYTHON_RUNTIME, {"app.py": code}, **settings)
-    server.client("lambda").put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=0)
+    folder = server.data.parent / f"{server.data.name}-{name}"
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / name / "app.py").write_text(code)
+    server.deploy(folder, MANIFEST.format(name=name, more=more))
 
 
 def send(server, name, count, start=0):
@@ -48,8 +63,7 @@ def until_ended(server, name, count):
 
 
 def mild(server, name):
-    client = server.client("lambda")
-    client.update_function_configuration(FunctionName=name, Environment={"Variables": {"MOOD": "mild"}})
+    quick(server, name, more="environment: {MOOD: mild}")
 
 
 def test_replay_of_all_that_a_query_means(server):
@@ -225,7 +239,7 @@ def test_what_ended_long_ago_is_dropped_and_what_waits_stays(tmp_path):
         quick(server, "ends")
         send(server, "ends", 2)
         wait_for("events to be dropped", lambda: events(server, "ends") == [], timeout=60)
-        server.create("waits", PYTHON_RUNTIME, {"app.py": PICKY})
+        quick(server, "waits")
         server.client("lambda").put_function_concurrency(FunctionName="waits", ReservedConcurrentExecutions=0)
         send(server, "waits", 2)
         send(server, "ends", 1)
@@ -238,7 +252,6 @@ def test_what_ended_long_ago_is_dropped_and_what_waits_stays(tmp_path):
         server.start()
         assert [event["id"] for event in events(server, "waits", "waiting")] == first
         server.client("lambda").delete_function_concurrency(FunctionName="waits")
-        server.client("lambda").put_function_event_invoke_config(FunctionName="waits", MaximumRetryAttempts=0)
         wait_for("them to end and be dropped", lambda: events(server, "waits") == [], timeout=90)
     finally:
         server.stop()
