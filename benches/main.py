@@ -15,7 +15,7 @@ from rouse import Refused, version
 
 # Each part, and the module that measures it.
 PARTS = {"cold": "cold", "miss": "miss", "fresh": "fresh", "starts": "starts", "burst": "burst", "warm": "warm",
-         "idle": "idle", "soak": "soak", "trace": "replay"}
+         "idle": "idle", "events": "events", "soak": "soak", "trace": "replay"}
 
 
 def arguments():

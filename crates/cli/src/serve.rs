@@ -6,7 +6,7 @@ pub(crate) mod port;
 
 use crate::data::{DataFolder, ServerRecord};
 use crate::error::{Error, Result};
-use crate::manifest::parse_bytes;
+use crate::manifest::{parse_bytes, parse_duration};
 use api::{RootCredential, Server, ServerOptions};
 use engine::Engine;
 use launcher::probe::{Finding, Standing, probe};
@@ -90,6 +90,12 @@ pub(crate) struct Options {
     /// How many events may cause one another in a chain before it is cut, so that a loop ends
     #[arg(long, default_value_t = model::MAX_DEPTH, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     max_depth: u32,
+    /// How long events are kept after they ended, with their attempts
+    #[arg(long, default_value = "7d", value_name = "DURATION", value_parser = keep)]
+    keep_events: u64,
+    /// Most that is kept of them, about; the oldest that ended are dropped first, what waits never
+    #[arg(long, default_value = "10GiB", value_name = "SIZE", value_parser = keep_size)]
+    keep_events_size: u64,
     /// Let webhooks lead to private networks and to this host; without, only to the public internet
     #[arg(long)]
     private_webhooks: bool,
@@ -111,6 +117,10 @@ impl Options {
             max_depth: self.max_depth,
             region: self.region.clone(),
             private_webhooks: self.private_webhooks,
+            retention: engine::Retention {
+                age: Duration::from_millis(self.keep_events),
+                bytes: self.keep_events_size,
+            },
             ..engine::Options::default()
         }
     }
@@ -120,6 +130,8 @@ impl Options {
 const PRELOAD: &str = "boto3,numpy,PIL.Image,asyncio,base64,concurrent.futures,csv,datetime,decimal,\
                        email.message,hashlib,hmac,http.client,random,ssl,tempfile,urllib.request,uuid,zlib";
 
+/// Least that can be kept of events: 1 MiB.
+const LEAST_KEPT: u64 = 1 << 20;
 /// Largest archive or image that is taken in: 10 GiB.
 const MAX_UPLOAD: u64 = 10 << 30;
 /// Connections out of instances that may wait to be taken up.
@@ -137,6 +149,22 @@ fn name_server(text: &str) -> std::result::Result<SocketAddr, std::net::AddrPars
 
 fn size(text: &str) -> std::result::Result<u64, String> {
     parse_bytes(text, 1)
+}
+
+/// How long events are kept: a second to 100 years, in milliseconds.
+fn keep(text: &str) -> std::result::Result<u64, String> {
+    let millis = parse_duration(text)?;
+    match millis {
+        1_000..=3_153_600_000_000 => Ok(millis),
+        _ => Err("must be 1s to 36500d".to_owned()),
+    }
+}
+
+fn keep_size(text: &str) -> std::result::Result<u64, String> {
+    match parse_bytes(text, 1)? {
+        bytes if bytes >= LEAST_KEPT => Ok(bytes),
+        _ => Err("must be 1MiB at least".to_owned()),
+    }
 }
 
 /// Runs the server until it is told to stop.

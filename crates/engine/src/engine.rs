@@ -12,10 +12,10 @@ use crate::schedule::{self, Scheduler};
 use crate::service::Services;
 use crate::webhooks::Webhooks;
 use crate::working::Working;
-use crate::{Result, pressure, purge};
+use crate::{Result, pressure, purge, replays};
 use model::{EventId, InstanceId, InstanceStatus, Pressure};
 use runtime::Runtime;
-use state::State;
+use state::{Retention, State};
 use std::sync::Arc;
 use std::time::Duration;
 use storage::Storage;
@@ -45,8 +45,9 @@ pub struct Options {
     pub max_instances: usize,
     /// Most attempts of events under way at once: 256 by default.
     pub max_attempts: usize,
-    /// How long ended events and runs are kept: 7 days by default.
-    pub retention: Duration,
+    /// How long ended events and runs are kept, and how many bytes of them: 7 days and 10 GiB by
+    /// default.
+    pub retention: Retention,
     /// How deep a chain of events may be that cause each other: 16 by default. What is deeper is a
     /// dead letter without an attempt, so that a loop ends.
     pub max_depth: u32,
@@ -65,7 +66,10 @@ impl Default for Options {
             start_burst: 500,
             max_instances: 1_000,
             max_attempts: 256,
-            retention: Duration::from_secs(7 * 24 * 3600),
+            retention: Retention {
+                age: Duration::from_secs(7 * 24 * 3600),
+                bytes: 10 << 30,
+            },
             max_depth: model::MAX_DEPTH,
             region: "us-east-1".to_owned(),
             private_webhooks: false,
@@ -153,6 +157,7 @@ impl Engine {
         tokio::spawn(purge::run(engine.corridor.clone(), options.retention));
         tokio::spawn(queues::sweep(engine.corridor.clone()));
         queues::resume(&engine.corridor).await?;
+        replays::resume(&engine.corridor).await?;
         engine.corridor.start_mappings().await?;
         Ok(engine)
     }

@@ -24,6 +24,7 @@ mod functions;
 mod images;
 mod invoke;
 mod mapping;
+mod metrics;
 mod node;
 mod places;
 mod pool;
@@ -32,6 +33,7 @@ mod prototype;
 mod purge;
 mod queues;
 mod reclaim;
+mod replays;
 mod retry;
 mod routing;
 mod rules;
@@ -48,6 +50,9 @@ pub use catalog::Put;
 pub use engine::{Engine, Options};
 pub use error::{Error, Result};
 pub use invoke::Call;
+pub use metrics::{EventMetrics, QueueMetrics};
 pub use rules::PutRule;
 pub use runtime::{Door, Inbound};
-pub use state::{Accepted, Changed, Deleted, Once, Receive, Received, ScheduleFilter};
+pub use state::{
+    Accepted, Changed, Deleted, Lineage, Once, Receive, Received, Retention, ScheduleFilter,
+};

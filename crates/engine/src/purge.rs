@@ -1,45 +1,49 @@
-//! Retention: ended events and runs are deleted after a while, in small steps.
+//! Retention: what is old is dropped, a partition at a time.
 
 use crate::engine::Corridor;
 use model::Timestamp;
+use state::Retention;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often it is looked.
-const EVERY: Duration = Duration::from_secs(60);
-/// How many rows one transaction deletes, so that writers never wait long.
-const STEP: u32 = 500;
+/// How often it is looked, at most and at least.
+const EVERY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 
 /// Runs until the engine drains.
-pub(crate) async fn run(corridor: Arc<Corridor>, retention: Duration) {
+pub(crate) async fn run(corridor: Arc<Corridor>, retention: Retention) {
+    let [least, most] = EVERY;
+    let every = (retention.age / 16).clamp(least, most);
     loop {
         tokio::select! {
             biased;
             () = corridor.draining.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(every) => {}
         }
-        if let Err(error) = purge(&corridor, retention).await {
-            tracing::warn!(%error, "old events and runs could not be deleted; trying again later");
+        if let Err(error) = tend(&corridor, retention).await {
+            tracing::warn!(%error, "old events could not be dropped; trying again later");
         }
     }
 }
 
-async fn purge(corridor: &Corridor, retention: Duration) -> state::Result<()> {
-    let kept = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-    let before = Timestamp(Timestamp::now().0.saturating_sub(kept));
-    while corridor.state.purge_events(before, STEP).await? >= u64::from(STEP) {}
-    while corridor.state.purge_runs(before, STEP).await? >= u64::from(STEP) {}
-    Ok(())
+async fn tend(corridor: &Corridor, retention: Retention) -> state::Result<()> {
+    loop {
+        let now = Timestamp::now();
+        let tended = corridor.state.tend_partitions(retention, now).await?;
+        if tended.dropped == 0 {
+            return Ok(());
+        }
+        tracing::info!("dropped the oldest partition of ended events");
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
     use crate::{Engine, Options};
-    use model::{Ending, EventId, EventState, Kind, NewEvent, Target};
+    use model::{Ending, EventId, EventState, Kind, NewEvent, Target, Timestamp};
     use runtime::{Fake, FakeStart, Runtime};
-    use state::State;
+    use state::{Retention, State};
+    use std::time::Duration;
     use storage::Storage;
 
     fn fake() -> Fake {
@@ -55,13 +59,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_ended_before_the_retention_is_deleted_and_nothing_else() {
+    async fn what_ended_before_the_retention_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(folder.path()).await.unwrap();
         let storage = Storage::open(folder.path(), state.clone()).await.unwrap();
         let runtime = Runtime::fake(fake());
-        let started = Engine::start(Options::default(), state.clone(), storage, runtime).await;
-        let engine = started.unwrap();
+        let options = Options {
+            retention: Retention {
+                age: Duration::from_millis(200),
+                bytes: 1 << 30,
+            },
+            ..Options::default()
+        };
+        let started = Engine::start(options, state.clone(), storage, runtime).await;
+        let _engine = started.unwrap();
         // Its function does not exist, so it becomes a dead letter at once.
         let event = NewEvent {
             id: EventId::generate(),
@@ -78,19 +89,18 @@ mod tests {
         };
         let id = event.id;
         state.put_events(vec![event]).await.unwrap();
-        let ended = async {
-            while state.get_event(id).await.unwrap().state != EventState::Dead {
+        let mut ended = false;
+        let gone = async {
+            loop {
+                match state.get_event(id).await {
+                    Ok(event) => ended |= event.state == EventState::Dead,
+                    Err(error) => return error.kind(),
+                }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let limit = Duration::from_secs(30);
-        tokio::time::timeout(limit, ended).await.unwrap();
-        let hour = Duration::from_secs(3600);
-        purge(&engine.corridor, hour).await.unwrap();
-        assert!(state.get_event(id).await.is_ok());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        purge(&engine.corridor, Duration::ZERO).await.unwrap();
-        let gone = state.get_event(id).await.unwrap_err();
-        assert_eq!(gone.kind(), Kind::NotFound);
+        let limit = Duration::from_secs(60);
+        let kind = tokio::time::timeout(limit, gone).await.unwrap();
+        assert_eq!((kind, ended), (Kind::NotFound, true));
     }
 }

@@ -21,6 +21,7 @@ mod mapping;
 mod name;
 mod pressure;
 mod queue;
+mod replay;
 mod retry;
 mod schedule;
 mod service;
@@ -62,6 +63,7 @@ pub use queue::{
     QueueCounts, QueueName, QueueSpec, ReceiptHandle, Redrive, RedriveAllow, legal_token,
     sequence_number,
 };
+pub use replay::{EventQuery, Replay, ReplayId, ReplayOrder, ReplayState};
 pub use retry::RetryPolicy;
 pub use schedule::{
     Advance, AfterCompletion, BusEntry, CatchUp, Due, Expression, MAX_CATCH_UP, MAX_SCHEDULE_INPUT,

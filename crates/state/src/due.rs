@@ -1,26 +1,37 @@
 //! What is due when: how the dispatcher finds its work.
 
 use crate::error::Done;
-use crate::events::read_target;
+use crate::events::{read_target, targets};
 use crate::row::{first, time};
-use crate::{Result, State};
+use crate::{Result, State, partitions};
 use model::{Target, Timestamp};
 use rusqlite::{Connection, params};
+use std::collections::BTreeMap;
 
-const OLDEST: &str = "SELECT target, path, due FROM event INDEXED BY event_due
-     WHERE due IS NOT NULL AND target > ?1 ORDER BY target, due LIMIT 1";
+/// Finds the next target of a partition that has an event that has not ended.
+fn oldest_sql(part: i64) -> String {
+    format!(
+        "SELECT target, path, due FROM event_{part} INDEXED BY event_due_{part}
+         WHERE due IS NOT NULL AND target > ?1 ORDER BY target, due LIMIT 1"
+    )
+}
 
-/// The oldest event of each target that has one that has not ended, by one seek each.
+/// The oldest event of each target that has one that has not ended, by one seek each in each
+/// partition that has such.
 fn oldest(db: &Connection) -> Done<Vec<(Target, Timestamp)>> {
-    let mut found: Vec<(Target, Timestamp)> = Vec::new();
-    let mut last = String::new();
-    while let Some((target, due)) = first(db, OLDEST, [&last], |row| {
-        Ok((read_target(row)?, time(row, "due")?))
-    })? {
-        last = target.key();
-        found.push((target, due));
+    let mut found: BTreeMap<Target, Timestamp> = BTreeMap::new();
+    for part in partitions::unsettled(db)? {
+        let sql = oldest_sql(part);
+        let mut last = String::new();
+        while let Some((target, due)) = first(db, &sql, [&last], |row| {
+            Ok((read_target(row)?, time(row, "due")?))
+        })? {
+            last = target.key();
+            let oldest = found.entry(target).or_insert(due);
+            *oldest = due.min(*oldest);
+        }
     }
-    Ok(found)
+    Ok(found.into_iter().collect())
 }
 
 impl State {
@@ -37,20 +48,51 @@ impl State {
         .await
     }
 
+    /// When the oldest event was accepted that waits, of each target that has some: one seek each in each
+    /// partition that has such.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn oldest_waiting(&self) -> Result<BTreeMap<String, Timestamp>> {
+        self.read("looking for the oldest waiting events", |db| {
+            let mut found = BTreeMap::new();
+            for part in partitions::unsettled(db)? {
+                let sql = format!(
+                    "SELECT accepted FROM event_{part} INDEXED BY event_target_{part}
+                     WHERE target = ?1 AND state = 'waiting' ORDER BY id LIMIT 1"
+                );
+                for key in targets(db, part)? {
+                    let oldest = first(db, &sql, [&key], |row| time(row, "accepted"))?;
+                    if let Some(accepted) = oldest {
+                        let oldest = found.entry(key).or_insert(accepted);
+                        *oldest = accepted.min(*oldest);
+                    }
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
     /// When the next event becomes due that is not due at `now` (a retry's time, a lease's end).
     ///
     /// # Errors
     /// Of the store.
     pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
         self.read("looking for the next due event", move |db| {
-            let sql = "SELECT due FROM event INDEXED BY event_due
-                       WHERE target = ?1 AND due IS NOT NULL AND due > ?2 ORDER BY due LIMIT 1";
             let mut next = None;
-            for (target, _) in oldest(db)? {
-                let later = first(db, sql, params![target.key(), now.0], |row| {
-                    time(row, "due")
-                })?;
-                next = [next, later].into_iter().flatten().min();
+            let targets = oldest(db)?;
+            for part in partitions::unsettled(db)? {
+                let sql = format!(
+                    "SELECT due FROM event_{part} INDEXED BY event_due_{part}
+                     WHERE target = ?1 AND due IS NOT NULL AND due > ?2 ORDER BY due LIMIT 1"
+                );
+                for (target, _) in &targets {
+                    let later = first(db, &sql, params![target.key(), now.0], |row| {
+                        time(row, "due")
+                    })?;
+                    next = [next, later].into_iter().flatten().min();
+                }
             }
             Ok(next)
         })
@@ -69,7 +111,7 @@ mod tests {
     use super::*;
     use crate::fixture::{event, function, service, store};
     use crate::job::Tx;
-    use crate::leases::DUE;
+    use crate::leases::due_sql;
     use crate::{Settlement, Verdict};
 
     const NOW: Timestamp = Timestamp(1_000);
@@ -149,9 +191,9 @@ mod tests {
             .await
             .unwrap();
         let seed = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 49999)
-            INSERT INTO event (id, target, source, kind, subject, accepted, state, not_before, due)
+            INSERT INTO event_0 (id, target, source, kind, subject, accepted, state, not_before, due)
             SELECT randomblob(16), 'function:f' || (i % 3), '', '', '', i, 'waiting', i, i FROM n;
-            INSERT INTO payload SELECT seq, '{}' FROM event WHERE true ON CONFLICT DO NOTHING";
+            INSERT INTO payload_0 SELECT seq, '{}' FROM event_0 WHERE true ON CONFLICT DO NOTHING";
         let seed = seed.replace("'{}'", "x'7b7d'");
         state
             .write("seeding", move |tx| Ok(tx.execute_batch(&seed)?))
@@ -159,7 +201,7 @@ mod tests {
             .unwrap();
         let work = |db: &Connection| {
             assert_eq!(oldest(db)?.len(), 4);
-            let statement = db.prepare_cached(OLDEST)?;
+            let statement = db.prepare_cached(&oldest_sql(0))?;
             Ok(statement.get_status(rusqlite::StatementStatus::VmStep))
         };
         let steps = state.read("looking", work).await.unwrap();
@@ -173,7 +215,7 @@ mod tests {
         assert_eq!(leased.await.unwrap().len(), 10);
         let work = |tx: &Tx<'_>| {
             Ok(tx
-                .prepare_cached(DUE)?
+                .prepare_cached(&due_sql(0))?
                 .get_status(rusqlite::StatementStatus::VmStep))
         };
         let steps = state.write("looking", work).await.unwrap();

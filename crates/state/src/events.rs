@@ -1,16 +1,20 @@
-//! Tables `event` and `payload`: accepting and reading. Working on them is in `leases`, what became
+//! Tables `event_N` and `payload_N`, N being a partition's number: accepting and reading. Working on them is in `leases`, what became
 //! of them in `history`.
 
+use crate::counters::Change;
 use crate::error::{Done, Failure};
 use crate::job::Tx;
 use crate::row::{count, event_id, first, name, run, time};
-use crate::{Result, State, runs};
+use crate::{Result, State, partitions, runs};
 use bytes::Bytes;
 use model::{Event, EventId, NewEvent, Target, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// Bytes of payloads after which a listing or a lease stops, though more was asked for.
 pub(crate) const MAX_PAYLOADS: usize = 32 * 1024 * 1024;
+
+/// Bytes that an event takes in its partition besides its payload, about.
+const ROW: u64 = 400;
 
 /// Reads a row of `event` joined with `payload`, all columns.
 pub(crate) fn read(row: &Row<'_>) -> Done<Event> {
@@ -77,22 +81,29 @@ pub(crate) fn read_target(row: &Row<'_>) -> Done<Target> {
     }
 }
 
-/// Adds events that wait; an id that is there already is left alone.
+/// Adds events that wait, to the newest partition; an id that is there already is left alone.
 pub(crate) fn insert(tx: &Tx<'_>, events: &[NewEvent]) -> Done<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let part = partitions::newest(tx)?;
+    let event_sql = format!(
+        "INSERT INTO event_{part} (id, target, path, source, kind, subject, accepted, cause,
+             replay_of, state, not_before, due, depth)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'waiting', ?7, ?7, ?10)
+         ON CONFLICT (id) DO NOTHING"
+    );
+    let payload_sql = format!("INSERT INTO payload_{part} (event, body) VALUES (?1, ?2)");
     for event in events {
         let path = match &event.target {
             Target::Service { path, .. } => Some(path),
             _ => None,
         };
         let id = |id: &EventId| id.0.into_bytes();
-        let sql = "INSERT INTO event (id, target, path, source, kind, subject, accepted, cause,
-                       replay_of, state, not_before, due, depth)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'waiting', ?7, ?7,
-                       coalesce((SELECT depth + 1 FROM event WHERE id = ?8), 0))
-                   ON CONFLICT (id) DO NOTHING";
+        let target = event.target.key();
         let row = params![
             id(&event.id),
-            event.target.key(),
+            target,
             path,
             event.source,
             event.kind,
@@ -100,26 +111,53 @@ pub(crate) fn insert(tx: &Tx<'_>, events: &[NewEvent]) -> Done<()> {
             event.accepted.0,
             event.cause.as_ref().map(id),
             event.replay_of.as_ref().map(id),
+            depth(tx, event.cause)?,
         ];
-        if run(tx, sql, row)? == 0 {
+        if is_older(tx, event.id, part)? || run(tx, &event_sql, row)? == 0 {
             continue;
         }
-        let sql = "INSERT INTO payload (event, body) VALUES (?1, ?2)";
-        run(
-            tx,
-            sql,
-            params![tx.last_insert_rowid(), event.payload.as_ref()],
-        )?;
+        let row = params![tx.last_insert_rowid(), event.payload.as_ref()];
+        run(tx, &payload_sql, row)?;
+        tx.count(Change::Grown(ROW + event.payload.len() as u64));
+        tx.count(Change::Accepted(target));
         tx.events_changed();
     }
     Ok(())
 }
 
-/// The keys of all targets that ever had an event that is kept, by one seek each.
-pub(crate) fn targets(db: &Connection) -> Done<Vec<String>> {
-    let sql = "SELECT target FROM event INDEXED BY event_target WHERE target > ?1
-               ORDER BY target LIMIT 1";
-    let mut statement = db.prepare_cached(sql)?;
+/// Whether an event is in an older partition than this one.
+fn is_older(db: &Connection, id: EventId, newest: i64) -> Done<bool> {
+    for part in partitions::holders(db, id)? {
+        let sql = format!("SELECT 1 FROM event_{part} WHERE id = ?1");
+        if part != newest && first(db, &sql, [id.0.into_bytes()], |_| Ok(()))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// How deep an event is that has this cause: one deeper, or 0 if that is not kept.
+fn depth(db: &Connection, cause: Option<EventId>) -> Done<u32> {
+    let Some(cause) = cause else { return Ok(0) };
+    for part in partitions::holders(db, cause)? {
+        let sql = format!("SELECT depth FROM event_{part} WHERE id = ?1");
+        let found = first(db, &sql, [cause.0.into_bytes()], |row| {
+            count::<u32>(row, "depth")
+        })?;
+        if let Some(depth) = found {
+            return Ok(depth.saturating_add(1));
+        }
+    }
+    Ok(0)
+}
+
+/// The keys of all targets that have an event in a partition, by one seek each.
+pub(crate) fn targets(db: &Connection, part: i64) -> Done<Vec<String>> {
+    let sql = format!(
+        "SELECT target FROM event_{part} INDEXED BY event_target_{part} WHERE target > ?1
+         ORDER BY target LIMIT 1"
+    );
+    let mut statement = db.prepare_cached(&sql)?;
     let mut found: Vec<String> = Vec::new();
     loop {
         let last = found.last().map_or("", String::as_str);
@@ -137,10 +175,21 @@ pub(crate) fn belongs(key: &str, wanted: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || (rest.starts_with('/') && !wanted.contains('/')))
 }
 
+/// One event without its runs, and its partition.
+pub(crate) fn locate(db: &Connection, id: EventId) -> Done<Option<(i64, Event)>> {
+    for part in partitions::holders(db, id)? {
+        let sql =
+            format!("SELECT * FROM event_{part} JOIN payload_{part} ON event = seq WHERE id = ?1");
+        if let Some(event) = first(db, &sql, [id.0.into_bytes()], read)? {
+            return Ok(Some((part, event)));
+        }
+    }
+    Ok(None)
+}
+
 /// One event without its runs.
 pub(crate) fn find(db: &Connection, id: EventId) -> Done<Option<Event>> {
-    let sql = "SELECT * FROM event JOIN payload ON payload.event = event.seq WHERE id = ?1";
-    first(db, sql, [id.0.into_bytes()], read)
+    Ok(locate(db, id)?.map(|(_, event)| event))
 }
 
 impl State {
@@ -159,9 +208,9 @@ impl State {
     /// `NotFound`.
     pub async fn get_event(&self, id: EventId) -> Result<Event> {
         self.read("reading an event", move |db| {
-            let mut event =
-                find(db, id)?.ok_or_else(|| Failure::not_found("event", id.to_string()))?;
-            event.runs = runs::of_event(db, id)?;
+            let (part, mut event) =
+                locate(db, id)?.ok_or_else(|| Failure::not_found("event", id.to_string()))?;
+            event.runs = runs::of_event(db, part, id)?;
             Ok(event)
         })
         .await

@@ -1,41 +1,17 @@
-//! What became of events: listing, counting and purging. The table is described in `events`.
+//! What became of events: listing. The tables are described in `events`.
 
 use crate::error::{Done, Failure};
 use crate::events::{MAX_PAYLOADS, belongs, find, targets};
-use crate::row::{all, count, event_id, name, run};
-use crate::{Result, State};
-use model::{Event, EventFilter, EventId, EventState, Timestamp};
+use crate::row::{all, event_id};
+use crate::{Result, State, partitions};
+use model::{Event, EventFilter, EventId, EventState};
 use rusqlite::{Connection, Row, params};
 
 /// Events in one listing at most.
 const MAX_LIST: u32 = 1000;
 
-/// How many events of one target are where.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct EventCounts {
-    /// Waiting, due or not.
-    pub waiting: u64,
-    /// Under way.
-    pub leased: u64,
-    /// Ended well.
-    pub succeeded: u64,
-    /// Dead letters.
-    pub dead: u64,
-}
-
-impl EventCounts {
-    fn of(&mut self, state: EventState) -> &mut u64 {
-        match state {
-            EventState::Waiting => &mut self.waiting,
-            EventState::Leased => &mut self.leased,
-            EventState::Succeeded => &mut self.succeeded,
-            EventState::Dead => &mut self.dead,
-        }
-    }
-}
-
-/// The ids that fit, newest first. Each pair of target and state is a range of an index in that
-/// order, so the cost is by the page, unless `since` leaves much out.
+/// The ids that fit, newest first. In each partition each pair of target and state is a range of an
+/// index in that order, so the cost is by the page, unless `since` leaves much out.
 fn list_ids(db: &Connection, filter: &EventFilter) -> Done<Vec<EventId>> {
     let limit = filter.limit.min(MAX_LIST);
     let before = filter.before.map_or([u8::MAX; 16], |id| id.0.into_bytes());
@@ -43,10 +19,6 @@ fn list_ids(db: &Connection, filter: &EventFilter) -> Done<Vec<EventId>> {
     let read = |row: &Row<'_>| {
         event_id(row, "id")?.ok_or_else(|| Failure::Corrupt("column id is null".to_owned()))
     };
-    if filter.target.is_none() && filter.state.is_none() {
-        let sql = "SELECT id FROM event WHERE id < ?1 AND accepted >= ?2 ORDER BY id DESC LIMIT ?3";
-        return all(db, sql, params![before, since, limit], read);
-    }
     let every = [
         EventState::Waiting,
         EventState::Leased,
@@ -57,25 +29,27 @@ fn list_ids(db: &Connection, filter: &EventFilter) -> Done<Vec<EventId>> {
         .into_iter()
         .filter(|state| filter.state.is_none_or(|only| only == *state));
     let states: Vec<EventState> = states.collect();
-    let sql = "SELECT id FROM event INDEXED BY event_target
-               WHERE target = ?1 AND state = ?2 AND id < ?3 AND accepted >= ?4
-               ORDER BY id DESC LIMIT ?5";
     let mut ids = Vec::new();
-    for target in targets(db)? {
-        if filter
-            .target
-            .as_ref()
-            .is_some_and(|wanted| !belongs(&target, wanted))
-        {
+    for part in partitions::every(db)? {
+        if filter.target.is_none() && filter.state.is_none() {
+            let sql = format!(
+                "SELECT id FROM event_{part} WHERE id < ?1 AND accepted >= ?2
+                 ORDER BY id DESC LIMIT ?3"
+            );
+            ids.extend(all(db, &sql, params![before, since, limit], read)?);
             continue;
         }
-        for state in &states {
-            ids.extend(all(
-                db,
-                sql,
-                params![target, state.as_str(), before, since, limit],
-                read,
-            )?);
+        let sql = format!(
+            "SELECT id FROM event_{part} INDEXED BY event_target_{part}
+             WHERE target = ?1 AND state = ?2 AND id < ?3 AND accepted >= ?4
+             ORDER BY id DESC LIMIT ?5"
+        );
+        let wanted = |key: &String| filter.target.as_ref().is_none_or(|only| belongs(key, only));
+        for target in targets(db, part)?.iter().filter(|key| wanted(key)) {
+            for state in &states {
+                let range = params![target, state.as_str(), before, since, limit];
+                ids.extend(all(db, &sql, range, read)?);
+            }
         }
     }
     ids.sort_unstable_by(|a, b| b.cmp(a));
@@ -105,63 +79,15 @@ impl State {
         })
         .await
     }
-
-    /// How many events are where, for each target key.
-    ///
-    /// # Errors
-    /// Of the store.
-    pub async fn count_events(&self) -> Result<Vec<(String, EventCounts)>> {
-        self.read("counting events", |db| {
-            let sql = "SELECT target, state, count(*) AS n FROM event INDEXED BY event_target
-                       GROUP BY target, state ORDER BY target";
-            let rows = all(db, sql, [], |row| {
-                let target: String = row.get("target")?;
-                Ok((target, name(row, "state")?, count(row, "n")?))
-            })?;
-            let mut counts: Vec<(String, EventCounts)> = Vec::new();
-            for (target, state, number) in rows {
-                if counts.last().is_none_or(|(last, _)| *last != target) {
-                    counts.push((target, EventCounts::default()));
-                }
-                if let Some((_, count)) = counts.last_mut() {
-                    *count.of(state) = number;
-                }
-            }
-            Ok(counts)
-        })
-        .await
-    }
-
-    /// Deletes up to `limit` events that ended before `before`, and their runs. Gives how many.
-    ///
-    /// # Errors
-    /// Of the store.
-    pub async fn purge_events(&self, before: Timestamp, limit: u32) -> Result<u64> {
-        self.write("purging events", move |tx| {
-            let sql = "SELECT seq, id FROM event WHERE ended < ?1 ORDER BY ended LIMIT ?2";
-            let old: Vec<(i64, [u8; 16])> = all(tx, sql, params![before.0, limit], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
-            for (seq, id) in &old {
-                run(tx, "DELETE FROM run WHERE event = ?1", [id])?;
-                // The payload goes with it (ON DELETE CASCADE).
-                run(tx, "DELETE FROM event WHERE seq = ?1", [seq])?;
-            }
-            Ok(old.len() as u64)
-        })
-        .await
-    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::fixture::{event, function, run, service, store};
-    use crate::row::first;
-    use crate::{Settlement, Verdict};
+    use crate::fixture::{event, function, service, store};
     use bytes::Bytes;
-    use model::NewEvent;
+    use model::{NewEvent, Timestamp};
 
     fn filter(target: Option<&str>, limit: u32) -> EventFilter {
         EventFilter {
@@ -252,63 +178,5 @@ mod tests {
         let lease = || state.lease_events(&target, 100, Timestamp(50), Timestamp(99));
         assert_eq!(lease().await.unwrap().len(), 5);
         assert_eq!(lease().await.unwrap().len(), 3);
-    }
-
-    #[tokio::test]
-    async fn counts_and_purges_what_ended() {
-        let (_folder, state) = store().await;
-        let (f, g) = (function("f"), function("g"));
-        let events: Vec<_> = (0..4).map(|n| event(&f, n)).chain([event(&g, 1)]).collect();
-        state.put_events(events.clone()).await.unwrap();
-        let leased = state
-            .lease_events(&f, 3, Timestamp(50), Timestamp(99))
-            .await
-            .unwrap();
-        let verdicts = [Verdict::Ack, Verdict::Bury { error: "e".into() }];
-        for (leased, verdict) in leased.iter().zip(verdicts) {
-            let id = leased.event.accepted.id;
-            let run = Some(run(&f, Some(id), 1));
-            let at = leased.event.accepted.accepted;
-            let settlement = Settlement {
-                id,
-                epoch: 1,
-                verdict,
-                run,
-                at,
-            };
-            assert!(state.settle_event(settlement).await.unwrap());
-        }
-        let counts = EventCounts {
-            waiting: 1,
-            leased: 1,
-            succeeded: 1,
-            dead: 1,
-        };
-        let expected = [
-            (f.key(), counts),
-            (
-                g.key(),
-                EventCounts {
-                    waiting: 1,
-                    ..Default::default()
-                },
-            ),
-        ];
-        assert_eq!(state.count_events().await.unwrap(), expected);
-
-        assert_eq!(state.purge_events(Timestamp(0), 9).await.unwrap(), 0);
-        assert_eq!(state.purge_events(Timestamp(9), 1).await.unwrap(), 1);
-        assert!(
-            state.get_event(events[0].id).await.is_err(),
-            "the one that ended first"
-        );
-        assert_eq!(state.purge_events(Timestamp(9), 9).await.unwrap(), 1);
-        assert_eq!(state.list_runs(None, 9).await.unwrap(), []);
-        assert_eq!(state.list_events(filter(None, 9)).await.unwrap().len(), 3);
-        let orphans = "SELECT count(*) FROM payload WHERE event NOT IN (SELECT seq FROM event)";
-        let count = state.read("counting", move |db| {
-            first(db, orphans, [], |row| Ok(row.get::<_, i64>(0)?))
-        });
-        assert_eq!(count.await.unwrap(), Some(0));
     }
 }

@@ -1,9 +1,10 @@
 //! A request of the writer: a closure, and the way back to who asked.
 
+use crate::counters::Change;
 use crate::error::Done;
 use crate::{Error, Result};
 use rusqlite::{Connection, ffi};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::oneshot;
@@ -12,17 +13,39 @@ use tokio::sync::oneshot;
 pub(crate) struct Tx<'a> {
     db: &'a Connection,
     due: &'a Cell<bool>,
+    changes: RefCell<Vec<Change>>,
 }
 
 impl<'a> Tx<'a> {
     /// `due` is set when the dispatcher must be woken.
     pub(crate) fn new(db: &'a Connection, due: &'a Cell<bool>) -> Self {
-        Self { db, due }
+        let changes = RefCell::default();
+        Self { db, due, changes }
     }
 
     /// Says that an event became due or will; the dispatcher is woken after the commit.
     pub(crate) fn events_changed(&self) {
         self.due.set(true);
+    }
+
+    /// Notes what is counted once the transaction is on disk.
+    pub(crate) fn count(&self, change: Change) {
+        self.changes.borrow_mut().push(change);
+    }
+
+    /// How many changes were noted.
+    pub(crate) fn counted(&self) -> usize {
+        self.changes.borrow().len()
+    }
+
+    /// Forgets the changes of a request that is undone: those after the first `kept`.
+    pub(crate) fn uncount(&self, kept: usize) {
+        self.changes.borrow_mut().truncate(kept);
+    }
+
+    /// The changes of the transaction.
+    pub(crate) fn changes(self) -> Vec<Change> {
+        self.changes.into_inner()
     }
 }
 

@@ -1,10 +1,11 @@
 //! Working on events: lease and settle. The table is described in `events`.
 
-use crate::error::Done;
+use crate::counters::Change;
+use crate::error::{Done, Failure};
 use crate::events::{MAX_PAYLOADS, belongs, insert, read, targets};
 use crate::job::Tx;
-use crate::row::{int, run};
-use crate::{Result, State, queues, runs};
+use crate::row::{all, first, int, run};
+use crate::{Result, State, partitions, queues, runs};
 use model::{Event, EventId, EventState, NewEvent, NewMessage, QueueName, Run, Target, Timestamp};
 use rusqlite::{Connection, params};
 
@@ -14,10 +15,13 @@ const MAX_LEASE: u32 = 1000;
 /// Bytes that are kept of why an attempt failed.
 const MAX_ERROR: usize = 8 * 1024;
 
-/// Due events of a target, oldest first, in the order of the index.
-pub(crate) const DUE: &str =
-    "SELECT * FROM event INDEXED BY event_due JOIN payload ON payload.event = event.seq
-     WHERE target = ?1 AND due IS NOT NULL AND due <= ?2 ORDER BY due, seq LIMIT ?3";
+/// Due events of a target in a partition, oldest first, in the order of the index.
+pub(crate) fn due_sql(part: i64) -> String {
+    format!(
+        "SELECT seq, due FROM event_{part} INDEXED BY event_due_{part}
+         WHERE target = ?1 AND due IS NOT NULL AND due <= ?2 ORDER BY due, seq LIMIT ?3"
+    )
+}
 
 /// An event and the right to work on it until `until`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,28 +83,62 @@ pub struct Settlement {
 /// After the server died: what was leased waits again, now, under a new epoch.
 pub(crate) fn recover(db: &mut Connection, now: Timestamp) -> Done<()> {
     let tx = db.transaction()?;
-    let sql = "UPDATE event SET state = 'waiting', epoch = epoch + 1, not_before = ?2, due = ?2
-               WHERE target = ?1 AND state = 'leased'";
-    for target in targets(&tx)? {
-        run(&tx, sql, params![target, now.0])?;
+    for part in partitions::unsettled(&tx)? {
+        let sql = format!(
+            "UPDATE event_{part} SET state = 'waiting', epoch = epoch + 1, not_before = ?2, due = ?2
+             WHERE target = ?1 AND state = 'leased'"
+        );
+        for target in targets(&tx, part)? {
+            run(&tx, &sql, params![target, now.0])?;
+        }
     }
     Ok(tx.commit()?)
 }
 
 /// Ends every event of a target that has not ended: of the key itself, or of any path of a service.
-pub(crate) fn bury_all(db: &Connection, wanted: &str, reason: &str, at: Timestamp) -> Done<()> {
-    let sql = "UPDATE event SET state = 'dead', due = NULL, ended = ?3, last_error = ?4
-               WHERE target = ?1 AND state = ?2";
-    for target in targets(db)?.iter().filter(|target| belongs(target, wanted)) {
-        for state in [EventState::Waiting, EventState::Leased] {
-            run(db, sql, params![target, state.as_str(), at.0, reason])?;
+pub(crate) fn bury_all(tx: &Tx<'_>, wanted: &str, reason: &str, at: Timestamp) -> Done<()> {
+    for part in partitions::unsettled(tx)? {
+        let sql = format!(
+            "UPDATE event_{part} SET state = 'dead', due = NULL, ended = ?3, last_error = ?4
+             WHERE target = ?1 AND state = ?2"
+        );
+        for target in targets(tx, part)?.iter().filter(|key| belongs(key, wanted)) {
+            for state in [EventState::Waiting, EventState::Leased] {
+                let buried = run(tx, &sql, params![target, state.as_str(), at.0, reason])? as u64;
+                tx.count(Change::Moved(
+                    target.clone(),
+                    state,
+                    EventState::Dead,
+                    buried,
+                ));
+            }
         }
     }
     Ok(())
 }
 
+/// Where the due events of a target are, oldest first: partition and row.
+fn due(db: &Connection, target: &str, limit: u32, now: Timestamp) -> Done<Vec<(i64, i64)>> {
+    let mut found: Vec<(i64, i64, i64)> = Vec::new();
+    let parts = partitions::unsettled(db)?;
+    for part in &parts {
+        let range = params![target, now.0, limit];
+        found.extend(all(db, &due_sql(*part), range, |row| {
+            Ok((row.get::<_, i64>("due")?, *part, row.get("seq")?))
+        })?);
+    }
+    if parts.len() > 1 {
+        found.sort_unstable();
+        found.truncate(limit as usize);
+    }
+    Ok(found
+        .into_iter()
+        .map(|(_, part, seq)| (part, seq))
+        .collect())
+}
+
 fn lease(
-    db: &Connection,
+    tx: &Tx<'_>,
     target: &str,
     limit: u32,
     now: Timestamp,
@@ -108,67 +146,96 @@ fn lease(
 ) -> Done<Vec<Leased>> {
     let mut leased = Vec::new();
     let mut bytes = 0;
-    {
-        let mut statement = db.prepare_cached(DUE)?;
-        let mut rows = statement.query(params![target, now.0, limit.min(MAX_LEASE)])?;
-        while let (true, Some(row)) = (bytes <= MAX_PAYLOADS, rows.next()?) {
-            let event = read(row)?;
-            bytes += event.accepted.payload.len();
-            leased.push(Leased { event, until });
+    for (part, seq) in due(tx, target, limit.min(MAX_LEASE), now)? {
+        if bytes > MAX_PAYLOADS {
+            break;
         }
-    }
-    let sql = "UPDATE event SET state = 'leased', epoch = ?2, due = ?3 WHERE id = ?1";
-    for Leased { event, .. } in &mut leased {
+        let sql =
+            format!("SELECT * FROM event_{part} JOIN payload_{part} ON event = seq WHERE seq = ?1");
+        let gone = || Failure::Corrupt(format!("event {seq} of partition {part} is not whole"));
+        let mut event = first(tx, &sql, [seq], read)?.ok_or_else(gone)?;
+        bytes += event.accepted.payload.len();
+        if event.state == EventState::Waiting {
+            let from = EventState::Waiting;
+            tx.count(Change::Moved(
+                target.to_owned(),
+                from,
+                EventState::Leased,
+                1,
+            ));
+        }
         event.state = EventState::Leased;
         event.epoch += 1;
-        run(
-            db,
-            sql,
-            params![event.accepted.id.0.into_bytes(), int(event.epoch), until.0],
-        )?;
+        let sql = format!(
+            "UPDATE event_{part} SET state = 'leased', epoch = ?2, due = ?3 WHERE seq = ?1"
+        );
+        run(tx, &sql, params![seq, int(event.epoch), until.0])?;
+        leased.push(Leased { event, until });
     }
     Ok(leased)
 }
 
-/// Gives whether the lease was still held.
-fn settle(db: &Tx<'_>, settlement: &Settlement) -> Done<bool> {
-    let Settlement {
-        id,
-        epoch,
-        verdict,
-        run: record,
-        at,
-    } = settlement;
-    let (id, epoch) = (id.0.into_bytes(), int(*epoch));
-    let again = "UPDATE event SET state = 'waiting', attempts = attempts + ?3, not_before = ?4,
-                     due = ?4, last_error = ?5
-                 WHERE id = ?1 AND epoch = ?2 AND state = 'leased'";
-    let end = "UPDATE event SET state = ?3, attempts = attempts + 1, due = NULL, ended = ?4,
-                   last_error = ?5
-               WHERE id = ?1 AND epoch = ?2 AND state = 'leased'";
-    let changed = match verdict {
-        Verdict::Ack | Verdict::Deliver { .. } => {
-            let state = EventState::Succeeded.as_str();
-            run(db, end, params![id, epoch, state, at.0, None::<String>])?
-        }
-        Verdict::Bury { error } => {
-            let state = EventState::Dead.as_str();
-            run(db, end, params![id, epoch, state, at.0, cut(error)])?
-        }
+/// What a verdict makes of an event: its state, whether the attempt is spent, when it is due again,
+/// and why.
+struct Becomes<'a> {
+    state: EventState,
+    spent: i64,
+    not_before: Option<Timestamp>,
+    error: Option<&'a str>,
+}
+
+fn becomes(verdict: &Verdict) -> Becomes<'_> {
+    let (state, spent, not_before, error) = match verdict {
+        Verdict::Ack | Verdict::Deliver { .. } => (EventState::Succeeded, 1, None, None),
+        Verdict::Bury { error } => (EventState::Dead, 1, None, Some(error)),
         Verdict::Retry { not_before, error } => {
-            run(db, again, params![id, epoch, 1, not_before.0, cut(error)])?
+            (EventState::Waiting, 1, Some(*not_before), Some(error))
         }
         Verdict::Postpone { not_before, reason } => {
-            run(db, again, params![id, epoch, 0, not_before.0, cut(reason)])?
+            (EventState::Waiting, 0, Some(*not_before), Some(reason))
         }
     };
-    if let (1, Verdict::Deliver { queue, message }) = (changed, verdict) {
-        queues::deliver(db, queue, message)?;
+    Becomes {
+        state,
+        spent,
+        not_before,
+        error: error.map(|error| cut(error)),
     }
-    if let (1, Some(record)) = (changed, record) {
-        runs::insert(db, record)?;
+}
+
+/// Gives whether the lease was still held.
+fn settle(tx: &Tx<'_>, settlement: &Settlement) -> Done<bool> {
+    let becomes = becomes(&settlement.verdict);
+    let ended = becomes.not_before.is_none().then_some(settlement.at.0);
+    let not_before = becomes.not_before.map(|time| time.0);
+    for part in partitions::holders(tx, settlement.id)? {
+        let sql = format!(
+            "UPDATE event_{part} SET state = ?3, attempts = attempts + ?4,
+                 not_before = coalesce(?5, not_before), due = ?5, ended = ?6, last_error = ?7
+             WHERE id = ?1 AND epoch = ?2 AND state = 'leased' RETURNING target"
+        );
+        let change = params![
+            settlement.id.0.into_bytes(),
+            int(settlement.epoch),
+            becomes.state.as_str(),
+            becomes.spent,
+            not_before,
+            ended,
+            becomes.error,
+        ];
+        let Some(target) = first(tx, &sql, change, |row| Ok(row.get::<_, String>(0)?))? else {
+            continue;
+        };
+        tx.count(Change::Moved(target, EventState::Leased, becomes.state, 1));
+        if let Verdict::Deliver { queue, message } = &settlement.verdict {
+            queues::deliver(tx, queue, message)?;
+        }
+        if let Some(record) = &settlement.run {
+            runs::insert(tx, part, record)?;
+        }
+        return Ok(true);
     }
-    Ok(changed == 1)
+    Ok(false)
 }
 
 /// The beginning of a text that somebody outside chose.

@@ -1,12 +1,14 @@
-//! Table `run`: the record of each attempt.
+//! Tables `run_N`: the record of each attempt, in the partition of its event; of each waiting call, in
+//! the one that was newest.
 
+use crate::counters::Change;
 use crate::error::Done;
-use crate::job::{Job, job};
+use crate::job::{Job, Tx, job};
 use crate::leases::cut;
 use crate::row::{all, json, run, to_json};
-use crate::{Result, State};
-use model::{EventId, Run, Timestamp};
-use rusqlite::{Connection, params};
+use crate::{Result, State, partitions};
+use model::{EventId, Run};
+use rusqlite::{Connection, Row, params};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -63,7 +65,8 @@ impl RunBuffer {
         }
         // Nobody waits for the answer: what cannot be written here is said in the log.
         let (job, _) = job("recording calls", move |tx| {
-            let written = runs.iter().try_for_each(|run| insert(tx, run));
+            let written = partitions::newest(tx)
+                .and_then(|part| runs.iter().try_for_each(|run| insert(tx, part, run)));
             if let Err(failure) = &written {
                 tracing::warn!(?failure, lost = runs.len(), "calls could not be recorded");
             }
@@ -73,8 +76,11 @@ impl RunBuffer {
     }
 }
 
-/// Adds a run.
-pub(crate) fn insert(db: &Connection, record: &Run) -> Done<()> {
+/// Bytes that a run takes besides its record, about.
+const ROW: u64 = 120;
+
+/// Adds a run to a partition.
+pub(crate) fn insert(tx: &Tx<'_>, part: i64, record: &Run) -> Done<()> {
     let kept = record.error.as_deref().map(cut);
     let shortened;
     let record = if kept == record.error.as_deref() {
@@ -86,20 +92,20 @@ pub(crate) fn insert(db: &Connection, record: &Run) -> Done<()> {
         };
         &shortened
     };
-    let sql = "INSERT INTO run (event, target, started, record) VALUES (?1, ?2, ?3, ?4)";
+    let sql =
+        format!("INSERT INTO run_{part} (event, target, started, record) VALUES (?1, ?2, ?3, ?4)");
     let event = record.event.map(|id| id.0.into_bytes());
-    run(
-        db,
-        sql,
-        params![event, record.target, record.started.0, to_json(record)?],
-    )?;
+    let written = to_json(record)?;
+    tx.count(Change::Grown(ROW + written.len() as u64));
+    let row = params![event, record.target, record.started.0, written];
+    run(tx, &sql, row)?;
     Ok(())
 }
 
-/// An event's runs, oldest first.
-pub(crate) fn of_event(db: &Connection, id: EventId) -> Done<Vec<Run>> {
-    let sql = "SELECT record FROM run WHERE event = ?1 ORDER BY seq";
-    all(db, sql, [id.0.into_bytes()], |row| json(row, "record"))
+/// The runs of an event of a partition, oldest first.
+pub(crate) fn of_event(db: &Connection, part: i64, id: EventId) -> Done<Vec<Run>> {
+    let sql = format!("SELECT record FROM run_{part} WHERE event = ?1 ORDER BY seq");
+    all(db, &sql, [id.0.into_bytes()], |row| json(row, "record"))
 }
 
 impl State {
@@ -133,29 +139,29 @@ impl State {
         // The writer has then taken what waited.
         self.write("recording calls", |_| Ok(())).await?;
         let limit = limit.min(MAX_LIST);
-        self.read("listing runs", move |db| match target {
-            Some(target) => {
-                let sql = "SELECT record FROM run WHERE target = ?1 ORDER BY seq DESC LIMIT ?2";
-                all(db, sql, params![target, limit], |row| json(row, "record"))
+        self.read("listing runs", move |db| {
+            let mut runs: Vec<Run> = Vec::new();
+            for part in partitions::every(db)?.into_iter().rev() {
+                let left = limit.saturating_sub(u32::try_from(runs.len()).unwrap_or(limit));
+                if left == 0 {
+                    break;
+                }
+                let read = |row: &Row<'_>| json(row, "record");
+                runs.extend(match &target {
+                    Some(target) => {
+                        let sql = format!(
+                            "SELECT record FROM run_{part} WHERE target = ?1 ORDER BY seq DESC LIMIT ?2"
+                        );
+                        all(db, &sql, params![target, left], read)?
+                    }
+                    None => {
+                        let sql =
+                            format!("SELECT record FROM run_{part} ORDER BY seq DESC LIMIT ?1");
+                        all(db, &sql, [left], read)?
+                    }
+                });
             }
-            None => {
-                let sql = "SELECT record FROM run ORDER BY seq DESC LIMIT ?1";
-                all(db, sql, [limit], |row| json(row, "record"))
-            }
-        })
-        .await
-    }
-
-    /// Deletes up to `limit` runs of waiting calls that started before `before`. Gives how many.
-    ///
-    /// # Errors
-    /// Of the store.
-    pub async fn purge_runs(&self, before: Timestamp, limit: u32) -> Result<u64> {
-        self.write("purging runs", move |tx| {
-            let sql = "DELETE FROM run WHERE seq IN
-                           (SELECT seq FROM run WHERE event IS NULL AND started < ?1
-                            ORDER BY started LIMIT ?2)";
-            Ok(run(tx, sql, params![before.0, limit])? as u64)
+            Ok(runs)
         })
         .await
     }
@@ -168,7 +174,7 @@ mod tests {
     use crate::fixture::{function, run, store};
 
     #[tokio::test]
-    async fn runs_of_calls_are_listed_newest_first_and_purged() {
+    async fn runs_of_calls_are_listed_newest_first() {
         let (_folder, state) = store().await;
         let (f, g) = (function("f"), function("g"));
         let long = Run {
@@ -186,9 +192,6 @@ mod tests {
         assert_eq!(all[0].error, Some("ä".repeat(4_096)), "8 KiB are kept");
         let of_f = state.list_runs(Some(f.key()), 1).await.unwrap();
         assert_eq!(of_f, all[..1]);
-        assert_eq!(state.purge_runs(Timestamp(3), 1).await.unwrap(), 1);
-        assert_eq!(state.purge_runs(Timestamp(3), 9).await.unwrap(), 1);
-        assert_eq!(state.list_runs(None, 9).await.unwrap(), all[..1]);
     }
 
     #[tokio::test]
@@ -198,7 +201,8 @@ mod tests {
         let path = folder.path().join("state.db");
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
         let other = Connection::open_with_flags(path, flags).unwrap();
-        let count = || other.query_row("SELECT count(*) FROM run", [], |row| row.get::<_, i64>(0));
+        let count =
+            || other.query_row("SELECT count(*) FROM run_0", [], |row| row.get::<_, i64>(0));
         while count().unwrap() == 0 {
             tokio::time::sleep(DELAY).await;
         }

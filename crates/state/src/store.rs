@@ -1,6 +1,7 @@
 //! The store: opening and closing, and how requests reach the writer and the readers.
 
 use crate::checkpoint::Checkpoint;
+use crate::counters::Counters;
 use crate::error::Done;
 use crate::job::{Job, Tx, job};
 use crate::readers::Readers;
@@ -29,6 +30,7 @@ pub(crate) struct Inner {
     readers: Readers,
     pub(crate) changed: Arc<Notify>,
     pub(crate) runs: Arc<RunBuffer>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl State {
@@ -63,6 +65,8 @@ impl State {
         let readers = Readers::open(&path).map_err(failed)?;
         leases::recover(&mut db, Timestamp::now())
             .map_err(|failure| failure.during("recovering leases"))?;
+        let counters = Counters::load(&db).map_err(|failure| failure.during("counting events"))?;
+        let counters = Arc::new(counters);
 
         let (sender, jobs) = mpsc::channel(QUEUE);
         let (signal, ended) = watch::channel(());
@@ -75,6 +79,7 @@ impl State {
             jobs,
             runs: runs.clone(),
             changed: changed.clone(),
+            counters: counters.clone(),
             lock,
             log: Checkpoint::default(),
         };
@@ -90,6 +95,7 @@ impl State {
                 readers,
                 changed,
                 runs,
+                counters,
             }),
         })
     }

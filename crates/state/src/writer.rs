@@ -5,6 +5,7 @@
 //! an answer means that the change is on disk.
 
 use crate::checkpoint::{Checkpoint, abort_if_unsafe};
+use crate::counters::Counters;
 use crate::job::{Answer, Job, Tx, Undone};
 use crate::runs::RunBuffer;
 use rusqlite::{Connection, ffi};
@@ -29,6 +30,7 @@ pub(crate) struct Writer {
     pub(crate) jobs: mpsc::Receiver<Job>,
     pub(crate) runs: Arc<RunBuffer>,
     pub(crate) changed: Arc<Notify>,
+    pub(crate) counters: Arc<Counters>,
     /// Held as long as the database is open.
     pub(crate) lock: File,
     pub(crate) log: Checkpoint,
@@ -89,8 +91,11 @@ impl Writer {
         };
         let result = result.and_then(commit);
         let undone = result.err().map(|error| self.undo(error));
-        if undone.is_none() && due.get() {
-            self.changed.notify_one();
+        if undone.is_none() {
+            self.counters.apply(tx.changes());
+            if due.get() {
+                self.changed.notify_one();
+            }
         }
         for answer in answers {
             answer(undone.as_ref());
@@ -104,9 +109,13 @@ impl Writer {
             job(Err(&undone));
             return Err(undone.0);
         }
+        let counted = tx.counted();
         let Some(ran) = job(Ok(tx)) else {
             return Ok(());
         };
+        if !ran.keep {
+            tx.uncount(counted);
+        }
         answers.push(ran.answer);
         if self.db.is_autocommit() {
             // A full disk makes SQLite roll back the whole transaction, the neighbours too.

@@ -5,8 +5,9 @@
 use bytes::Bytes;
 use model::{EventFilter, EventId, EventState, NewEvent, Target, Timestamp};
 use proptest::prelude::*;
-use state::{EventCounts, Leased, Settlement, State, Verdict};
+use state::{EventCounts, Leased, Retention, Settlement, State, Verdict};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// One step. Numbers choose among what there is at that moment.
@@ -33,6 +34,8 @@ enum Step {
     Pass {
         time: i64,
     },
+    /// The next partition begins.
+    Part,
     Reopen,
 }
 
@@ -47,6 +50,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (any(), 0..4_usize, 0..20_i64)
             .prop_map(|(lease, verdict, delay)| Step::Settle { lease, verdict, delay }),
         4 => (1..30_i64).prop_map(|time| Step::Pass { time }),
+        1 => Just(Step::Part),
         1 => Just(Step::Reopen),
     ];
     prop::collection::vec(step, 1..80)
@@ -70,6 +74,8 @@ struct World {
     events: Vec<Expected>,
     leases: Vec<Leased>,
     now: i64,
+    /// Times that the store was asked for the next partition.
+    parts: i64,
 }
 
 fn targets() -> Vec<Target> {
@@ -94,6 +100,7 @@ impl World {
             events,
             leases,
             now: Timestamp::now().0,
+            parts: 0,
         }
     }
 
@@ -125,6 +132,7 @@ impl World {
                 self.settle(lease % self.leases.len(), verdict, delay).await;
             }
             Step::Pass { time } => self.now += time,
+            Step::Part => self.part().await,
             Step::Reopen => self.reopen().await,
             Step::PutAgain { .. } | Step::Settle { .. } => {}
         }
@@ -239,6 +247,23 @@ impl World {
             Verdict::Bury { .. } => EventState::Dead,
             _ => EventState::Waiting,
         };
+    }
+
+    /// Nothing may be seen of it. What is eight of these lengths old would be dropped.
+    async fn part(&mut self) {
+        const LENGTH: u64 = 100_000;
+        if self.parts == 7 {
+            return;
+        }
+        self.parts += 1;
+        let keep = Retention {
+            age: Duration::from_secs(8 * LENGTH),
+            bytes: 1 << 30,
+        };
+        let later = Duration::from_secs(LENGTH) * self.parts as u32;
+        let now = Timestamp::now().after(later);
+        let tended = self.state.tend_partitions(keep, now).await.unwrap();
+        assert_eq!(tended.dropped, 0);
     }
 
     async fn reopen(&mut self) {

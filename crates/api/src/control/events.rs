@@ -8,9 +8,15 @@ use crate::whole::whole;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use model::{Event, EventFilter, EventId, Timestamp};
+use model::{Event, EventFilter, EventId, Target, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use storage::LogQuery;
+
+/// Attempts whose log lines are told, the last ones.
+const LOGGED_RUNS: usize = 10;
+/// Lines that are told of each.
+const LOGGED_LINES: usize = 100;
 
 /// The query of a listing.
 #[derive(Debug, Deserialize)]
@@ -51,18 +57,55 @@ pub(super) async fn list(
     Ok(Json(json!({"events": shown})))
 }
 
-/// `GET events/ID`: one event with its payload and its runs.
+/// How much is told of one event.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Depth {
+    /// What it came of and what came of it, and the lines that its attempts logged.
+    #[serde(default)]
+    life: bool,
+}
+
+/// `GET events/ID`: one event with its payload and its runs; with `life=true` its whole life.
 pub(super) async fn get(
     _: Owner,
     State(doors): State<Doors>,
     Path(id): Path<String>,
+    Query(depth): Query<Depth>,
 ) -> Result<Json<Value>> {
     let id: EventId = id.parse()?;
     let event = doors.engine.get_event(id).await?;
     let mut shown = render(&event);
     shown["payload"] = payload(&event);
     shown["runs"] = json!(event.runs);
+    if depth.life {
+        let lineage = doors.engine.event_lineage(id).await?;
+        let all = |events: &[Event]| -> Vec<Value> { events.iter().map(render).collect() };
+        shown["causes"] = all(&lineage.causes).into();
+        shown["effects"] = all(&lineage.effects).into();
+        shown["replays"] = all(&lineage.replays).into();
+        shown["logs"] = logs(&doors, &event).await?;
+    }
     Ok(Json(shown))
+}
+
+/// What the last attempts logged, by the id of each request; what is not kept any more is empty.
+/// Lines of a service belong to no request.
+async fn logs(doors: &Doors, event: &Event) -> Result<Value> {
+    let mut told = serde_json::Map::new();
+    let Target::Function { .. } = event.accepted.target else {
+        return Ok(told.into());
+    };
+    for run in event.runs.iter().rev().take(LOGGED_RUNS) {
+        let query = LogQuery {
+            key: run.target.clone(),
+            since: Some(run.started),
+            request: Some(run.request_id.clone()),
+            tail: LOGGED_LINES,
+        };
+        let lines = doors.engine.storage().read_logs(query).await?;
+        told.insert(run.request_id.to_string(), json!(lines));
+    }
+    Ok(told.into())
 }
 
 /// `POST events/ID/replay`: the same event once more.
@@ -77,6 +120,7 @@ pub(super) async fn replay(
     Ok((StatusCode::ACCEPTED, Json(json!({"event_id": again}))))
 }
 
+/// An event without payload and runs.
 fn render(event: &Event) -> Value {
     let accepted = &event.accepted;
     json!({
@@ -101,7 +145,7 @@ fn render(event: &Event) -> Value {
 }
 
 /// The payload as JSON; one that cannot be read as such (it is nested deeper than 128) as text.
-fn payload(event: &Event) -> Value {
+pub(super) fn payload(event: &Event) -> Value {
     let bytes = &event.accepted.payload;
     serde_json::from_slice(bytes)
         .unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned().into())

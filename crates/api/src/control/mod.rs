@@ -11,12 +11,15 @@
 //! | `GET queues` | names, settings, and how many messages are where |
 //! | `GET instances` | [`model::InstanceStatus`] |
 //! | `GET events`; `GET events/{id}`; `POST events/{id}/replay` | events |
+//! | `GET events/export` | events that fit, as NDJSON of CloudEvents |
+//! | `POST replays`; `GET`, `DELETE replays/{id}` | [`model::Replay`] |
 //! | `POST events`; `POST buses/{name}/events` | CloudEvents for a bus |
 //! | `GET webhooks`; `GET`, `PUT`, `DELETE webhooks/{name}` | addresses that rules can wake |
 //! | `GET runs?target=&limit=` | [`model::Run`] |
 //! | `GET schedules`; `GET schedules/{group}/{name}` | [`model::Schedule`] |
 //! | `POST schedules/{group}/{name}/pause\|resume\|run` | schedules |
 //! | `GET logs?key=&since=&request=&tail=&follow=` | lines of [`model::LogLine`] |
+//! | `GET metrics` | in Prometheus' text format |
 //! | `GET`, `POST images`; `DELETE images/{reference}` | [`model::ImageRecord`] |
 //!
 //! Errors are `{"error":{"kind":…,"message":…}}`, the kind being a [`model::Kind`].
@@ -27,14 +30,17 @@ mod cloudevents;
 mod deployments;
 mod error;
 mod events;
+mod export;
 mod functions;
 mod images;
 mod instances;
 mod invocations;
 mod logs;
+mod metrics;
 mod owner;
 mod query;
 mod queues;
+mod replays;
 mod runs;
 mod schedules;
 mod services;
@@ -71,8 +77,11 @@ pub(crate) fn router(doors: Doors) -> Router {
         .route("/instances", get(instances::list))
         .route("/events", get(events::list).post(cloudevents::put))
         .route("/buses/{name}/events", post(cloudevents::put_on))
+        .route("/events/export", get(export::read))
         .route("/events/{id}", get(events::get))
         .route("/events/{id}/replay", post(events::replay))
+        .route("/replays", post(replays::create))
+        .route("/replays/{id}", get(replays::get).delete(replays::cancel))
         .route("/runs", get(runs::list))
         .route("/schedules", get(schedules::list))
         .route("/schedules/{group}/{name}", get(schedules::get))
@@ -89,6 +98,7 @@ pub(crate) fn router(doors: Doors) -> Router {
                 .delete(webhooks::delete),
         )
         .route("/logs", get(logs::read))
+        .route("/metrics", get(metrics::read))
         .route("/images", get(images::list).post(images::create))
         .route("/images/{*reference}", delete(images::delete));
     Router::new()

@@ -1,7 +1,8 @@
 //! Events as the control API shows them.
 
-use model::{EventId, EventState, Run, Timestamp};
+use model::{EventId, EventState, LogLine, Run, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,6 +44,22 @@ pub(crate) struct EventView {
     /// Its attempts, oldest first; empty in listings.
     #[serde(default)]
     pub(crate) runs: Vec<Run>,
+}
+
+/// One event and its whole life.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct EventLife {
+    /// The event.
+    #[serde(flatten)]
+    pub(crate) event: EventView,
+    /// What caused it, what caused that, and so on.
+    pub(crate) causes: Vec<EventView>,
+    /// What it caused, oldest first.
+    pub(crate) effects: Vec<EventView>,
+    /// What repeats it, oldest first.
+    pub(crate) replays: Vec<EventView>,
+    /// What its last attempts logged, by request.
+    pub(crate) logs: BTreeMap<String, Vec<LogLine>>,
 }
 
 /// A page of events.

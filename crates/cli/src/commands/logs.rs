@@ -73,7 +73,8 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     Ok(())
 }
 
-fn print_line(line: &LogLine) -> Result<()> {
+/// Prints a line as this command does.
+pub(super) fn print_line(line: &LogLine) -> Result<()> {
     let time = line.time.rfc3339();
     let instance: String = output::clean(line.instance.as_str(), false)
         .chars()

@@ -28,3 +28,17 @@ pub(crate) fn byte_bar(message: impl Into<String>, total: u64) -> ProgressBar {
     bar.set_message(message.into());
     bar
 }
+
+/// A bar that counts events up to `total`.
+pub(crate) fn event_bar(message: impl Into<String>, total: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(total);
+    let template = "{msg} [{wide_bar}] {human_pos}/{human_len} {per_sec}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message(message.into());
+    bar
+}

@@ -1,8 +1,9 @@
 //! Table `queue_count`: how many messages are where, kept up with each change, so that nobody counts.
 
 use super::require;
+use crate::counters::QueueTotals;
 use crate::error::Done;
-use crate::row::{all, count, first, run};
+use crate::row::{all, count, first, run, time};
 use crate::{Result, State};
 use model::{QueueCounts, QueueName, Timestamp};
 use rusqlite::{Connection, params};
@@ -58,6 +59,22 @@ impl Delta {
         self.mark(hidden, 1);
     }
 
+    /// As messages that were sent.
+    pub(super) fn sent(self) -> QueueTotals {
+        QueueTotals {
+            sent: u64::try_from(self.total).unwrap_or(0),
+            ..QueueTotals::default()
+        }
+    }
+
+    /// As messages that were deleted.
+    pub(super) fn deleted(self) -> QueueTotals {
+        QueueTotals {
+            deleted: u64::try_from(-self.total).unwrap_or(0),
+            ..QueueTotals::default()
+        }
+    }
+
     pub(super) fn apply(self, db: &Connection, queue: i64) -> Done<()> {
         if self != Self::default() {
             let sql = "UPDATE queue_count SET total = total + ?2, flight = flight + ?3,
@@ -110,6 +127,21 @@ pub(super) fn counts(db: &Connection, queue: i64, now: Timestamp) -> Done<QueueC
 }
 
 impl State {
+    /// When the oldest message of a queue was sent.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn oldest_message(&self, name: QueueName) -> Result<Option<Timestamp>> {
+        self.read("looking for the oldest message", move |db| {
+            let sql = "SELECT sent FROM message INDEXED BY message_sent
+                       WHERE queue = ?1 ORDER BY sent LIMIT 1";
+            first(db, sql, [require(db, &name)?.number], |row| {
+                time(row, "sent")
+            })
+        })
+        .await
+    }
+
     /// How many messages of a queue are where. Right up to 10 000 messages whose hiding ended within
     /// the last seconds.
     ///

@@ -3,6 +3,7 @@
 
 use super::counts::{Delta, Hidden};
 use super::{Kept, deduplication, groups, require};
+use crate::counters::Change;
 use crate::error::{Done, Failure};
 use crate::job::Tx;
 use crate::row::{first, int, run, to_json};
@@ -188,6 +189,7 @@ pub(crate) fn deliver(tx: &Tx<'_>, name: &QueueName, message: &NewMessage) -> Do
             &invalid.to_string(),
         ));
     }
+    tx.count(Change::Messages(name.clone(), delta.sent()));
     delta.apply(tx, kept.number)
 }
 
@@ -271,6 +273,7 @@ impl State {
                 .iter()
                 .map(|message| put(tx, &kept, message, None, &mut delta))
                 .collect::<Done<_>>()?;
+            tx.count(Change::Messages(name, delta.sent()));
             delta.apply(tx, kept.number)?;
             Ok(accepted)
         })
@@ -294,6 +297,7 @@ impl State {
                 .iter()
                 .map(|handle| delete(tx, &kept, handle, now, &mut delta))
                 .collect::<Done<_>>()?;
+            tx.count(Change::Messages(name, delta.deleted()));
             delta.apply(tx, kept.number)?;
             Ok(deleted)
         })

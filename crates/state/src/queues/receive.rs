@@ -5,6 +5,7 @@ use super::counts::{Delta, Hidden, flight};
 use super::messages::{Head, Place, remove};
 use super::sweep::sweep_queue;
 use super::{Kept, find, groups, require};
+use crate::counters::{Change, QueueTotals};
 use crate::error::Done;
 use crate::row::{all, first, json, run};
 use crate::{Result, State};
@@ -361,8 +362,16 @@ impl State {
     /// # Errors
     /// `NotFound`.
     pub async fn receive_messages(&self, asked: Receive, now: Timestamp) -> Result<Received> {
-        self.write("receiving messages", move |tx| receive(tx, &asked, now))
-            .await
+        self.write("receiving messages", move |tx| {
+            let received = receive(tx, &asked, now)?;
+            let totals = QueueTotals {
+                received: received.messages.len() as u64,
+                ..QueueTotals::default()
+            };
+            tx.count(Change::Messages(asked.queue, totals));
+            Ok(received)
+        })
+        .await
     }
 }
 
