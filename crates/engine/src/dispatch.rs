@@ -138,13 +138,14 @@ async fn round(corridor: &Arc<Corridor>, last: &mut Option<Target>) -> Result<Op
         }
         due = more;
     }
-    // A bug that the simulation must catch: what was freed since the look does not wake the loop.
-    #[cfg(feature = "planted-lost-wakeup")]
-    dispatcher.starved.store(true, Ordering::Release);
     if !starved {
         dispatcher.starved.store(false, Ordering::Release);
     }
-    Ok(corridor.state.next_due(now).await?)
+    let next = corridor.state.next_due(now).await?;
+    // A bug that the simulation must catch: what was freed since the look does not wake the loop.
+    #[cfg(feature = "planted-lost-wakeup")]
+    dispatcher.starved.store(starved, Ordering::Release);
+    Ok(next)
 }
 
 /// The targets, beginning after the one that was served last.
