@@ -4,7 +4,7 @@ use engine::Error;
 use model::{Ending, EventId, InstanceId, Kind, RequestId, Target, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Something happened that must never happen.
 #[derive(Debug, Clone)]
@@ -71,7 +71,7 @@ pub struct Ledger(Arc<Mutex<Book>>);
 
 impl Ledger {
     pub fn book(&self) -> MutexGuard<'_, Book> {
-        self.0.lock().unwrap()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn note(&self, line: &str) {

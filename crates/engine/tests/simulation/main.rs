@@ -18,6 +18,7 @@ mod run;
 mod script;
 mod watch;
 
+use ledger::{Broken, Ledger};
 use run::{Counts, Report};
 use std::io::Write;
 use std::ops::Range;
@@ -27,7 +28,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Seeds that are run when nothing else is said.
-const SEEDS: Range<u64> = 0..600;
+const SEEDS: Range<u64> = 0..500;
 /// Every so many, one is run twice.
 const TWICE: u64 = 25;
 /// Lines of a failed run's story that are shown.
@@ -84,10 +85,11 @@ fn one(seed: u64) -> ExitCode {
 
 /// Runs a seed; a panic in it is an invariant that was broken.
 fn attempt(seed: u64) -> Report {
-    let ran = catch_unwind(AssertUnwindSafe(|| run::run(seed)));
+    let ledger = Ledger::default();
+    let ran = catch_unwind(AssertUnwindSafe(|| run::run(seed, &ledger)));
     ran.unwrap_or_else(|panic| Report {
-        trace: String::new(),
-        broken: Some(ledger::Broken {
+        trace: ledger.book().trace.clone(),
+        broken: Some(Broken {
             invariant: "no-panic",
             seen: match panic.downcast::<String>() {
                 Ok(text) => *text,
@@ -167,7 +169,7 @@ fn repeat(seed: u64, report: &mut Report) {
     let other = String::from_utf8_lossy(&again.stdout);
     let mut pairs = story.lines().zip(other.lines());
     let differ = pairs.find(|(one, other)| one != other);
-    report.broken = Some(ledger::Broken {
+    report.broken = Some(Broken {
         invariant: "same-again",
         seen: format!("its story differs when it is told again: {differ:?}"),
     });

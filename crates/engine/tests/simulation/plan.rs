@@ -131,7 +131,7 @@ impl Plan {
         Self {
             options,
             functions,
-            disk: Duration::from_millis(random.random_range(0..8)),
+            disk: Duration::from_millis(random.random_range(0..16)),
             steps,
             schedule: random.random_bool(0.3),
         }
@@ -152,16 +152,16 @@ fn function(random: &mut StdRng, at: usize, late: bool) -> Function {
         hangs: rate(15),
         late: if late { 2 + rate(4) } else { 0 },
         start: random.random_range(0..600),
-        call: random.random_range(1..1_500),
+        call: 1 << random.random_range(0..12),
     };
     let fresh = random.random_bool(0.2);
     Function {
         name: format!("f{at}").parse().unwrap(),
         scaling: Scaling {
-            max_instances: random.random_range(1..5),
+            max_instances: 1 + random.random_range(0..3) * random.random_range(0..3),
             min_instances: 0,
             keep_alive: random.random_range(0..8_000),
-            queue: random.random_range(0..10),
+            queue: random.random_range(0..3) * random.random_range(0..5),
             freeze_after: random.random_bool(0.8).then(|| random.random_range(0..400)),
             ..Scaling::default()
         },
@@ -206,7 +206,7 @@ fn step(random: &mut StdRng, functions: usize) -> Step {
         80..83 => Step::Delete { function },
         83..90 => Step::Declare {
             function,
-            most: random.random_range(1..6),
+            most: random.random_range(1..4),
             off: random.random_bool(0.3),
         },
         90..98 => Step::Kill {

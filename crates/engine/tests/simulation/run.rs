@@ -63,7 +63,7 @@ struct Run {
 }
 
 /// Runs a seed.
-pub fn run(seed: u64) -> Report {
+pub fn run(seed: u64, ledger: &Ledger) -> Report {
     let plan = Plan::draw(seed);
     let memory = std::path::Path::new("/dev/shm");
     let folder = match memory.is_dir() {
@@ -77,7 +77,7 @@ pub fn run(seed: u64) -> Report {
     }
     let mut run = Run {
         seed,
-        ledger: Ledger::default(),
+        ledger: ledger.clone(),
         seen,
         folder: folder.unwrap(),
         functions: plan.functions.iter().cloned().map(Some).collect(),
@@ -129,7 +129,10 @@ impl Run {
         let fake = script::fake(seed, &self.plan.functions, &self.ledger);
         let folder = self.folder.path().to_owned();
         let house = House::open(&folder, self.plan.options.clone(), fake).await;
-        if self.code.is_none() {
+        // What no function needs is swept away at each start.
+        let code = house.code().await;
+        let first = self.code.replace(code).is_none();
+        if first {
             self.furnish(&house).await;
         }
         let client = Client {
@@ -164,10 +167,10 @@ impl Run {
     }
 
     /// What the first life begins with.
-    async fn furnish(&mut self, house: &House) {
-        let code = house.code().await;
+    async fn furnish(&self, house: &House) {
+        let code = self.code.as_ref().unwrap();
         for function in &self.plan.functions {
-            house.declare(function, &code, &self.ledger).await;
+            house.declare(function, code, &self.ledger).await;
         }
         let targets = [
             self.plan.functions[0].target(),
@@ -177,7 +180,6 @@ impl Run {
         if self.plan.schedule {
             house.schedule(&targets[0]).await;
         }
-        self.code = Some(code);
     }
 
     fn look(&mut self, client: &Client, audit: &mut Audit, watch: &mut Watch) {
