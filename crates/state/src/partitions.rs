@@ -14,7 +14,7 @@ use std::time::Duration;
 /// a small bound not to make hundreds of them.
 const LEAST: u64 = 16 * 1024 * 1024;
 /// And at most, so that dropping one does not hold up writers.
-const MOST: u64 = 256 * 1024 * 1024;
+const MOST: u64 = 64 * 1024 * 1024;
 /// So many partitions hold what is kept.
 const PARTS: u64 = 32;
 /// By how much an id may be later than the clock was when it was made, or an event than its acceptance.
