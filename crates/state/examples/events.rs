@@ -1,5 +1,5 @@
 //! What an event costs as more wait: `cargo run --release -p state --example events -- 1000000`.
-//! Beside each number of waiting events: microseconds of one accept alone, of one of 64 at once, of
+//! Beside each number of waiting events: microseconds of a write with fdatasync, of one accept alone, of one of 64 at once, of
 //! lease and settle of 64 at once, and of a look at what is due; the process's memory; and how long
 //! dropping a partition holds up a writer. A folder may be given as the second argument.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -7,6 +7,9 @@
 use bytes::Bytes;
 use model::{EventId, NewEvent, RequestId, Run, Target, Timestamp, Timing};
 use state::{Retention, Settlement, State, Verdict};
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const KEEP: Retention = Retention {
@@ -88,7 +91,21 @@ fn memory() -> String {
     format!("{} MiB ({} anonymous)", of("VmRSS"), of("RssAnon"))
 }
 
-async fn measure(state: &State, waiting: usize) {
+/// Microseconds of one write of a page with fdatasync, beside the store.
+fn raw(folder: &Path) -> u128 {
+    let mut file = File::create(folder.join("raw")).unwrap();
+    let began = Instant::now();
+    for _ in 0..500 {
+        file.write_all(&[b'x'; 4096]).unwrap();
+        file.sync_data().unwrap();
+    }
+    began.elapsed().as_micros() / 500
+}
+
+async fn measure(state: &State, folder: &Path, waiting: usize) {
+    // What filling left to the kernel to write is not what is measured.
+    std::process::Command::new("sync").status().unwrap();
+    let disk = raw(folder);
     let accept = |state: State| async move {
         state.put_events(vec![event()]).await.unwrap();
     };
@@ -132,7 +149,7 @@ async fn measure(state: &State, waiting: usize) {
     }
     let look = began.elapsed().as_micros() / 200;
     println!(
-        "{waiting:>9} waiting: accept {alone:>4} µs alone, {together:>3} of 64; lease {lease:>3}; \
+        "{waiting:>9} waiting: fdatasync {disk:>4} µs; accept {alone:>4} alone, {together:>3} of 64; lease {lease:>3}; \
          settle {settle:>3}; look {look:>4}; memory {}",
         memory()
     );
@@ -212,7 +229,7 @@ async fn main() {
         }
         fill(&state, next - waiting).await;
         waiting = next + 500;
-        measure(&state, next).await;
+        measure(&state, folder.path(), next).await;
     }
     state.close().await;
     let began = Instant::now();

@@ -3,6 +3,7 @@
 
 use crate::counters::{Change, Counts, count_partition};
 use crate::error::{Done, Failure};
+use crate::job::Tx;
 use crate::row::{all, count, event_id, first, int, run, to_json};
 use crate::{Result, State};
 use model::{EventId, Timestamp};
@@ -13,7 +14,7 @@ use std::time::Duration;
 /// a small bound not to make hundreds of them.
 const LEAST: u64 = 16 * 1024 * 1024;
 /// And at most, so that dropping one does not hold up writers.
-const MOST: u64 = 256 * 1024 * 1024;
+const MOST: u64 = 64 * 1024 * 1024;
 /// So many partitions hold what is kept.
 const PARTS: u64 = 32;
 /// By how much an id may be later than the clock was when it was made, or an event than its acceptance.
@@ -170,40 +171,65 @@ fn ended(db: &Connection) -> Done<Vec<(i64, Counts)>> {
     Ok(found)
 }
 
+/// Whether it is time for the next partition: the newest is large, or has something and is old.
+fn is_full(db: &Connection, keep: Retention, now: Timestamp, bytes: u64) -> Done<bool> {
+    let sql = "SELECT opened FROM event_partition WHERE number = ?1";
+    let opened = first(db, sql, [newest(db)?], |row| Ok(row.get::<_, i64>(0)?))?.unwrap_or(0);
+    let old = now.0.saturating_sub(opened) >= keep.millis() / 8;
+    Ok(bytes >= keep.part() || (bytes > 0 && old))
+}
+
+/// Notes that nothing will change any more in these partitions. Gives in how many that was news.
+fn settle(db: &Connection, ended: &[(i64, Counts)], now: Timestamp) -> Done<u32> {
+    let sql = "UPDATE event_partition SET settled = ?2, counts = ?3
+               WHERE number = ?1 AND settled IS NULL";
+    let mut settled = 0;
+    for (part, counts) in ended {
+        settled += u32::from(run(db, sql, params![part, now.0, to_json(counts)?])? > 0);
+    }
+    Ok(settled)
+}
+
 impl State {
     /// Looks after the partitions: begins the next one when the newest is large or old enough, and
     /// drops the oldest when it need not be kept. To be called every few seconds, and again at once
-    /// after something was dropped.
+    /// after something was dropped. Nothing is written when there is nothing to do.
     ///
     /// # Errors
     /// Of the store.
     pub async fn tend_partitions(&self, keep: Retention, now: Timestamp) -> Result<Tended> {
-        let ended = self.read("counting ended events", ended).await?;
+        let bytes = self.inner.counters.bytes();
+        let look = move |db: &Connection| {
+            let ended = ended(db)?;
+            let idle = ended.is_empty()
+                && !is_full(db, keep, now, bytes)?
+                && superfluous(db, keep, now, bytes)?.is_none();
+            Ok((ended, idle))
+        };
+        let (ended, idle) = self.read("looking at old events", look).await?;
+        if idle {
+            return Ok(Tended::default());
+        }
         let inner = self.inner.clone();
-        let work = move |tx: &crate::job::Tx<'_>| {
-            let mut tended = Tended::default();
-            for (part, counts) in ended {
-                let sql = "UPDATE event_partition SET settled = ?2, counts = ?3
-                           WHERE number = ?1 AND settled IS NULL";
-                tended.settled += run(tx, sql, params![part, now.0, to_json(&counts)?])? as u32;
-            }
-            let last = newest(tx)?;
-            let sql = "SELECT opened FROM event_partition WHERE number = ?1";
-            let opened = first(tx, sql, [last], |row| Ok(row.get::<_, i64>(0)?))?.unwrap_or(0);
+        let work = move |tx: &Tx<'_>| {
+            let settled = settle(tx, &ended, now)?;
             let bytes = inner.counters.bytes();
-            let length = keep.millis() / 8;
-            if bytes >= keep.part() || (bytes > 0 && now.0.saturating_sub(opened) >= length) {
+            let begun = is_full(tx, keep, now, bytes)?;
+            if begun {
                 begin(tx, bytes, now)?;
                 tx.count(Change::Begun);
-                tended.begun = true;
             }
-            let newest = if tended.begun { 0 } else { bytes };
-            if let Some(old) = superfluous(tx, keep, now, newest)? {
+            let bytes = if begun { 0 } else { bytes };
+            let old = superfluous(tx, keep, now, bytes)?;
+            if let Some(old) = old {
                 tx.count(Change::Forgotten(count_kept(tx, old)?));
                 drop(tx, old)?;
-                tended.dropped = 1;
             }
-            Ok(tended)
+            Ok(Tended {
+                begun,
+                settled,
+                dropped: u32::from(old.is_some()),
+            })
         };
         self.write("looking after old events", work).await
     }
