@@ -8,7 +8,7 @@ use crate::engine::Corridor;
 use crate::retry::{self, Decision, Tried};
 use crate::{Error, Result, chance, delivery, queues, routing, share, webhook};
 use model::{Event, FunctionName, NewEvent, RequestId, RetryPolicy, Run, Target, Timestamp};
-use state::{Leased, Settlement, Verdict};
+use state::{Leased, Settlement, Verdict, crash};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -184,6 +184,9 @@ async fn lease(corridor: &Arc<Corridor>, target: &Target, count: usize) -> Resul
         .lease_events(target, limit, now, until)
         .await?;
     let found = leased.len();
+    if found > 0 {
+        crash::point("leased");
+    }
     for one in leased {
         let place = Place::take(corridor, target);
         corridor.attempts.spawn(work(place, one));
@@ -210,11 +213,13 @@ async fn work(place: Place, leased: Leased) {
     let event = leased.event;
     let (id, epoch) = (event.accepted.id, event.epoch);
     let target = event.accepted.target.clone();
+    crash::point("dispatched");
     let Judged {
         decision,
         run,
         effects,
     } = attempt(corridor, event).await;
+    crash::point("decided");
     let at = Timestamp::now();
     let settlement = Settlement {
         id,
@@ -227,6 +232,7 @@ async fn work(place: Place, leased: Leased) {
     if let Target::Queue { name } = &target {
         settled = queues::settled(corridor, name, (id, epoch), settled).await;
     }
+    crash::point("settled");
     match settled {
         Ok(true) => {}
         Ok(false) => tracing::warn!(event = %id, epoch, "lease was lost before the attempt ended"),
