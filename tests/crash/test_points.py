@@ -83,13 +83,13 @@ class Killed:
 
     def __init__(self, folder, witness):
         self.world = World(folder, witness)
-        self.since = 0
 
-    def begin(self):
+    def begin(self, sources):
+        """Asks each of these sources once, so that nothing about it is new to the server."""
         world = self.world
         world.server.start()
         world.set_up()
-        for source in SOURCES:
+        for source in sources:
             TURNS[source][0](world)
         # A bug that answers early is to be found by a kill, and not by a look that comes too soon.
         time.sleep(0.5)
@@ -192,6 +192,7 @@ class Campaign:
         moments.shuffle(runs)
         self.runs, self.lock = iter(runs), threading.Lock()
         self.folder, self.witness = folder, witness
+        self.sources = sorted({source for _, source in pairs})
         self.outcomes, self.answers, self.kills = {}, 0, 0
         self.numbers = itertools.count()
         with ThreadPoolExecutor(WORLDS) as pool:
@@ -202,7 +203,7 @@ class Campaign:
         folder = self.folder / f"world-{next(self.numbers)}"
         folder.mkdir()
         killed = Killed(folder, self.witness)
-        killed.begin()
+        killed.begin(self.sources)
         return killed
 
     def work(self):
