@@ -56,15 +56,17 @@ def zipped(files):
 class Server:
     """One `rouse serve` with a data folder of its own; it can be killed and started again."""
 
-    def __init__(self, data, options=()):
+    def __init__(self, data, options=(), variables=None):
         self.data = Path(data)
+        self.variables = variables or {}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.options = list(options)
         self.process = None
         self.log = self.data.parent / f"{self.data.name}.log"
 
-    def start(self):
+    def spawn(self):
+        """Starts the process and waits for nothing."""
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [ROUSE, "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}"]
@@ -72,7 +74,14 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={**os.environ, **self.variables},
             )
+
+    def start(self):
+        self.spawn()
+        return self.ready()
+
+    def ready(self):
         wait_for("the server's health", self.healthy, timeout=60)
         return self
 

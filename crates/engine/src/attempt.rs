@@ -8,6 +8,7 @@ use model::{
     Event, EventId, FunctionName, HttpRequest, Invocation, Outcome, RequestId, Run, Target,
     Timestamp,
 };
+use state::crash;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -45,10 +46,12 @@ impl Corridor {
         let request_id = job.request_id.clone();
         let event = job.event.as_deref().map(|event| event.accepted.id);
         let attempt = job.event.as_deref().map_or(1, |event| event.attempts + 1);
+        crash::point("instance-ready");
         let mut outcome = match granted {
             Ok(lease) => self.call(lease, name, timeout, job).await,
             Err(failed) => failed,
         };
+        crash::point("call-ended");
         outcome.timing.queued = queued;
         let target = Target::Function { name: name.clone() };
         let run = record(

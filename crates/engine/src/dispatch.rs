@@ -8,7 +8,7 @@ use crate::engine::Corridor;
 use crate::retry::{self, Decision, Tried};
 use crate::{Error, Result, chance, delivery, queues, routing, share, webhook};
 use model::{Event, FunctionName, NewEvent, RequestId, RetryPolicy, Run, Target, Timestamp};
-use state::{Leased, Settlement, Verdict};
+use state::{Leased, Settlement, Verdict, crash};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -189,6 +189,9 @@ async fn lease(corridor: &Arc<Corridor>, target: &Target, count: usize) -> Resul
         .lease_events(target, limit, now, until)
         .await?;
     let found = leased.len();
+    if found > 0 {
+        crash::point("leased");
+    }
     for one in leased {
         let place = Place::take(corridor, target);
         corridor.attempts.spawn(work(place, one));
@@ -215,11 +218,13 @@ async fn work(place: Place, leased: Leased) {
     let event = leased.event;
     let (id, epoch) = (event.accepted.id, event.epoch);
     let target = event.accepted.target.clone();
+    crash::point("dispatched");
     let Judged {
         decision,
         run,
         effects,
     } = attempt(corridor, event).await;
+    crash::point("decided");
     let at = Timestamp::now();
     let settlement = Settlement {
         id,
@@ -228,15 +233,41 @@ async fn work(place: Place, leased: Leased) {
         run,
         at,
     };
-    let mut settled = corridor.state.settle_with(settlement, effects).await;
-    if let Target::Queue { name } = &target {
-        settled = queues::settled(corridor, name, (id, epoch), settled).await;
-    }
-    match settled {
+    match settle(corridor, &target, settlement, effects).await {
         Ok(true) => {}
         Ok(false) => tracing::warn!(event = %id, epoch, "lease was lost before the attempt ended"),
         Err(error) => {
-            tracing::error!(event = %id, %error, "not settled; it is tried again when its lease ends");
+            tracing::error!(event = %id, %error, "not settled; it is tried again at the next start");
+        }
+    }
+}
+
+/// Hands a settlement to the store until it is taken: an event whose settlement a disk refused for a
+/// moment must not wait until its lease, which outlives the longest call, has ended.
+///
+/// # Errors
+/// When the server ends before.
+async fn settle(
+    corridor: &Corridor,
+    target: &Target,
+    settlement: Settlement,
+    effects: Vec<NewEvent>,
+) -> state::Result<bool> {
+    let (id, epoch) = (settlement.id, settlement.epoch);
+    loop {
+        let store = &corridor.state;
+        let mut settled = store.settle_with(settlement.clone(), effects.clone()).await;
+        if let Target::Queue { name } = target {
+            settled = queues::settled(corridor, name, (id, epoch), settled).await;
+        }
+        crash::point("settled");
+        match &settled {
+            Ok(_) | Err(state::Error::Closed) => return settled,
+            Err(error) => tracing::warn!(event = %id, %error, "not settled; trying again"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = corridor.node.kill.cancelled() => return settled,
         }
     }
 }

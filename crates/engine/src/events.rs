@@ -2,6 +2,7 @@
 
 use crate::{Engine, Error, Result};
 use model::{Event, EventFilter, EventId, MAX_ASYNC_PAYLOAD, NewEvent, Target, Timestamp};
+use state::crash;
 
 impl Engine {
     /// Accepts an event; when this answers, it is on disk. Its target must exist.
@@ -13,7 +14,9 @@ impl Engine {
         self.check_target(&event.target).await?;
         check_size(&event)?;
         let id = event.id;
+        crash::point("submitted");
         self.corridor.state.put_events(vec![event]).await?;
+        crash::point("accepted");
         Ok(id)
     }
 
@@ -40,6 +43,7 @@ impl Engine {
     /// `NotFound`, the event or its target.
     pub async fn replay_event(&self, id: EventId) -> Result<EventId> {
         let old = self.corridor.state.get_event(id).await?.accepted;
+        crash::point("replay-read");
         self.submit(NewEvent {
             id: EventId::generate(),
             accepted: Timestamp::now(),

@@ -54,5 +54,5 @@ pub use metrics::{EventMetrics, QueueMetrics};
 pub use rules::PutRule;
 pub use runtime::{Door, Inbound};
 pub use state::{
-    Accepted, Changed, Deleted, Lineage, Once, Receive, Received, Retention, ScheduleFilter,
+    Accepted, Changed, Deleted, Lineage, Once, Receive, Received, Retention, ScheduleFilter, crash,
 };

@@ -12,7 +12,7 @@ use crate::{Engine, Error, Result, share};
 use batch::Batch;
 use model::{FunctionName, Invalid, Mapping, MappingSpec, Message, Queue, QueueName, Timestamp};
 use pattern::Filter;
-use state::Receive;
+use state::{Receive, crash};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -346,6 +346,7 @@ impl Reader {
         if messages.is_empty() {
             return Ok(());
         }
+        crash::point("batch-received");
         mappings.take(self.mapping.id);
         let place = Place {
             corridor: self.corridor.clone(),

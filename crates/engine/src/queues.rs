@@ -12,7 +12,7 @@ use crate::{Engine, Result};
 use model::{
     Invalid, NewMessage, Queue, QueueAttributes, QueueCounts, QueueName, ReceiptHandle, Timestamp,
 };
-use state::{Accepted, Changed, Deleted, Receive, Received};
+use state::{Accepted, Changed, Deleted, Receive, Received, crash};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -219,6 +219,7 @@ impl Engine {
         let count = good.len();
         let state = &self.corridor.state;
         let mut accepted = state.send_messages(name.clone(), good).await?.into_iter();
+        crash::point("messages-accepted");
         self.corridor.bells.ring(name, count);
         let merged = checked.into_iter().filter_map(|checked| match checked {
             Ok(()) => accepted.next(),

@@ -16,6 +16,7 @@ use model::{
 };
 use pattern::{Input, RuleWords};
 use serde_json::{Value, json};
+use state::crash;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -53,6 +54,7 @@ pub(crate) async fn route(corridor: &Corridor, bus: &BusName, event: Event) -> J
             return Judged::of(retry::postpone(attempts, reason, chance::fraction()), None);
         }
     };
+    crash::point("routed");
     let error = (!routed.failed.is_empty()).then(|| routed.failed.join("; "));
     let mut outcome = unavailable(String::new());
     outcome.timing.run = micros(asked.elapsed());

@@ -1,5 +1,6 @@
 //! The checkpoint: keeping SQLite's write-ahead log short.
 
+use crate::crash;
 use crate::writer::BUSY_WAIT;
 use rusqlite::{Connection, ffi};
 use std::cell::Cell;
@@ -48,8 +49,11 @@ impl Checkpoint {
             return Ok(());
         }
         self.tried.set(written);
+        crash::point("checkpoint-before");
         if written < TRUNCATE {
-            return pragma("PRAGMA wal_checkpoint(PASSIVE)").map(|_| ());
+            pragma("PRAGMA wal_checkpoint(PASSIVE)")?;
+            crash::point("checkpoint-after");
+            return Ok(());
         }
         db.busy_timeout(TRUNCATE_WAIT)?;
         let result = pragma("PRAGMA wal_checkpoint(TRUNCATE)");

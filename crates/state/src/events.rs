@@ -5,7 +5,7 @@ use crate::counters::Change;
 use crate::error::{Done, Failure};
 use crate::job::Tx;
 use crate::row::{count, event_id, first, name, run, time};
-use crate::{Result, State, partitions, runs};
+use crate::{Result, State, crash, partitions, runs};
 use bytes::Bytes;
 use model::{Event, EventId, NewEvent, Target, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -116,8 +116,10 @@ pub(crate) fn insert(tx: &Tx<'_>, events: &[NewEvent]) -> Done<()> {
         if is_older(tx, event.id, part)? || run(tx, &event_sql, row)? == 0 {
             continue;
         }
+        crash::point("event-row");
         let row = params![tx.last_insert_rowid(), event.payload.as_ref()];
         run(tx, &payload_sql, row)?;
+        crash::point("event-payload");
         tx.count(Change::Grown(ROW + event.payload.len() as u64));
         tx.count(Change::Accepted(target));
         tx.events_changed();

@@ -44,10 +44,18 @@ pub(crate) fn make_database(folder: &Path) -> Result<PathBuf> {
     let file = open(&path)?;
     file.set_permissions(Permissions::from_mode(0o600))
         .map_err(|error| refuse(&path, &error))?;
-    // The name itself must survive a crash as well.
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
+    // The names themselves must survive a loss of power as well: the file's, and the folder's, which may
+    // be new. A parent that this user may not read is not one that this user made the folder in.
+    let whole = folder
+        .canonicalize()
         .map_err(|error| refuse(folder, &error))?;
+    let sync = |folder: File| folder.sync_all();
+    File::open(&whole)
+        .and_then(sync)
+        .map_err(|error| refuse(folder, &error))?;
+    if let Some(Ok(parent)) = whole.parent().map(File::open) {
+        sync(parent).map_err(|error| refuse(folder, &error))?;
+    }
     Ok(path)
 }
 

@@ -5,7 +5,7 @@ use crate::error::{Done, Failure};
 use crate::events::{MAX_PAYLOADS, belongs, insert, read, targets};
 use crate::job::Tx;
 use crate::row::{all, first, int, run};
-use crate::{Result, State, partitions, queues, runs};
+use crate::{Result, State, crash, partitions, queues, runs};
 use model::{Event, EventId, EventState, NewEvent, NewMessage, QueueName, Run, Target, Timestamp};
 use rusqlite::{Connection, params};
 
@@ -92,7 +92,10 @@ pub(crate) fn recover(db: &mut Connection, now: Timestamp) -> Done<()> {
             run(&tx, &sql, params![target, now.0])?;
         }
     }
-    Ok(tx.commit()?)
+    crash::point("recovery-before-commit");
+    tx.commit()?;
+    crash::point("recovery-after");
+    Ok(())
 }
 
 /// Ends every event of a target that has not ended: of the key itself, or of any path of a service.
@@ -164,12 +167,14 @@ fn lease(
                 1,
             ));
         }
+        crash::point("lease-chosen");
         event.state = EventState::Leased;
         event.epoch += 1;
         let sql = format!(
             "UPDATE event_{part} SET state = 'leased', epoch = ?2, due = ?3 WHERE seq = ?1"
         );
         run(tx, &sql, params![seq, int(event.epoch), until.0])?;
+        crash::point("lease-row");
         leased.push(Leased { event, until });
     }
     Ok(leased)
@@ -228,12 +233,19 @@ fn settle(tx: &Tx<'_>, settlement: &Settlement) -> Done<bool> {
         let Some(target) = first(tx, &sql, change, |row| Ok(row.get::<_, String>(0)?))? else {
             continue;
         };
+        match becomes.state {
+            EventState::Succeeded => crash::point("settle-row"),
+            EventState::Dead => crash::point("dead-letter-row"),
+            _ => crash::point("retry-row"),
+        }
         tx.count(Change::Moved(target, EventState::Leased, becomes.state, 1));
         if let Verdict::Deliver { queue, message } = &settlement.verdict {
             queues::deliver(tx, queue, message)?;
+            crash::point("delivered-to-queue");
         }
         if let Some(record) = &settlement.run {
             runs::insert(tx, part, record)?;
+            crash::point("run-row");
         }
         return Ok(true);
     }
@@ -293,6 +305,9 @@ impl State {
             let held = settle(tx, &settlement)?;
             if held {
                 insert(tx, &effects)?;
+                if !effects.is_empty() {
+                    crash::point("effects-accepted");
+                }
             }
             if matches!(
                 settlement.verdict,

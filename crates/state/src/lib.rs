@@ -9,6 +9,7 @@ mod buckets;
 mod buses;
 mod checkpoint;
 mod counters;
+pub mod crash;
 mod credentials;
 mod due;
 mod error;

@@ -3,7 +3,7 @@
 use crate::error::{Done, Failure};
 use crate::job::Tx;
 use crate::row::{count, first, int, json, name, require_bucket, run, time, to_json, utf8};
-use crate::{Result, State, events};
+use crate::{Result, State, crash, events};
 use model::{BucketName, NewEvent, Timestamp};
 use rusqlite::{Connection, Row, params};
 use std::collections::BTreeMap;
@@ -105,6 +105,7 @@ pub(crate) fn store(
         to_json(&row.metadata)?
     ];
     run(tx, sql, columns)?;
+    crash::point("object-row");
     events::insert(tx, &raise(&row))?;
     let replaced = present
         .map(|present| present.data)
@@ -167,6 +168,7 @@ impl State {
             };
             let sql = "DELETE FROM object WHERE bucket = ?1 AND key = ?2";
             run(tx, sql, params![bucket.as_str(), key.as_bytes()])?;
+            crash::point("object-row-deleted");
             let removal = ObjectRow {
                 sequence: next_sequence(tx)?,
                 ..row.clone()

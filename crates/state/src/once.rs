@@ -2,7 +2,7 @@
 
 use crate::events::insert;
 use crate::row::{event_id, first, run};
-use crate::{Result, State};
+use crate::{Result, State, crash};
 use model::{EventId, NewEvent, Timestamp};
 use rusqlite::params;
 use std::time::Duration;
@@ -47,6 +47,7 @@ impl State {
                 }
                 let sql = "REPLACE INTO accepted (key, at, first) VALUES (?1, ?2, ?3)";
                 run(tx, sql, params![key, now.0, event.id.0.into_bytes()])?;
+                crash::point("name-remembered");
                 ids.push(event.id);
                 insert(tx, &[event])?;
             }

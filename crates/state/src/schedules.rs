@@ -5,7 +5,7 @@ use crate::error::{Done, Failure};
 use crate::job::Tx;
 use crate::row::{all, first, json, run, time, to_json};
 use crate::schedule_requests::Once;
-use crate::{Result, State, events, schedule_groups};
+use crate::{Result, State, crash, events, schedule_groups};
 use model::{ChangeKind, Due, NewEvent, Schedule, ScheduleKey, ScheduleSpec, Timestamp};
 use rusqlite::{Connection, Row, params};
 
@@ -147,7 +147,9 @@ impl State {
             if !Once::is_new(once.as_ref(), tx)? {
                 return Ok(());
             }
-            insert(tx, &Schedule::new(spec, now))
+            insert(tx, &Schedule::new(spec, now))?;
+            crash::point("schedule-row");
+            Ok(())
         })
         .await
     }
@@ -352,16 +354,19 @@ fn tick(
         }
         Err(failure) => return Err(failure),
     };
+    crash::point("tick-due");
     let advance = schedule.advance(now);
     let fired = advance.fire.iter().map(|tick| event(&schedule, *tick));
     let fired: Vec<NewEvent> = fired.collect();
     events::insert(tx, &fired)?;
+    crash::point("tick-events");
     match &advance.schedule {
         Some(schedule) => replace(tx, schedule)?,
         None => {
             remove(tx, &schedule.spec.key)?;
         }
     }
+    crash::point("cursor-moved");
     if advance.dropped {
         ticked.dropped.push(schedule.spec.key);
     }

@@ -1,6 +1,6 @@
 //! The schema: whose file this is, and how it is brought up to date.
 
-use crate::{Error, Result};
+use crate::{Error, Result, crash};
 use rusqlite::Connection;
 use std::path::Path;
 
@@ -64,12 +64,17 @@ pub(crate) fn migrate(db: &mut Connection) -> Result<()> {
         let tx = db.transaction()?;
         for step in &MIGRATIONS[done..] {
             tx.execute_batch(step)?;
+            crash::point("migration-step");
         }
         tx.pragma_update(None, "application_id", APPLICATION)?;
         tx.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+        crash::point("migration-before-commit");
         tx.commit()
     };
-    steps().map_err(failed)
+    crash::point("migration-before");
+    steps().map_err(failed)?;
+    crash::point("migration-after");
+    Ok(())
 }
 
 fn version(db: &Connection) -> rusqlite::Result<usize> {

@@ -4,8 +4,12 @@
 //! then answers. So many requests share one fsync, one request that fails undoes only itself, and
 //! an answer means that the change is on disk.
 
+#[cfg(all(feature = "planted-early-acknowledgement", not(debug_assertions)))]
+compile_error!("a planted bug is for tests: it exists in debug builds only");
+
 use crate::checkpoint::{Checkpoint, abort_if_unsafe};
 use crate::counters::Counters;
+use crate::crash;
 use crate::job::{Answer, Job, Tx, Undone};
 use crate::runs::RunBuffer;
 use rusqlite::{Connection, ffi};
@@ -54,6 +58,7 @@ impl Writer {
     pub(crate) fn work(&self, taken: &mut Vec<Job>) {
         let mut batch: VecDeque<Job> = taken.drain(..).collect();
         batch.extend(self.runs.take());
+        crash::point("batch-taken");
         while !batch.is_empty() {
             self.transact(&mut batch);
         }
@@ -84,8 +89,14 @@ impl Writer {
         while result.is_ok() {
             let Some(job) = batch.pop_front() else { break };
             result = self.step(&tx, job, &mut answers);
+            crash::point("request-ran");
+        }
+        #[cfg(feature = "planted-early-acknowledgement")]
+        for answer in answers.drain(..) {
+            answer(None);
         }
         let commit = |()| {
+            crash::point("commit-before");
             self.execute("COMMIT")
                 .inspect_err(|error| abort_if_unsafe(error, "committing"))
         };
@@ -97,8 +108,10 @@ impl Writer {
                 self.changed.notify_one();
             }
         }
+        crash::point("commit-after");
         for answer in answers {
             answer(undone.as_ref());
+            crash::point("answer-given");
         }
     }
 

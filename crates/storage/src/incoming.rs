@@ -5,6 +5,7 @@ use crate::{Error, Result, blocking};
 use bytes::Bytes;
 use md5::Md5;
 use sha2::{Digest as _, Sha256};
+use state::crash;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -135,8 +136,12 @@ impl Incoming {
     /// Brings every byte and the name to the disk, durably.
     pub(crate) async fn settle(self) -> Result<Complete> {
         self.finish(|file, path| {
+            crash::point("file-written");
             sync(file, path)?;
-            folders::sync_parent(path)
+            crash::point("file-synced");
+            folders::sync_parent(path)?;
+            crash::point("file-named");
+            Ok(())
         })
         .await
     }

@@ -8,6 +8,7 @@ use crate::{Error, ListPage, ListQuery, ObjectRow, Precondition, Result, Storage
 use crate::{blocking, body};
 use bytes::Bytes;
 use model::{BucketName, EventId, NotificationRule, Principal};
+use state::crash;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -197,6 +198,7 @@ impl Storage {
         let events = move |row: &ObjectRow| notification::events_for(&rules, row, &change);
         let stored = self.state().put_object(row, precondition, events);
         let (row, replaced) = data.committed(stored).await?;
+        crash::point("object-committed");
         self.delete_data(replaced.into_iter().collect()).await;
         Ok(row)
     }
@@ -257,6 +259,7 @@ impl Storage {
             let events = move |row: &ObjectRow| notification::events_for(&rules, row, &change);
             let removed = storage.state().delete_object(bucket, key, events).await?;
             if let Some(row) = &removed {
+                crash::point("object-removed");
                 storage.delete_data(vec![row.data.clone()]).await;
             }
             Ok(removed)
@@ -304,6 +307,7 @@ pub(crate) fn link(folders: &Folders, from: &str, size: u64, etag: &str) -> Resu
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         linked => linked.map_err(|error| Error::io("linking an object's bytes to", &new, error))?,
     }
+    crash::point("object-linked");
     folders::sync_parent(&new)?;
     Ok(Some(data))
 }

@@ -4,7 +4,7 @@ use crate::code::Unpacking;
 use crate::folders::{self, Folders};
 use crate::logs::Logs;
 use crate::{Error, Result, blocking};
-use state::State;
+use state::{State, crash};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,7 +45,9 @@ impl Storage {
         let storage = Self {
             inner: Arc::new(inner),
         };
+        crash::point("sweep-before");
         storage.sweep_objects().await?;
+        crash::point("sweep-after");
         Ok(storage)
     }
 
@@ -86,6 +88,10 @@ impl Storage {
     /// Deletes files that no row refers to any more. What cannot be deleted now is swept at the next
     /// start, so a failure is only logged.
     pub(crate) async fn delete_data(&self, data: Vec<String>) {
+        if data.is_empty() {
+            return;
+        }
+        crash::point("file-unneeded");
         let folders = Arc::clone(self.folders());
         let deleted = blocking::on_disk(move || {
             data.iter()

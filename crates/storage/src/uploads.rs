@@ -6,6 +6,7 @@ use crate::{Error, ObjectRow, ObjectWriter, PartRow, PutObject, Result, Storage,
 use crate::{blocking, notification};
 use md5::{Digest as _, Md5};
 use model::{BucketName, Timestamp};
+use state::crash;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -121,6 +122,7 @@ impl Storage {
             let state = storage.state();
             let completed = state.complete_upload(begun.id, row, precondition, events);
             let (row, unneeded) = data.committed(completed).await?;
+            crash::point("upload-completed");
             storage.delete_data(unneeded).await;
             Ok(row)
         })
@@ -220,6 +222,7 @@ fn join(folders: &Folders, parts: &[PartRow]) -> Result<Data> {
             return Err(gone(part));
         }
     }
+    crash::point("parts-joined");
     whole
         .sync_all()
         .map_err(|error| Error::io("syncing", &path, error))?;

@@ -8,9 +8,10 @@ use crate::{control, events, lambda, route, s3, scheduler, sqs};
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
+use engine::crash;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, SERVER};
 use http::request::Parts;
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use model::{Principal, RequestId};
 use tower::ServiceExt as _;
 
@@ -84,7 +85,12 @@ impl App {
         let began = std::time::Instant::now();
         let asked = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| (request.method().clone(), request.uri().path().to_owned()));
+        let accepts = *request.method() != Method::GET;
         let mut response = self.pass(request).await;
+        if accepts && response.status().is_success() {
+            crash::point("reply-before");
+            crash::soon("reply-after");
+        }
         let headers = response.headers_mut();
         headers.insert(SERVER, NAME);
         if let Ok(value) = HeaderValue::from_str(id.as_str()) {

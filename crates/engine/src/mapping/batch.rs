@@ -5,6 +5,7 @@ use crate::attempt::{Attempted, Job};
 use crate::engine::Corridor;
 use model::{Ending, MappingSpec, Message, ReceiptHandle, RequestId, Timestamp};
 use pattern::Filter;
+use state::crash;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +58,10 @@ impl Batch {
             }
             Err(error) => Verdict::NotTried(error.to_string()),
         };
-        self.settle(verdict).await
+        crash::point("batch-judged");
+        let told = self.settle(verdict).await;
+        crash::point("batch-settled");
+        told
     }
 
     /// Deletes what the filters do not let through, as AWS does.

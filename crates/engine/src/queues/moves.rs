@@ -3,6 +3,7 @@
 use crate::engine::Corridor;
 use crate::{Engine, Result};
 use model::{MoveState, MoveTask, QueueName, Timestamp};
+use state::crash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ impl Engine {
             failure: None,
         };
         let task = self.corridor.state.start_move(task).await?;
+        crash::point("move-begun");
         tokio::spawn(carry_out(self.corridor.clone(), task.clone()));
         Ok(task)
     }

@@ -6,7 +6,7 @@
 use crate::Result;
 use crate::engine::Corridor;
 use model::{EventId, NewEvent, Schedule, Timestamp};
-use state::{State, Ticked};
+use state::{State, Ticked, crash};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -62,7 +62,9 @@ impl Scheduler {
             }
             let region = self.region.clone();
             let make = move |schedule: &Schedule, tick| event(&region, schedule, tick, now, TICK);
-            report(&state.tick_schedules(now, make).await?);
+            let ticked = state.tick_schedules(now, make).await?;
+            crash::point("ticked");
+            report(&ticked);
         }
     }
 }

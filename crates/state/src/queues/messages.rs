@@ -7,7 +7,7 @@ use crate::counters::Change;
 use crate::error::{Done, Failure};
 use crate::job::Tx;
 use crate::row::{first, int, run, to_json};
-use crate::{Result, State};
+use crate::{Result, State, crash};
 use model::{
     Invalid, MessageAttribute, MessageId, NewMessage, QueueName, ReceiptHandle, Timestamp,
 };
@@ -152,6 +152,7 @@ pub(super) fn put(
         ],
     )?;
     let seq = db.last_insert_rowid();
+    crash::point("message-row");
     let head = Head {
         sender: message.sender.clone(),
         attributes: message.attributes.clone(),
@@ -164,6 +165,7 @@ pub(super) fn put(
     };
     let sql = "INSERT INTO message_body (message, head, body) VALUES (?1, ?2, ?3)";
     run(db, sql, params![seq, to_json(&head)?, message.body])?;
+    crash::point("message-body");
     if let Some(group) = group {
         deduplication::remember(db, kept, message, seq)?;
         groups::refresh(db, group)?;
@@ -223,6 +225,7 @@ fn delete(
         return Ok(Deleted::Expired);
     }
     remove(db, &place, delta)?;
+    crash::point("message-deleted");
     if let Some(group) = place.group {
         groups::refresh(db, group)?;
     }

@@ -6,7 +6,7 @@ use super::messages::{Head, Place, put, remove};
 use super::{Kept, find, groups, require};
 use crate::error::{Done, Failure};
 use crate::row::{all, count, first, int, json, name, run};
-use crate::{Result, State};
+use crate::{Result, State, crash};
 use model::{MessageId, MoveState, MoveTask, NewMessage, QueueName, Timestamp};
 use rusqlite::{Connection, Row, params};
 
@@ -123,6 +123,7 @@ fn transfer(
         return Ok(Err(invalid.to_string()));
     }
     added.apply(db, to.number)?;
+    crash::point("message-copied");
     let mut removed = Delta::default();
     remove(db, place, &mut removed)?;
     removed.apply(db, source.number)?;

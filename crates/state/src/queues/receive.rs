@@ -8,7 +8,7 @@ use super::{Kept, find, groups, require};
 use crate::counters::{Change, QueueTotals};
 use crate::error::Done;
 use crate::row::{all, first, json, run};
-use crate::{Result, State};
+use crate::{Result, State, crash};
 use model::{MAX_IN_FLIGHT, Message, NewMessage, QueueName, ReceiptHandle, Timestamp};
 use rusqlite::{Connection, params};
 use std::collections::{BTreeSet, HashMap};
@@ -114,6 +114,7 @@ impl Turn<'_> {
             sql,
             params![place.seq, self.until.0, hidden as i64, self.now.0],
         )?;
+        crash::point("message-hidden");
         self.delta.mark(place.hidden, -1);
         self.delta.mark(hidden, 1);
         let sql = "SELECT head, body FROM message_body WHERE message = ?1";
@@ -268,6 +269,7 @@ fn bury(
         sql,
         params![place.seq, to.number, group, sent.0, now.0, origin],
     )?;
+    crash::point("message-buried");
     if let Some(group) = group {
         groups::refresh(db, group)?;
     }
