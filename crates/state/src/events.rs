@@ -3,10 +3,10 @@
 
 use crate::error::{Done, Failure};
 use crate::job::Tx;
-use crate::row::{count, event_id, first, name, run, time};
+use crate::row::{count, event_id, first, json, name, run, time, to_json};
 use crate::{Result, State, runs};
 use bytes::Bytes;
-use model::{Event, EventId, NewEvent, Target, Timestamp};
+use model::{Delivery, Event, EventId, NewEvent, Target, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// Bytes of payloads after which a listing or a lease stops, though more was asked for.
@@ -28,6 +28,10 @@ pub(crate) fn read(row: &Row<'_>) -> Done<Event> {
         accepted: time(row, "accepted")?,
         cause: event_id(row, "cause")?,
         replay_of: event_id(row, "replay_of")?,
+        delivery: match row.get::<_, Option<String>>("delivery")? {
+            Some(_) => json(row, "delivery")?,
+            None => Delivery::default(),
+        },
     };
     Ok(Event {
         accepted,
@@ -63,6 +67,9 @@ pub(crate) fn read_target(row: &Row<'_>) -> Done<Target> {
                 "webhook" => Target::Webhook {
                     name: name.parse()?,
                 },
+                "bucket" => Target::Bucket {
+                    name: name.parse()?,
+                },
                 _ => return Err(corrupt()),
             })
         }
@@ -85,10 +92,12 @@ pub(crate) fn insert(tx: &Tx<'_>, events: &[NewEvent]) -> Done<()> {
             _ => None,
         };
         let id = |id: &EventId| id.0.into_bytes();
+        let wants = !event.delivery.is_plain();
+        let delivery = wants.then(|| to_json(&event.delivery)).transpose()?;
         let sql = "INSERT INTO event (id, target, path, source, kind, subject, accepted, cause,
-                       replay_of, state, not_before, due, depth)
+                       replay_of, state, not_before, due, depth, delivery)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'waiting', ?7, ?7,
-                       coalesce((SELECT depth + 1 FROM event WHERE id = ?8), 0))
+                       coalesce((SELECT depth + 1 FROM event WHERE id = ?8), 0), ?10)
                    ON CONFLICT (id) DO NOTHING";
         let row = params![
             id(&event.id),
@@ -100,6 +109,7 @@ pub(crate) fn insert(tx: &Tx<'_>, events: &[NewEvent]) -> Done<()> {
             event.accepted.0,
             event.cause.as_ref().map(id),
             event.replay_of.as_ref().map(id),
+            delivery,
         ];
         if run(tx, sql, row)? == 0 {
             continue;
@@ -182,6 +192,11 @@ mod tests {
         let first = NewEvent {
             cause,
             replay_of: cause,
+            delivery: Delivery {
+                max_attempts: Some(7),
+                group: Some("g".into()),
+                ..Delivery::default()
+            },
             ..event(&service("s", "/a/b"), 5)
         };
         let again = NewEvent {

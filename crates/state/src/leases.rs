@@ -106,17 +106,27 @@ fn lease(
     now: Timestamp,
     until: Timestamp,
 ) -> Done<Vec<Leased>> {
-    let mut leased = Vec::new();
+    take(db, due(db, target, limit.min(MAX_LEASE), now)?, until)
+}
+
+/// Up to `limit` due events of a target, oldest first; fewer if their payloads are large.
+pub(crate) fn due(db: &Connection, target: &str, limit: u32, now: Timestamp) -> Done<Vec<Event>> {
+    let mut found = Vec::new();
     let mut bytes = 0;
-    {
-        let mut statement = db.prepare_cached(DUE)?;
-        let mut rows = statement.query(params![target, now.0, limit.min(MAX_LEASE)])?;
-        while let (true, Some(row)) = (bytes <= MAX_PAYLOADS, rows.next()?) {
-            let event = read(row)?;
-            bytes += event.accepted.payload.len();
-            leased.push(Leased { event, until });
-        }
+    let mut statement = db.prepare_cached(DUE)?;
+    let mut rows = statement.query(params![target, now.0, limit])?;
+    while let (true, Some(row)) = (bytes <= MAX_PAYLOADS, rows.next()?) {
+        let event = read(row)?;
+        bytes += event.accepted.payload.len();
+        found.push(event);
     }
+    Ok(found)
+}
+
+/// Leases events.
+pub(crate) fn take(db: &Connection, events: Vec<Event>, until: Timestamp) -> Done<Vec<Leased>> {
+    let leased = events.into_iter().map(|event| Leased { event, until });
+    let mut leased: Vec<_> = leased.collect();
     let sql = "UPDATE event SET state = 'leased', epoch = ?2, due = ?3 WHERE id = ?1";
     for Leased { event, .. } in &mut leased {
         event.state = EventState::Leased;

@@ -194,7 +194,8 @@ impl Storage {
         rules: Vec<NotificationRule>,
     ) -> Result<ObjectRow> {
         let (row, precondition, change) = described(&data, put);
-        let events = move |row: &ObjectRow| notification::events_for(&rules, row, &change);
+        let region = self.region();
+        let events = move |row: &ObjectRow| notification::events_for(&region, &rules, row, &change);
         let stored = self.state().put_object(row, precondition, events);
         let (row, replaced) = data.committed(stored).await?;
         self.delete_data(replaced.into_iter().collect()).await;
@@ -254,7 +255,9 @@ impl Storage {
         let change = Change::now("ObjectRemoved:Delete", principal.clone(), cause);
         let (storage, bucket, key) = (self.clone(), bucket.clone(), key.to_owned());
         blocking::to_the_end(async move {
-            let events = move |row: &ObjectRow| notification::events_for(&rules, row, &change);
+            let region = storage.region();
+            let events =
+                move |row: &ObjectRow| notification::events_for(&region, &rules, row, &change);
             let removed = storage.state().delete_object(bucket, key, events).await?;
             if let Some(row) = &removed {
                 storage.delete_data(vec![row.data.clone()]).await;
