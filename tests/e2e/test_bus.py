@@ -206,7 +206,7 @@ def test_what_is_wrong_is_refused_in_the_words_of_aws(server, events):
         ("ResourceNotFoundException", {"Id": "1", "Arn": arn("nobody")}),
         ("ValidationException", {"Id": "1", "Arn": arn("listener"), "Input": "{"}),
         ("ValidationException", {"Id": "1", "Arn": arn("listener"), "Input": "1", "InputPath": "$"}),
-        ("ValidationException", {"Id": "1", "Arn": arn("listener"), "RetryPolicy": {"MaximumRetryAttempts": 1}}),
+        ("ValidationException", {"Id": "1", "Arn": arn("listener"), "RetryPolicy": {"MaximumRetryAttempts": 186}}),
     ]:
         refused(code, events.put_targets, Rule="kept", Targets=[target])
     many = [{"Id": str(n), "Arn": arn("listener")} for n in range(6)]

@@ -18,6 +18,7 @@ pub(crate) fn of(target: &Target, region: &str) -> String {
         }
         Target::Queue { name } => sqs::arn(region, name),
         Target::Bus { name } => format!("arn:aws:events:{region}:{ACCOUNT}:event-bus/{name}"),
+        Target::Bucket { name } => format!("arn:aws:s3:::{name}"),
         Target::Webhook { name } => format!("arn:rouse:webhook:{region}:{ACCOUNT}:{name}"),
     }
 }
@@ -46,9 +47,6 @@ pub(crate) fn target_of(arn: &str) -> Result<Target, String> {
             })
         }
         ("arn", _, "sqs") if aws => match sqs::queue_of_arn(arn) {
-            Some(name) if name.is_fifo() => Err(format!(
-                "\"{name}\" is a FIFO queue, and an event has no message group: name a standard queue"
-            )),
             Some(name) => Ok(Target::Queue { name }),
             None => Err(unknown(arn)),
         },
@@ -76,6 +74,26 @@ pub(crate) fn target_of(arn: &str) -> Result<Target, String> {
             Ok(Target::Service { name, path })
         }
         _ => Err(unknown(arn)),
+    }
+}
+
+/// What an ARN names that is given records and has no message group: a standard queue, a bucket, or
+/// what else an event can wake.
+///
+/// # Errors
+/// As [`target_of`].
+pub(crate) fn destination_of(arn: &str) -> Result<Target, String> {
+    if let Some(name) = arn.strip_prefix("arn:aws:s3:::") {
+        let name = name
+            .parse()
+            .map_err(|error: model::Invalid| error.to_string())?;
+        return Ok(Target::Bucket { name });
+    }
+    match target_of(arn)? {
+        Target::Queue { name } if name.is_fifo() => Err(format!(
+            "\"{name}\" is a FIFO queue, and there is no message group: name a standard queue"
+        )),
+        target => Ok(target),
     }
 }
 
@@ -107,14 +125,24 @@ mod tests {
                 Target::Bus { name: dotted.parse().unwrap() },
                 Target::Webhook { name: dotted.parse().unwrap() },
             ] {
-                prop_assert_eq!(target_of(&of(&target, "eu-west-1")).unwrap(), target);
+                let arn = of(&target, "eu-west-1");
+                prop_assert_eq!(destination_of(&arn).unwrap(), target.clone());
+                prop_assert_eq!(target_of(&arn).unwrap(), target);
             }
+            let bucket = Target::Bucket { name: format!("b-{name}").parse().unwrap() };
+            prop_assert_eq!(destination_of(&of(&bucket, "eu-west-1")).unwrap(), bucket);
         }
 
         #[test]
         fn no_arn_breaks_the_door(text in "(arn:)?[a-z:/$ ]{0,60}") {
-            let _ = target_of(&text);
+            let _ = destination_of(&text);
         }
+    }
+
+    #[test]
+    fn a_fifo_queue_is_woken_and_given_no_records() {
+        let arn = "arn:aws:sqs:r:000000000000:orders.fifo";
+        assert!(target_of(arn).is_ok() && destination_of(arn).is_err());
     }
 
     #[test]
@@ -122,7 +150,6 @@ mod tests {
         for arn in [
             "",
             "arn:aws:sns:r:0:topic",
-            "arn:aws:sqs:r:0:orders.fifo",
             "arn:aws:sqs:r:0:orders:more",
             "arn:aws:scheduler:::aws-sdk:sqs:sendMessage",
             "arn:aws:lambda:r:0:function:f:7",

@@ -244,7 +244,7 @@ async fn serve(
     let state = State::open(data.path())
         .await
         .map_err(|error| failed("opening the store")(&error))?;
-    let storage = Storage::open(data.path(), state.clone())
+    let storage = Storage::open_in(data.path(), state.clone(), &options.region)
         .await
         .map_err(|error| failed("opening the storage")(&error))?;
     let root = RootCredential::load_or_create(data.path())

@@ -127,7 +127,10 @@ impl Corridor {
             event: job.event,
             client_context: job.client_context,
             trace_id: job.trace_id.unwrap_or_else(new_trace_id),
-            function_arn: format!("arn:aws:lambda:us-east-1:000000000000:function:{name}"),
+            function_arn: format!(
+                "arn:aws:lambda:{}:000000000000:function:{name}",
+                self.buses.region()
+            ),
             timeout,
         };
         let cold = lease.cold();

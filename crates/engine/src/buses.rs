@@ -2,7 +2,7 @@
 
 use crate::engine::Corridor;
 use crate::{Engine, Error, Result};
-use model::{Bus, BusName, Rule, RuleName, RuleTarget, Target, Timestamp};
+use model::{Bus, BusName, Delivery, Rule, RuleName, RuleTarget, Target, Timestamp};
 use pattern::{Input, Pattern};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,8 +22,17 @@ pub(crate) struct Compiled {
     pub(crate) name: RuleName,
     pub(crate) arn: String,
     pub(crate) pattern: Pattern,
-    /// Id, what it names, and what it is told.
-    pub(crate) targets: Vec<(String, Target, Input)>,
+    pub(crate) targets: Vec<Told>,
+}
+
+/// A target of an enabled rule.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) id: String,
+    pub(crate) target: Target,
+    /// What of an event it is told.
+    pub(crate) input: Input,
+    pub(crate) delivery: Delivery,
 }
 
 impl Buses {
@@ -66,20 +75,35 @@ impl Buses {
     /// # Errors
     /// `Pattern`, `Invalid`: the same checks when it is made and when it is loaded.
     pub(crate) fn compile(&self, rule: &Rule) -> Result<Compiled> {
+        let arn = rule_arn(&self.region, &rule.bus, &rule.name);
         Ok(Compiled {
             name: rule.name.clone(),
-            arn: rule_arn(&self.region, &rule.bus, &rule.name),
             pattern: Pattern::parse(&rule.pattern).map_err(Error::Pattern)?,
             targets: rule
                 .targets
                 .iter()
                 .map(|target| {
-                    let input = input_of(target)?;
-                    Ok((target.id.clone(), target.target.clone(), input))
+                    Ok(Told {
+                        id: target.id.clone(),
+                        target: target.target.clone(),
+                        input: input_of(target)?,
+                        delivery: delivery_of(target, &arn),
+                    })
                 })
                 .collect::<Result<_>>()?,
+            arn,
         })
     }
+}
+
+/// What its dead letters say besides the error is whose they are.
+fn delivery_of(target: &RuleTarget, rule: &str) -> Delivery {
+    let mut delivery = target.delivery.clone();
+    if let Some(letters) = &mut delivery.dead_letter {
+        letters.say("RULE_ARN", rule);
+        letters.say("TARGET_ARN", &target.arn);
+    }
+    delivery
 }
 
 fn input_of(target: &RuleTarget) -> Result<Input> {

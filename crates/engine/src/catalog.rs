@@ -58,8 +58,9 @@ impl Engine {
     /// # Errors
     /// `NotFound`.
     pub async fn get_function(&self, name: &FunctionName) -> Result<Function> {
-        let pool = self.corridor.functions.pool(name)?;
-        Ok(Function::clone(pool.function()))
+        let found = self.corridor.functions.find(name);
+        let function = found.ok_or_else(|| Error::no_function(name))?;
+        Ok(Function::clone(&function))
     }
 
     /// How one function is talked to.
@@ -76,9 +77,8 @@ impl Engine {
     /// # Errors
     /// Of the store.
     pub async fn list_functions(&self) -> Result<Vec<Function>> {
-        let pools = self.corridor.functions.all();
-        let functions = pools.iter().map(|pool| Function::clone(pool.function()));
-        Ok(functions.collect())
+        let functions = self.corridor.functions.list();
+        Ok(functions.iter().map(|f| Function::clone(f)).collect())
     }
 
     /// Removes a function, its waiting events (to dead letters) and its instances: idle ones at once,
@@ -143,8 +143,23 @@ impl Corridor {
         {
             return Ok((Function::clone(before), ChangeKind::Unchanged));
         }
-        self.check_reserved(&spec, before.as_deref())?;
         let now = Timestamp::now();
+        if let Some(before) = &before
+            && before.spec.runs_like(&spec)
+            && !self.functions.pool(&spec.name)?.is_broken()
+            && before.spec != spec
+        {
+            let function = Function {
+                revision_id: uuid::Uuid::new_v4().to_string(),
+                modified: now,
+                spec,
+                ..Function::clone(before)
+            };
+            self.amend_function(function.clone(), &before.revision_id)
+                .await?;
+            return Ok((function, ChangeKind::Updated));
+        }
+        self.check_reserved(&spec, before.as_deref())?;
         let function = Function {
             revision: before.as_ref().map_or(1, |before| before.revision + 1),
             revision_id: uuid::Uuid::new_v4().to_string(),
@@ -181,6 +196,16 @@ impl Corridor {
         // The new revision may have room where the old one had none.
         self.dispatcher.slot_freed();
         Ok((function, change))
+    }
+
+    /// Keeps a change that does not concern instances. The caller holds `changing`.
+    pub(crate) async fn amend_function(&self, function: Function, before: &str) -> Result<()> {
+        let kept = self
+            .state
+            .update_function(function.clone(), before.to_owned());
+        kept.await?;
+        self.functions.amend(function);
+        Ok(())
     }
 
     /// Instances that are reserved for functions, but for one.

@@ -59,6 +59,7 @@ fn rule_of(declared: DeclaredRule) -> Rule {
         input: None,
         input_path: None,
         transformer: None,
+        delivery: Default::default(),
     };
     Rule {
         bus: declared.bus,

@@ -171,6 +171,7 @@ mod tests {
             accepted: Timestamp(1_500),
             cause: None,
             replay_of: None,
+            delivery: Default::default(),
         }
     }
 

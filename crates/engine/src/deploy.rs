@@ -8,7 +8,7 @@ use crate::{Engine, Error, Put, Result};
 use crate::{declared, mapping};
 use model::{
     BucketSpec, Change, ChangeKind, DeclaredRule, Deployment, DeploymentReport, FunctionName,
-    Invalid, MappingSpec, NotificationRule, Queue, QueueSpec, ScheduleSpec, Target, Timestamp,
+    FunctionSpec, Invalid, MappingSpec, Queue, QueueSpec, ScheduleSpec, Target, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,6 +30,9 @@ impl Engine {
         check_names(&deployment)?;
         for spec in &deployment.functions {
             catalog::check(spec).map_err(|error| place("functions", &spec.name, error))?;
+        }
+        for spec in &deployment.functions {
+            self.check_destinations(spec, &deployment).await?;
         }
         for spec in &deployment.services {
             service::check(spec).map_err(|error| place("services", &spec.name, error))?;
@@ -83,20 +86,47 @@ impl Engine {
                 let reason = format!("has two rules \"{}\"", rule.id.escape_debug());
                 return Err(Invalid::new(at, reason).into());
             }
-            self.check_rule(rule, deployment).await.map_err(|reason| {
-                Invalid::new(format!("{at}.{}", rule.id.escape_debug()), reason)
-            })?;
+            let refused = |reason| Invalid::new(format!("{at}.{}", rule.id.escape_debug()), reason);
+            let checked = self.check_woken(&rule.target, deployment).await;
+            checked.map_err(refused)?;
         }
         Ok(())
     }
 
-    async fn check_rule(
+    async fn check_destinations(&self, spec: &FunctionSpec, deployment: &Deployment) -> Result<()> {
+        let at = |field: &str, reason| {
+            place(
+                "functions",
+                &spec.name,
+                Invalid::new(format!("destinations.{field}"), reason),
+            )
+        };
+        let destinations = &spec.destinations;
+        let letters = destinations
+            .dead_letter
+            .clone()
+            .map(|name| Target::Queue { name });
+        for (field, target) in [
+            ("on_success", &destinations.on_success),
+            ("on_failure", &destinations.on_failure),
+            ("dead_letter", &letters),
+        ] {
+            if let Some(target) = target {
+                let checked = self.check_woken(target, deployment).await;
+                checked.map_err(|reason| at(field, reason))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an event without a message group can wake, declared or there.
+    async fn check_woken(
         &self,
-        rule: &NotificationRule,
+        target: &Target,
         deployment: &Deployment,
     ) -> std::result::Result<(), String> {
-        let there = self.check_target(&rule.target).await.is_ok();
-        match &rule.target {
+        let there = self.check_target(target).await.is_ok();
+        match target {
             Target::Function { name } => {
                 if there || deployment.functions.iter().any(|spec| spec.name == *name) {
                     return Ok(());
@@ -131,7 +161,16 @@ impl Engine {
                     "wakes queue \"{name}\", which is neither declared nor there"
                 ))
             }
+            Target::Bucket { name } => {
+                if there || deployment.buckets.iter().any(|spec| spec.name == *name) {
+                    return Ok(());
+                }
+                Err(format!(
+                    "wakes bucket \"{name}\", which is neither declared nor there"
+                ))
+            }
             Target::Bus { .. } | Target::Webhook { .. } if there => Ok(()),
+            Target::Bus { name } if deployment.rules.iter().any(|rule| rule.bus == *name) => Ok(()),
             Target::Bus { name } => Err(format!("wakes bus \"{name}\", which is not there")),
             Target::Webhook { name } => {
                 Err(format!("wakes webhook \"{name}\", which is not there"))

@@ -5,12 +5,14 @@
 
 use crate::attempt::{Attempted, Job, PATIENCE};
 use crate::engine::Corridor;
-use crate::retry::{self, Decision, Tried};
-use crate::{Error, Result, chance, delivery, queues, routing, share, webhook};
-use model::{Event, FunctionName, NewEvent, RequestId, RetryPolicy, Run, Target, Timestamp};
+use crate::retry::{self, Decision, Tried, Why};
+use crate::{Error, Result, chance, delivery, destination, queues, routing, share, webhook};
+use model::{
+    Delivery, Ending, Event, FunctionName, NewEvent, RequestId, RetryPolicy, Run, Target, Timestamp,
+};
 use state::{Leased, Settlement, Verdict, crash};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -21,6 +23,8 @@ const SERVICE_AT_ONCE: usize = 16;
 const MARGIN: Duration = Duration::from_secs(60);
 /// It is looked at least this often, should the clock be set or the store have failed.
 const LOOK: Duration = Duration::from_secs(60);
+/// How often it is looked for events that grew too old while their target took none.
+const OVERDUE: Duration = Duration::from_secs(5);
 /// How long the loop waits after the store failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -31,6 +35,8 @@ pub(crate) struct Dispatcher {
     /// Some target had due events and no place; the next place that is freed wakes the loop.
     starved: AtomicBool,
     freed: Notify,
+    /// When it was last looked for overdue events, in milliseconds since 1970.
+    looked: AtomicI64,
 }
 
 impl Dispatcher {
@@ -40,6 +46,7 @@ impl Dispatcher {
             under_way: Mutex::default(),
             starved: AtomicBool::new(false),
             freed: Notify::new(),
+            looked: AtomicI64::new(0),
         }
     }
 
@@ -122,6 +129,8 @@ async fn round(corridor: &Arc<Corridor>, last: &mut Option<Target>) -> Result<Op
     let now = Timestamp::now();
     let due = corridor.state.due_targets(now).await?;
     let mut due = in_turn(due.into_iter().map(|(target, _)| target), last.as_ref());
+    let looked = Timestamp(dispatcher.looked.load(Ordering::Relaxed));
+    let look = looked > now || looked.after(OVERDUE) <= now;
     let mut starved = false;
     while !due.is_empty() && !corridor.draining.is_cancelled() {
         let mut more = Vec::new();
@@ -129,6 +138,10 @@ async fn round(corridor: &Arc<Corridor>, last: &mut Option<Target>) -> Result<Op
             let count = places_for(corridor, &target);
             if count == 0 {
                 starved = true;
+                if look {
+                    dispatcher.looked.store(now.0, Ordering::Relaxed);
+                    overdue(corridor, &target).await?;
+                }
                 continue;
             }
             if lease(corridor, &target, count).await? == count {
@@ -138,14 +151,16 @@ async fn round(corridor: &Arc<Corridor>, last: &mut Option<Target>) -> Result<Op
         }
         due = more;
     }
-    if !starved {
-        dispatcher.starved.store(false, Ordering::Release);
-    }
     let next = corridor.state.next_due(now).await?;
     // A bug that the simulation must catch: what was freed since the look does not wake the loop.
     #[cfg(feature = "planted-lost-wakeup")]
     dispatcher.starved.store(starved, Ordering::Release);
-    Ok(next)
+    if !starved {
+        dispatcher.starved.store(false, Ordering::Release);
+        return Ok(next);
+    }
+    let again = now.after(OVERDUE);
+    Ok(Some(next.map_or(again, |next| next.min(again))))
 }
 
 /// The targets, beginning after the one that was served last.
@@ -175,8 +190,30 @@ fn places_for(corridor: &Corridor, target: &Target) -> usize {
         Target::Service { .. }
         | Target::Queue { .. }
         | Target::Webhook { .. }
+        | Target::Bucket { .. }
         | Target::Bus { .. } => share::turn(own, SERVICE_AT_ONCE, free),
     }
+}
+
+/// Lets those events of a function that has no place go their way that have waited too long for one:
+/// they need none.
+async fn overdue(corridor: &Arc<Corridor>, target: &Target) -> Result<()> {
+    let Target::Function { name } = target else {
+        return Ok(());
+    };
+    let Some(function) = corridor.functions.find(name) else {
+        return Ok(());
+    };
+    let now = Timestamp::now();
+    let max_age = function.spec.retry.max_age;
+    let leased = corridor
+        .state
+        .lease_overdue(target, max_age, now, now.after(MARGIN));
+    for one in leased.await? {
+        let place = Place::take(corridor, target);
+        corridor.attempts.spawn(work(place, one));
+    }
+    Ok(())
 }
 
 /// Leases up to `count` events and lets each go its way. Gives how many there were.
@@ -207,7 +244,10 @@ const LONGEST_CALL: Duration = Duration::from_secs(900);
 fn longest(target: &Target) -> Duration {
     match target {
         Target::Function { .. } => 2 * LONGEST_CALL + PATIENCE,
-        Target::Service { .. } | Target::Queue { .. } | Target::Webhook { .. } => delivery::LONGEST,
+        Target::Service { .. }
+        | Target::Queue { .. }
+        | Target::Webhook { .. }
+        | Target::Bucket { .. } => delivery::LONGEST,
         Target::Bus { .. } => routing::LONGEST,
     }
 }
@@ -217,14 +257,17 @@ async fn work(place: Place, leased: Leased) {
     let corridor = &place.corridor;
     let event = leased.event;
     let (id, epoch) = (event.accepted.id, event.epoch);
-    let target = event.accepted.target.clone();
     crash::point("dispatched");
+    let judged = attempt(corridor, event.clone()).await;
+    crash::point("decided");
+    let left = destination::effects(corridor, &event, &judged);
     let Judged {
         decision,
         run,
-        effects,
-    } = attempt(corridor, event).await;
-    crash::point("decided");
+        mut effects,
+        ..
+    } = judged;
+    effects.extend(left);
     let at = Timestamp::now();
     let settlement = Settlement {
         id,
@@ -233,7 +276,7 @@ async fn work(place: Place, leased: Leased) {
         run,
         at,
     };
-    match settle(corridor, &target, settlement, effects).await {
+    match settle(corridor, &event, settlement, effects).await {
         Ok(true) => {}
         Ok(false) => tracing::warn!(event = %id, epoch, "lease was lost before the attempt ended"),
         Err(error) => {
@@ -249,16 +292,16 @@ async fn work(place: Place, leased: Leased) {
 /// When the server ends before.
 async fn settle(
     corridor: &Corridor,
-    target: &Target,
+    event: &Event,
     settlement: Settlement,
     effects: Vec<NewEvent>,
 ) -> state::Result<bool> {
-    let (id, epoch) = (settlement.id, settlement.epoch);
+    let id = settlement.id;
     loop {
         let store = &corridor.state;
         let mut settled = store.settle_with(settlement.clone(), effects.clone()).await;
-        if let Target::Queue { name } = target {
-            settled = queues::settled(corridor, name, (id, epoch), settled).await;
+        if let Target::Queue { name } = &event.accepted.target {
+            settled = queues::settled(corridor, name, event, settled).await;
         }
         crash::point("settled");
         match &settled {
@@ -273,11 +316,14 @@ async fn settle(
 }
 
 /// What becomes of an event that was leased.
+#[derive(Debug)]
 pub(crate) struct Judged {
     pub(crate) decision: Decision,
     pub(crate) run: Option<Run>,
     /// Events that are accepted with the settlement.
     pub(crate) effects: Vec<NewEvent>,
+    /// How the attempt ended, if there was one that can have an answer.
+    pub(crate) response: Option<Ending>,
 }
 
 impl Judged {
@@ -286,7 +332,14 @@ impl Judged {
             decision,
             run,
             effects: Vec::new(),
+            response: None,
         }
+    }
+
+    /// What no attempt could ever help.
+    pub(crate) fn buried(error: String) -> Self {
+        let why = Why::Hopeless;
+        Self::of(Decision::Bury { error, why }, None)
     }
 }
 
@@ -299,76 +352,125 @@ async fn attempt(corridor: &Corridor, event: Event) -> Judged {
             u64::from(event.depth) + 1,
             corridor.max_depth
         );
-        return Judged::of(Decision::Bury { error }, None);
+        return Judged::buried(error);
     }
-    let attempt = event.attempts + 1;
-    let earlier = u64::from(event.attempts) + 1;
-    let postponed = u32::try_from(event.epoch.saturating_sub(earlier)).unwrap_or(u32::MAX);
-    let accepted = event.accepted.accepted;
     let target = event.accepted.target.clone();
-    let (attempted, policy) = match &target {
-        Target::Function { name } => function(corridor, name, event).await,
-        Target::Service { name, path } => {
-            let delivered = delivery::deliver(corridor, name, path, event).await;
-            (delivered, retry::service_policy())
-        }
-        Target::Webhook { name } => {
-            let delivered = webhook::deliver(corridor, name, event).await;
-            (delivered, retry::service_policy())
-        }
+    let course = Course::of(&event);
+    let before = policy(corridor, &target);
+    if let Some(policy) = before.clone()
+        && let policy = course.wanted.policy(policy)
+        && let last = event.last_error.as_deref()
+        && let Some(decision) = retry::overdue(&policy, course.tried().age, last)
+    {
+        return Judged::of(decision, None);
+    }
+    let attempted = match &target {
         Target::Queue { name } => return queues::enqueue(name, &event),
         Target::Bus { name } => return routing::route(corridor, name, event).await,
+        Target::Service { name, path } => delivery::deliver(corridor, name, path, event).await,
+        Target::Webhook { name } => webhook::deliver(corridor, name, event).await,
+        Target::Bucket { name } => destination::bucket::deliver(corridor, name, event).await,
+        Target::Function { name } => function(corridor, name, event).await,
     };
-    let random = chance::fraction();
-    match attempted {
-        // The server ends and broke the call off: nothing is decided, the next start goes on.
-        Ok(Attempted { outcome, .. }) if broken_off(corridor, &outcome.ending) => {
-            let decision = Decision::Postpone {
-                after: Duration::ZERO,
-                reason: Error::Draining.to_string(),
-            };
-            Judged::of(decision, None)
+    // The policy of now, or of then if the function was deleted meanwhile.
+    let policy = policy(corridor, &target).or(before).unwrap_or_default();
+    judge(
+        corridor,
+        attempted,
+        &target,
+        &course,
+        &course.wanted.policy(policy),
+    )
+}
+
+/// Where a leased event is in its life.
+struct Course {
+    attempt: u32,
+    postponed: u32,
+    accepted: Timestamp,
+    wanted: Delivery,
+}
+
+impl Course {
+    fn of(event: &Event) -> Self {
+        let earlier = u64::from(event.attempts) + 1;
+        let postponed = event.epoch.saturating_sub(earlier);
+        Self {
+            attempt: event.attempts + 1,
+            postponed: u32::try_from(postponed).unwrap_or(u32::MAX),
+            accepted: event.accepted.accepted,
+            wanted: event.accepted.delivery.clone(),
         }
+    }
+
+    fn tried(&self) -> Tried {
+        Tried {
+            attempt: self.attempt,
+            postponed: self.postponed,
+            age: Duration::from_millis(Timestamp::now().since(self.accepted)),
+        }
+    }
+}
+
+/// How a target's events are retried. `None` for what takes them at once or not at all, and for what
+/// is not there.
+fn policy(corridor: &Corridor, target: &Target) -> Option<RetryPolicy> {
+    match target {
+        Target::Function { name } => {
+            let function = corridor.functions.find(name)?;
+            Some(function.spec.retry.clone())
+        }
+        Target::Service { .. } | Target::Webhook { .. } | Target::Bucket { .. } => {
+            Some(retry::service_policy())
+        }
+        Target::Queue { .. } | Target::Bus { .. } => None,
+    }
+}
+
+/// Decides from how an attempt ended.
+fn judge(
+    corridor: &Corridor,
+    attempted: Result<Attempted>,
+    target: &Target,
+    course: &Course,
+    policy: &RetryPolicy,
+) -> Judged {
+    let random = chance::fraction();
+    // The server ends and broke the call off: nothing is decided, the next start goes on.
+    let broken_off = || {
+        let decision = Decision::Postpone {
+            after: Duration::ZERO,
+            reason: Error::Draining.to_string(),
+        };
+        Judged::of(decision, None)
+    };
+    match attempted {
+        Ok(Attempted { outcome, .. }) if is_broken_off(corridor, &outcome.ending) => broken_off(),
         Ok(Attempted { outcome, run }) => {
-            let tried = Tried {
-                attempt,
-                postponed,
-                age: Duration::from_millis(Timestamp::now().since(accepted)),
-            };
-            let decision = retry::next(&policy, &outcome.ending, tried, random);
-            // What was only put off reached nobody: it is told by the event, not as an attempt.
-            let reached = !matches!(decision, Decision::Postpone { .. });
-            Judged::of(decision, reached.then_some(run))
+            let decision = retry::next(policy, &outcome.ending, course.tried(), random);
+            // What reached nobody is told by the event, not as an attempt.
+            let reached = !matches!(outcome.ending, Ending::Unavailable { .. });
+            Judged {
+                response: Some(outcome.ending),
+                ..Judged::of(decision, reached.then_some(run))
+            }
         }
         Err(error) if error.kind() == model::Kind::NotFound => {
-            let error = format!("its target {target} does not exist any more");
-            Judged::of(Decision::Bury { error }, None)
+            Judged::buried(format!("its target {target} does not exist any more"))
         }
-        Err(Error::Draining) => {
-            let decision = Decision::Postpone {
-                after: Duration::ZERO,
-                reason: Error::Draining.to_string(),
-            };
-            Judged::of(decision, None)
-        }
+        Err(Error::Draining) => broken_off(),
         Err(error) => {
-            let decision = retry::postpone(postponed, error.to_string(), random);
+            let decision = retry::unspent(policy, course.tried(), error.to_string(), random);
             Judged::of(decision, None)
         }
     }
 }
 
-fn broken_off(corridor: &Corridor, ending: &model::Ending) -> bool {
-    corridor.node.kill.is_cancelled() && matches!(ending, model::Ending::Unavailable { .. })
+fn is_broken_off(corridor: &Corridor, ending: &Ending) -> bool {
+    corridor.node.kill.is_cancelled() && matches!(ending, Ending::Unavailable { .. })
 }
 
-async fn function(
-    corridor: &Corridor,
-    name: &FunctionName,
-    event: Event,
-) -> (Result<Attempted>, RetryPolicy) {
-    let policy = |corridor: &Corridor| corridor.functions.find(name).map(|f| f.spec.retry.clone());
-    let before = policy(corridor);
+async fn function(corridor: &Corridor, name: &FunctionName, event: Event) -> Result<Attempted> {
     let job = Job {
         request_id: RequestId::generate(),
         payload: event.accepted.payload.clone(),
@@ -377,10 +479,7 @@ async fn function(
         client_context: None,
         trace_id: None,
     };
-    let attempted = corridor.attempt(name, job).await;
-    // The policy of now, or of then if the function was deleted meanwhile.
-    let policy = policy(corridor).or(before).unwrap_or_default();
-    (attempted, policy)
+    corridor.attempt(name, job).await
 }
 
 fn verdict(decision: Decision, at: Timestamp) -> Verdict {
@@ -395,6 +494,6 @@ fn verdict(decision: Decision, at: Timestamp) -> Verdict {
             not_before: at.after(after),
             reason,
         },
-        Decision::Bury { error } => Verdict::Bury { error },
+        Decision::Bury { error, .. } => Verdict::Bury { error },
     }
 }

@@ -1,8 +1,12 @@
 //! Events: accepted, listed, replayed.
 
 use crate::{Engine, Error, Result};
-use model::{Event, EventFilter, EventId, MAX_ASYNC_PAYLOAD, NewEvent, Target, Timestamp};
-use state::crash;
+use model::{Event, EventFilter, EventId, Invalid, MAX_ASYNC_PAYLOAD, NewEvent, Target, Timestamp};
+use sha2_next::{Digest as _, Sha256};
+use state::{SenderName, crash};
+
+/// Longest idempotency key, in bytes.
+const MAX_KEY: usize = 255;
 
 impl Engine {
     /// Accepts an event; when this answers, it is on disk. Its target must exist.
@@ -11,8 +15,7 @@ impl Engine {
     /// `NotFound` (target), `Refused` (payload over 1 MiB). While the server shuts down events are
     /// still accepted, since functions that are at work may submit some: the next start goes on.
     pub async fn submit(&self, event: NewEvent) -> Result<EventId> {
-        self.check_target(&event.target).await?;
-        check_size(&event)?;
+        self.check_event(&event).await?;
         let id = event.id;
         crash::point("submitted");
         self.corridor.state.put_events(vec![event]).await?;
@@ -31,10 +34,54 @@ impl Engine {
         events: Vec<(Option<String>, NewEvent)>,
     ) -> Result<Vec<EventId>> {
         for (_, event) in &events {
-            self.check_target(&event.target).await?;
-            check_size(event)?;
+            self.check_event(event).await?;
         }
+        let by_name = |key| SenderName { key, digest: None };
+        let events = events.into_iter();
+        let events = events
+            .map(|(key, event)| (key.map(by_name), event))
+            .collect();
         Ok(self.corridor.state.put_events_once(events).await?)
+    }
+
+    /// Accepts an event under a key that its sender chose: the same key for the same target within a
+    /// day is one event. Gives the id of the event that was accepted under it.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`]; `Invalid` (key); `State` (`Conflict`: the key came with another payload).
+    pub async fn submit_keyed(&self, key: &str, event: NewEvent) -> Result<EventId> {
+        let legal = |b: u8| b.is_ascii_graphic() || b == b' ';
+        if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(legal) {
+            let reason = format!("must be 1 to {MAX_KEY} printable ASCII characters");
+            return Err(Invalid::new("idempotency key", reason).into());
+        }
+        self.check_event(&event).await?;
+        let id = event.id;
+        let name = SenderName {
+            key: format!("key:{} {key}", event.target),
+            digest: Some(Sha256::digest(&event.payload).into()),
+        };
+        let accepted = self
+            .corridor
+            .state
+            .put_events_once(vec![(Some(name), event)]);
+        let accepted = accepted.await.map_err(|error| match error {
+            state::Error::Conflict { .. } => state::Error::Conflict {
+                what: "idempotency key",
+                name: key.to_owned(),
+                reason: "came with another payload less than a day ago; take a new key for a new \
+                         event"
+                    .to_owned(),
+            },
+            error => error,
+        })?;
+        Ok(accepted.first().copied().unwrap_or(id))
+    }
+
+    async fn check_event(&self, event: &NewEvent) -> Result<()> {
+        event.delivery.check(&event.target)?;
+        self.check_target(&event.target).await?;
+        check_size(event)
     }
 
     /// Accepts the same event once more, as a new one that names the old.
@@ -74,16 +121,15 @@ impl Engine {
         match target {
             Target::Function { name } => self.corridor.functions.pool(name).map(drop),
             Target::Service { name, .. } => self.corridor.services.get(name).map(drop),
-            Target::Queue { name } if name.is_fifo() => Err(Error::Refused(format!(
-                "the queue \"{name}\" is a FIFO queue, and an event has no message group: name a \
-                 standard queue"
-            ))),
             Target::Queue { name } => Ok(self
                 .corridor
                 .state
                 .get_queue(name.clone())
                 .await
                 .map(drop)?),
+            Target::Bucket { name } => {
+                Ok(self.corridor.storage.get_bucket(name).await.map(drop)?)
+            }
             Target::Webhook { name } => self.corridor.webhooks.get(name).map(drop),
             Target::Bus { name } => self.corridor.buses.rules(name).map(drop),
         }

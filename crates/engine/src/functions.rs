@@ -9,9 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 /// Follows the store: changed only after the store was.
 #[derive(Default)]
 pub(crate) struct Functions {
-    pools: RwLock<BTreeMap<FunctionName, Arc<Pool>>>,
+    entries: RwLock<BTreeMap<FunctionName, Entry>>,
     /// Older revisions whose instances still end their calls.
     retired: Mutex<Vec<Weak<Pool>>>,
+}
+
+/// A function as it is, and the pool of its revision, which may have begun before what does not
+/// concern instances was changed.
+struct Entry {
+    function: Arc<Function>,
+    pool: Arc<Pool>,
 }
 
 impl Functions {
@@ -20,44 +27,63 @@ impl Functions {
     /// # Errors
     /// `NotFound`.
     pub(crate) fn pool(&self, name: &FunctionName) -> Result<Arc<Pool>> {
-        let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
-        pools
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries
             .get(name)
-            .cloned()
+            .map(|entry| entry.pool.clone())
             .ok_or_else(|| Error::no_function(name))
     }
 
     /// The function, if it is there.
     pub(crate) fn find(&self, name: &FunctionName) -> Option<Arc<Function>> {
-        self.pool(name).ok().map(|pool| pool.function().clone())
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.get(name).map(|entry| entry.function.clone())
+    }
+
+    /// All functions by name.
+    pub(crate) fn list(&self) -> Vec<Arc<Function>> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries
+            .values()
+            .map(|entry| entry.function.clone())
+            .collect()
+    }
+
+    /// Puts what does not concern instances in the place of what was; they go on.
+    pub(crate) fn amend(&self, function: Function) {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = entries.get_mut(&function.spec.name) {
+            entry.function = Arc::new(function);
+        }
     }
 
     /// Puts a revision in the place of the one before, which is retired.
     pub(crate) fn put(&self, pool: Arc<Pool>) {
-        let name = pool.function().spec.name.clone();
-        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-        let before = pools.insert(name, pool);
-        drop(pools);
+        let function = pool.function().clone();
+        let name = function.spec.name.clone();
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let before = entries.insert(name, Entry { function, pool });
+        drop(entries);
         if let Some(before) = before {
-            self.retire(&before);
+            self.retire(&before.pool);
         }
     }
 
     /// Takes a function away and retires its pool.
     pub(crate) fn remove(&self, name: &FunctionName) {
-        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-        let before = pools.remove(name);
-        drop(pools);
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let before = entries.remove(name);
+        drop(entries);
         if let Some(before) = before {
-            before.unreserve();
-            self.retire(&before);
+            before.pool.unreserve();
+            self.retire(&before.pool);
         }
     }
 
     /// All pools by name.
     pub(crate) fn all(&self) -> Vec<Arc<Pool>> {
-        let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
-        pools.values().cloned().collect()
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.values().map(|entry| entry.pool.clone()).collect()
     }
 
     /// Instances of every revision.

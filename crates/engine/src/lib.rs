@@ -4,6 +4,7 @@
 //! there: `attempt` asks `pool` for an instance, calls it, and gives the outcome to `retry` (events)
 //! or to the caller. `scaler::plan` and `retry::next` are pure; others carry out what they say.
 
+mod answer;
 mod attempt;
 mod blocking;
 mod bucket;
@@ -15,9 +16,11 @@ mod credentials;
 mod declared;
 mod delivery;
 mod deploy;
+mod destination;
 mod dispatch;
 mod engine;
 mod error;
+mod event_invoke;
 mod events;
 mod exchange;
 mod functions;
@@ -45,6 +48,7 @@ mod webhook;
 mod webhooks;
 mod working;
 
+pub use answer::{Answer, answer, is_json};
 pub use buses::rule_arn;
 pub use catalog::Put;
 pub use engine::{Engine, Options};

@@ -415,8 +415,8 @@ fn visibility(queue: &Queue, timeout: u64, window: u32) -> u32 {
 }
 
 /// The ARN of a queue, as events name it.
-fn queue_arn(name: &QueueName) -> String {
-    format!("arn:aws:sqs:us-east-1:000000000000:{name}")
+fn queue_arn(name: &QueueName, region: &str) -> String {
+    format!("arn:aws:sqs:{region}:000000000000:{name}")
 }
 
 #[cfg(test)]

@@ -86,6 +86,7 @@ mod tests {
             accepted: Timestamp::now(),
             cause: None,
             replay_of: None,
+            delivery: Default::default(),
         };
         let id = event.id;
         state.put_events(vec![event]).await.unwrap();

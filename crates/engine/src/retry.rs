@@ -33,7 +33,20 @@ pub(crate) enum Decision {
     Bury {
         /// How many attempts, and the last error.
         error: String,
+        /// What was exhausted.
+        why: Why,
     },
+}
+
+/// Why there is no further attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// All attempts that it may have were made.
+    Attempts,
+    /// It is as old as it may get, or would be at the next attempt.
+    Age,
+    /// No attempt could ever succeed: its target is gone, or does not take it.
+    Hopeless,
 }
 
 /// Where an event is in its life when an attempt ends.
@@ -72,12 +85,7 @@ pub(crate) fn next(policy: &RetryPolicy, ending: &Ending, tried: Tried, random: 
     let error = cut(error);
     let max_age = Duration::from_millis(policy.max_age);
     if let Ending::Unavailable { .. } = ending {
-        // Not the function's fault, so the attempt is not spent; but not for ever either.
-        if tried.age >= max_age {
-            let error = format!("older than {}; {error}", span(max_age));
-            return Decision::Bury { error };
-        }
-        return postpone(tried.postponed, error, random);
+        return unspent(policy, tried, error, random);
     }
     if tried.attempt >= policy.max_attempts {
         let attempts = match tried.attempt {
@@ -85,7 +93,8 @@ pub(crate) fn next(policy: &RetryPolicy, ending: &Ending, tried: Tried, random: 
             many => format!("{many} attempts"),
         };
         let error = format!("{attempts} failed; the last: {error}");
-        return Decision::Bury { error };
+        let why = Why::Attempts;
+        return Decision::Bury { error, why };
     }
     let base = Duration::from_millis(policy.base_delay);
     let most = Duration::from_millis(policy.max_delay);
@@ -97,12 +106,34 @@ pub(crate) fn next(policy: &RetryPolicy, ending: &Ending, tried: Tried, random: 
             policy.max_attempts,
             span(max_age)
         );
-        return Decision::Bury { error };
+        let why = Why::Age;
+        return Decision::Bury { error, why };
     }
     Decision::Retry { after, error }
 }
 
-/// For an event that could not be attempted: throttled, no instance, shutting down.
+/// Not the function's fault (throttled, no instance), so the attempt is not spent; but not for ever
+/// either.
+pub(crate) fn unspent(policy: &RetryPolicy, tried: Tried, reason: String, random: f64) -> Decision {
+    match overdue(policy, tried.age, Some(&reason)) {
+        Some(decision) => decision,
+        None => postpone(tried.postponed, reason, random),
+    }
+}
+
+/// What becomes of an event that is too old to be tried: `last` is why it was not before.
+pub(crate) fn overdue(policy: &RetryPolicy, age: Duration, last: Option<&str>) -> Option<Decision> {
+    let max_age = Duration::from_millis(policy.max_age);
+    if age < max_age {
+        return None;
+    }
+    let last = last.unwrap_or("it was not tried before");
+    let error = cut(format!("older than {}; {last}", span(max_age)));
+    let why = Why::Age;
+    Some(Decision::Bury { error, why })
+}
+
+/// For an event that could not be attempted now.
 pub(crate) fn postpone(postponed: u32, reason: String, random: f64) -> Decision {
     let (first, most) = POSTPONE;
     Decision::Postpone {
@@ -174,9 +205,10 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!((wait(1), wait(2)), (60, 120));
-        let Decision::Bury { error } = next(&policy, &failed(), tried(3, 0), 1.0) else {
+        let Decision::Bury { error, why } = next(&policy, &failed(), tried(3, 0), 1.0) else {
             panic!("not buried");
         };
+        assert_eq!(why, Why::Attempts);
         assert_eq!(
             error,
             "3 attempts failed; the last: TypeError: x is not a function"
@@ -187,9 +219,10 @@ mod tests {
     fn past_its_age_nothing_is_tried_again() {
         let policy = RetryPolicy::default();
         let decision = next(&policy, &failed(), tried(1, policy.max_age - 1_000), 0.0);
-        let Decision::Bury { error } = decision else {
+        let Decision::Bury { error, why } = decision else {
             panic!("not buried: {decision:?}");
         };
+        assert_eq!(why, Why::Age);
         assert!(error.contains("6 h"), "{error}");
     }
 

@@ -4,7 +4,7 @@
 //! either all of it happened or nothing.
 
 use crate::attempt::{Record, micros, record};
-use crate::buses::{Compiled, Rules};
+use crate::buses::{Compiled, Rules, Told};
 use crate::dispatch::Judged;
 use crate::engine::Corridor;
 use crate::pool::unavailable;
@@ -41,7 +41,7 @@ pub(crate) async fn route(corridor: &Corridor, bus: &BusName, event: Event) -> J
     let asked = Instant::now();
     let Ok(rules) = corridor.buses.rules(bus) else {
         let error = format!("its target bus:{bus} does not exist any more");
-        return Judged::of(Decision::Bury { error }, None);
+        return Judged::buried(error);
     };
     let region = corridor.buses.region().to_owned();
     let (id, attempts) = (event.accepted.id, event.attempts);
@@ -80,9 +80,9 @@ pub(crate) async fn route(corridor: &Corridor, bus: &BusName, event: Event) -> J
         ..record(&outcome, told)
     };
     Judged {
-        decision: error.map_or(Decision::Ack, |error| Decision::Bury { error }),
         run: Some(run),
         effects: routed.effects,
+        ..error.map_or_else(|| Judged::of(Decision::Ack, None), Judged::buried)
     }
 }
 
@@ -99,12 +99,12 @@ fn hold(rules: &Rules, event: &NewEvent, region: &str) -> Routed {
     let (told, payload) = envelope(event, region);
     for rule in rules.iter().filter(|rule| rule.pattern.matches(&told)) {
         routed.fitted += 1;
-        for (id, target, input) in &rule.targets {
-            match body(rule, input, &told, &payload, event) {
+        for target in &rule.targets {
+            match body(rule, &target.input, &told, &payload, event) {
                 Some(body) => routed.effects.push(effect(event, target, body)),
                 None => routed.failed.push(format!(
-                    "rule {}, target {id}: what it is to be told is more than {MAX_ASYNC_PAYLOAD} bytes",
-                    rule.name
+                    "rule {}, target {}: what it is to be told is more than {MAX_ASYNC_PAYLOAD} bytes",
+                    rule.name, target.id
                 )),
             }
         }
@@ -133,10 +133,10 @@ fn body(
         .map(|text| Bytes::from(text.into_bytes()))
 }
 
-fn effect(event: &NewEvent, target: &Target, payload: Bytes) -> NewEvent {
+fn effect(event: &NewEvent, told: &Told, payload: Bytes) -> NewEvent {
     NewEvent {
         id: EventId::generate(),
-        target: target.clone(),
+        target: told.target.clone(),
         source: event.source.clone(),
         kind: event.kind.clone(),
         subject: event.subject.clone(),
@@ -144,6 +144,7 @@ fn effect(event: &NewEvent, target: &Target, payload: Bytes) -> NewEvent {
         accepted: Timestamp::now(),
         cause: Some(event.id),
         replay_of: None,
+        delivery: told.delivery.clone(),
     }
 }
 
@@ -197,6 +198,7 @@ mod tests {
                 paths: Default::default(),
                 template: template.into(),
             }),
+            delivery: Default::default(),
         }
     }
 
@@ -229,6 +231,7 @@ mod tests {
             accepted: Timestamp(1_500),
             cause: None,
             replay_of: None,
+            delivery: Default::default(),
         }
     }
 

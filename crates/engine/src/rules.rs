@@ -144,6 +144,10 @@ impl Engine {
         let mut seen = BTreeSet::new();
         for target in targets {
             self.check_target(&target.target).await?;
+            target.delivery.check(&target.target)?;
+            if let Some(letters) = &target.delivery.dead_letter {
+                self.get_queue(&letters.queue).await?;
+            }
             if !seen.insert(target.id.clone()) {
                 let reason = format!("\"{}\" is there twice", target.id.escape_debug());
                 return Err(Invalid::new("target id", reason).into());

@@ -260,6 +260,7 @@ mod tests {
             accepted: Timestamp(0),
             cause: None,
             replay_of: None,
+            delivery: Default::default(),
         };
         let address = Address::of(&webhook.url).unwrap();
         let request = request(&webhook, &address, &event, Timestamp(5_999)).unwrap();

@@ -27,6 +27,7 @@ fn to(id: &str, target: &Target) -> RuleTarget {
         input: None,
         input_path: None,
         transformer: None,
+        delivery: Default::default(),
     }
 }
 

@@ -58,6 +58,23 @@ impl From<EventPattern> for String {
     }
 }
 
+/// In what form a change is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeForm {
+    /// As S3 tells functions and queues: `{"Records": […]}`.
+    #[default]
+    Records,
+    /// As S3 tells EventBridge: "Object Created", "Object Deleted".
+    EventBridge,
+}
+
+impl ChangeForm {
+    fn is_records(&self) -> bool {
+        *self == Self::Records
+    }
+}
+
 /// "When such an object changes, wake this."
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,6 +91,9 @@ pub struct NotificationRule {
     pub suffix: String,
     /// What is woken.
     pub target: Target,
+    /// How it is told.
+    #[serde(default, skip_serializing_if = "ChangeForm::is_records")]
+    pub form: ChangeForm,
 }
 
 impl NotificationRule {
@@ -109,6 +129,7 @@ mod tests {
             target: Target::Function {
                 name: "f".parse().unwrap(),
             },
+            form: Default::default(),
         }
     }
 

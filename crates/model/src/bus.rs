@@ -1,6 +1,6 @@
 //! Buses, their rules, and what the rules wake (Amazon EventBridge's words).
 
-use crate::{BusName, Invalid, RuleName, Target, Timestamp};
+use crate::{BusName, Delivery, Invalid, RuleName, Target, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -84,6 +84,9 @@ pub struct RuleTarget {
     /// A template that is filled from the event.
     #[serde(default)]
     pub transformer: Option<Transformer>,
+    /// How what it is told is retried, and where its dead letters go.
+    #[serde(default)]
+    pub delivery: Delivery,
 }
 
 /// A template and its variables.

@@ -1,6 +1,9 @@
 //! Events: what is durable and wakes something.
 
-use crate::{BusName, FunctionName, QueueName, Run, ServiceName, Timestamp, WebhookName};
+use crate::{
+    BucketName, BusName, Delivery, FunctionName, QueueName, Run, ServiceName, Timestamp,
+    WebhookName,
+};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -49,7 +52,7 @@ pub enum Target {
         /// Path that takes the POST, such as `/events`.
         path: String,
     },
-    /// A standard queue, by a message whose body is the payload.
+    /// A queue, by a message whose body is the payload. A FIFO queue needs [`Delivery::group`].
     Queue {
         /// Its name.
         name: QueueName,
@@ -64,15 +67,21 @@ pub enum Target {
         /// Its name.
         name: WebhookName,
     },
+    /// A bucket, by an object whose bytes are the payload.
+    Bucket {
+        /// Its name.
+        name: BucketName,
+    },
 }
 
 impl Target {
     /// One word for tables and keys: `function:thumbnail`, `service:catalog/events`, `queue:orders`,
-    /// `bus:default` or `webhook:billing`.
+    /// `bus:default`, `webhook:billing` or `bucket:records`.
     pub fn key(&self) -> String {
         match self {
             Self::Bus { name } => format!("bus:{name}"),
             Self::Webhook { name } => format!("webhook:{name}"),
+            Self::Bucket { name } => format!("bucket:{name}"),
             Self::Function { name } => format!("function:{name}"),
             Self::Service { name, path } => format!("service:{name}{path}"),
             Self::Queue { name } => format!("queue:{name}"),
@@ -107,6 +116,8 @@ pub struct NewEvent {
     pub cause: Option<EventId>,
     /// The event that this one repeats.
     pub replay_of: Option<EventId>,
+    /// What its maker wants of its delivery.
+    pub delivery: Delivery,
 }
 
 /// Where an event is in its life. The last two are end states.

@@ -1,8 +1,8 @@
 //! Functions: what scales from zero.
 
 use crate::{
-    Digest, Egress, FunctionName, Invalid, Limits, MAX_ENVIRONMENT, MAX_QUEUE, RetryPolicy,
-    Snapshot, Timestamp,
+    Destinations, Digest, Egress, FunctionName, Invalid, Limits, MAX_ENVIRONMENT, MAX_QUEUE,
+    RetryPolicy, Snapshot, Target, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -202,6 +202,9 @@ pub struct FunctionSpec {
     /// Retries of durable events.
     #[serde(default)]
     pub retry: RetryPolicy,
+    /// Who is told of their end.
+    #[serde(default)]
+    pub destinations: Destinations,
     /// Kept and given back for the AWS API; not interpreted (an IAM role's ARN).
     #[serde(default)]
     pub role: String,
@@ -247,7 +250,19 @@ impl FunctionSpec {
         if !(1..=100).contains(&self.retry.max_attempts) {
             return Err(Invalid::new("retry.max_attempts", "must be 1 to 100"));
         }
-        Ok(())
+        self.destinations.check(&Target::Function {
+            name: self.name.clone(),
+        })
+    }
+
+    /// Whether instances of both are the same: they differ, if at all, in what becomes of events.
+    pub fn runs_like(&self, other: &Self) -> bool {
+        let other = Self {
+            retry: self.retry.clone(),
+            destinations: self.destinations.clone(),
+            ..other.clone()
+        };
+        *self == other
     }
 
     /// An instance can answer several calls at once only where they can be told apart, and where it

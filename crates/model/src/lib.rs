@@ -5,6 +5,7 @@
 mod bucket;
 mod bus;
 mod credential;
+mod delivery;
 mod deployment;
 mod digest;
 mod egress;
@@ -31,11 +32,12 @@ mod snapshot;
 mod timestamp;
 mod webhook;
 
-pub use bucket::{BucketSpec, EventPattern, NotificationRule};
+pub use bucket::{BucketSpec, ChangeForm, EventPattern, NotificationRule};
 pub use bus::{
     Bus, MAX_BUSES, MAX_DEPTH, MAX_RULE_TARGETS, MAX_RULES, MAX_TAGS, Rule, RuleTarget, Transformer,
 };
 pub use credential::{Credential, Principal};
+pub use delivery::{DeadLetter, Delivery, Destinations};
 pub use deployment::{Change, ChangeKind, DeclaredRule, Deployment, DeploymentReport};
 pub use digest::Digest;
 pub use egress::{Destination, Egress, Host, MAX_DESTINATIONS};

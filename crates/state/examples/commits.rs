@@ -23,6 +23,7 @@ fn event() -> NewEvent {
         accepted: Timestamp::now(),
         cause: None,
         replay_of: None,
+        delivery: Default::default(),
     }
 }
 

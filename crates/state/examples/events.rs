@@ -34,6 +34,7 @@ fn event() -> NewEvent {
         accepted: Timestamp::now(),
         cause: None,
         replay_of: None,
+        delivery: model::Delivery::default(),
     }
 }
 

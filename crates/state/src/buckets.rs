@@ -136,6 +136,7 @@ mod tests {
             prefix: "in/".into(),
             suffix: ".jpg".into(),
             target: function("thumbnail"),
+            form: Default::default(),
         };
         state
             .put_bucket_notify(name.clone(), vec![rule.clone()])

@@ -4,10 +4,10 @@
 use crate::counters::Change;
 use crate::error::{Done, Failure};
 use crate::job::Tx;
-use crate::row::{count, event_id, first, name, run, time};
+use crate::row::{count, event_id, first, json, name, run, time, to_json};
 use crate::{Result, State, crash, partitions, runs};
 use bytes::Bytes;
-use model::{Event, EventId, NewEvent, Target, Timestamp};
+use model::{Delivery, Event, EventId, NewEvent, Target, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// Bytes of payloads after which a listing or a lease stops, though more was asked for.
@@ -32,6 +32,10 @@ pub(crate) fn read(row: &Row<'_>) -> Done<Event> {
         accepted: time(row, "accepted")?,
         cause: event_id(row, "cause")?,
         replay_of: event_id(row, "replay_of")?,
+        delivery: match row.get::<_, Option<String>>("delivery")? {
+            Some(_) => json(row, "delivery")?,
+            None => Delivery::default(),
+        },
     };
     Ok(Event {
         accepted,
@@ -67,6 +71,9 @@ pub(crate) fn read_target(row: &Row<'_>) -> Done<Target> {
                 "webhook" => Target::Webhook {
                     name: name.parse()?,
                 },
+                "bucket" => Target::Bucket {
+                    name: name.parse()?,
+                },
                 _ => return Err(corrupt()),
             })
         }
@@ -89,8 +96,8 @@ pub(crate) fn insert(tx: &Tx<'_>, events: &[NewEvent]) -> Done<()> {
     let part = partitions::newest(tx)?;
     let event_sql = format!(
         "INSERT INTO event_{part} (id, target, path, source, kind, subject, accepted, cause,
-             replay_of, state, not_before, due, depth)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'waiting', ?7, ?7, ?10)
+             replay_of, state, not_before, due, depth, delivery)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'waiting', ?7, ?7, ?10, ?11)
          ON CONFLICT (id) DO NOTHING"
     );
     let payload_sql = format!("INSERT INTO payload_{part} (event, body) VALUES (?1, ?2)");
@@ -101,6 +108,8 @@ pub(crate) fn insert(tx: &Tx<'_>, events: &[NewEvent]) -> Done<()> {
         };
         let id = |id: &EventId| id.0.into_bytes();
         let target = event.target.key();
+        let wants = !event.delivery.is_plain();
+        let delivery = wants.then(|| to_json(&event.delivery)).transpose()?;
         let row = params![
             id(&event.id),
             target,
@@ -112,6 +121,7 @@ pub(crate) fn insert(tx: &Tx<'_>, events: &[NewEvent]) -> Done<()> {
             event.cause.as_ref().map(id),
             event.replay_of.as_ref().map(id),
             depth(tx, event.cause)?,
+            delivery,
         ];
         if is_older(tx, event.id, part)? || run(tx, &event_sql, row)? == 0 {
             continue;
@@ -233,6 +243,11 @@ mod tests {
         let first = NewEvent {
             cause,
             replay_of: cause,
+            delivery: Delivery {
+                max_attempts: Some(7),
+                group: Some("g".into()),
+                ..Delivery::default()
+            },
             ..event(&service("s", "/a/b"), 5)
         };
         let again = NewEvent {

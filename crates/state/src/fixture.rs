@@ -52,6 +52,7 @@ pub(crate) fn event(target: &Target, accepted: i64) -> NewEvent {
         accepted: Timestamp(accepted),
         cause: None,
         replay_of: None,
+        delivery: Default::default(),
     }
 }
 

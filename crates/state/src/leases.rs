@@ -121,7 +121,12 @@ pub(crate) fn bury_all(tx: &Tx<'_>, wanted: &str, reason: &str, at: Timestamp) -
 }
 
 /// Where the due events of a target are, oldest first: partition and row.
-fn due(db: &Connection, target: &str, limit: u32, now: Timestamp) -> Done<Vec<(i64, i64)>> {
+pub(crate) fn due(
+    db: &Connection,
+    target: &str,
+    limit: u32,
+    now: Timestamp,
+) -> Done<Vec<(i64, i64)>> {
     let mut found: Vec<(i64, i64, i64)> = Vec::new();
     let parts = partitions::unsettled(db)?;
     for part in &parts {
@@ -147,9 +152,21 @@ fn lease(
     now: Timestamp,
     until: Timestamp,
 ) -> Done<Vec<Leased>> {
+    let places = due(tx, target, limit.min(MAX_LEASE), now)?;
+    take(tx, target, &places, until, |_| true)
+}
+
+/// Leases those events of a target that are `wanted`; fewer if their payloads are large.
+pub(crate) fn take(
+    tx: &Tx<'_>,
+    target: &str,
+    places: &[(i64, i64)],
+    until: Timestamp,
+    wanted: impl Fn(&Event) -> bool,
+) -> Done<Vec<Leased>> {
     let mut leased = Vec::new();
     let mut bytes = 0;
-    for (part, seq) in due(tx, target, limit.min(MAX_LEASE), now)? {
+    for (part, seq) in places {
         if bytes > MAX_PAYLOADS {
             break;
         }
@@ -157,15 +174,13 @@ fn lease(
             format!("SELECT * FROM event_{part} JOIN payload_{part} ON event = seq WHERE seq = ?1");
         let gone = || Failure::Corrupt(format!("event {seq} of partition {part} is not whole"));
         let mut event = first(tx, &sql, [seq], read)?.ok_or_else(gone)?;
+        if !wanted(&event) {
+            continue;
+        }
         bytes += event.accepted.payload.len();
         if event.state == EventState::Waiting {
-            let from = EventState::Waiting;
-            tx.count(Change::Moved(
-                target.to_owned(),
-                from,
-                EventState::Leased,
-                1,
-            ));
+            let (target, from) = (target.to_owned(), EventState::Waiting);
+            tx.count(Change::Moved(target, from, EventState::Leased, 1));
         }
         crash::point("lease-chosen");
         event.state = EventState::Leased;

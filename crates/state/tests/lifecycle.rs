@@ -149,6 +149,7 @@ impl World {
             accepted: Timestamp(self.now + delay),
             cause: None,
             replay_of: None,
+            delivery: Default::default(),
         };
         let events: Vec<NewEvent> = (0..count).map(new).collect();
         self.state.put_events(events.clone()).await.unwrap();

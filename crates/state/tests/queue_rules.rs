@@ -213,6 +213,7 @@ fn event(name: &QueueName) -> NewEvent {
         accepted: NOW,
         cause: None,
         replay_of: None,
+        delivery: Default::default(),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Which events a change of an object raises, and their body: AWS's S3 event JSON, version 2.1
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>).
 
+mod event_bridge;
+
 use crate::ObjectRow;
 use bytes::Bytes;
-use model::{EventId, NewEvent, NotificationRule, Principal, Timestamp};
+use model::{ChangeForm, EventId, NewEvent, NotificationRule, Principal, Timestamp};
 use serde::Serialize;
 
 /// A change of an object, as far as the object's row does not tell.
@@ -28,10 +30,16 @@ impl Change {
             request: uuid::Uuid::new_v4(),
         }
     }
+
+    /// Whether there is an object after it.
+    fn exists(&self) -> bool {
+        self.name.starts_with("ObjectCreated:")
+    }
 }
 
 /// One event for each rule that the change fits.
 pub(crate) fn events_for(
+    region: &str,
     rules: &[NotificationRule],
     row: &ObjectRow,
     change: &Change,
@@ -39,16 +47,20 @@ pub(crate) fn events_for(
     let kind = format!("s3:{}", change.name);
     let woken = rules.iter().filter(|rule| rule.matches(&kind, &row.key));
     woken
-        .map(|rule| NewEvent {
-            id: EventId::generate(),
-            target: rule.target.clone(),
-            source: format!("s3:{}", row.bucket),
-            kind: kind.clone(),
-            subject: row.key.clone(),
-            payload: payload(rule, row, change),
-            accepted: change.time,
-            cause: change.cause,
-            replay_of: None,
+        .map(|rule| match rule.form {
+            ChangeForm::EventBridge => event_bridge::event(region, rule, row, change),
+            ChangeForm::Records => NewEvent {
+                id: EventId::generate(),
+                target: rule.target.clone(),
+                source: format!("s3:{}", row.bucket),
+                kind: kind.clone(),
+                subject: row.key.clone(),
+                payload: payload(region, rule, row, change),
+                accepted: change.time,
+                cause: change.cause,
+                replay_of: None,
+                delivery: Default::default(),
+            },
         })
         .collect()
 }
@@ -123,13 +135,13 @@ struct ObjectPart<'a> {
     sequencer: String,
 }
 
-fn payload(rule: &NotificationRule, row: &ObjectRow, change: &Change) -> Bytes {
+fn payload(region: &str, rule: &NotificationRule, row: &ObjectRow, change: &Change) -> Bytes {
     let principal = change.principal.key();
-    let exists = change.name.starts_with("ObjectCreated:");
+    let exists = change.exists();
     let record = Record {
         event_version: "2.1",
         event_source: "aws:s3",
-        aws_region: "us-east-1",
+        aws_region: region,
         event_time: change.time.rfc3339(),
         event_name: change.name,
         user_identity: Identity {
@@ -193,7 +205,7 @@ mod tests {
     use serde_json::json;
     use std::collections::BTreeMap;
 
-    fn rule(id: &str, pattern: &str, prefix: &str, suffix: &str) -> NotificationRule {
+    pub(super) fn rule(id: &str, pattern: &str, prefix: &str, suffix: &str) -> NotificationRule {
         NotificationRule {
             id: id.to_owned(),
             events: vec![pattern.to_owned().try_into().unwrap()],
@@ -202,10 +214,11 @@ mod tests {
             target: Target::Function {
                 name: "thumbnail".parse().unwrap(),
             },
+            form: Default::default(),
         }
     }
 
-    fn row(key: &str) -> ObjectRow {
+    pub(super) fn row(key: &str) -> ObjectRow {
         ObjectRow {
             bucket: "photos".parse().unwrap(),
             key: key.to_owned(),
@@ -219,7 +232,7 @@ mod tests {
         }
     }
 
-    fn change(name: &'static str) -> Change {
+    pub(super) fn change(name: &'static str) -> Change {
         Change {
             name,
             principal: Principal::Root,
@@ -236,7 +249,12 @@ mod tests {
     #[test]
     fn a_put_raises_the_event_that_aws_documents() {
         let rules = [rule("to-thumbnail", "s3:ObjectCreated:*", "in/", ".jpg")];
-        let events = events_for(&rules, &row("in/a b.jpg"), &change("ObjectCreated:Put"));
+        let events = events_for(
+            "us-east-1",
+            &rules,
+            &row("in/a b.jpg"),
+            &change("ObjectCreated:Put"),
+        );
         let [event] = events.as_slice() else {
             panic!("{events:?}")
         };
@@ -277,7 +295,12 @@ mod tests {
     #[test]
     fn a_removal_says_neither_size_nor_etag() {
         let rules = [rule("r", "s3:ObjectRemoved:Delete", "", "")];
-        let events = events_for(&rules, &row("a"), &change("ObjectRemoved:Delete"));
+        let events = events_for(
+            "us-east-1",
+            &rules,
+            &row("a"),
+            &change("ObjectRemoved:Delete"),
+        );
         let object = &parsed(&events[0])["Records"][0]["s3"]["object"];
         assert_eq!(
             object,
@@ -293,7 +316,7 @@ mod tests {
             rule("other-prefix", "s3:ObjectCreated:*", "b", ""),
             rule("other-event", "s3:ObjectRemoved:*", "", ""),
         ];
-        let events = events_for(&rules, &row("a"), &change("ObjectCreated:Put"));
+        let events = events_for("us-east-1", &rules, &row("a"), &change("ObjectCreated:Put"));
         let ids: Vec<_> = events
             .iter()
             .map(|event| parsed(event)["Records"][0]["s3"]["configurationId"].clone())

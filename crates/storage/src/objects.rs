@@ -195,7 +195,8 @@ impl Storage {
         rules: Vec<NotificationRule>,
     ) -> Result<ObjectRow> {
         let (row, precondition, change) = described(&data, put);
-        let events = move |row: &ObjectRow| notification::events_for(&rules, row, &change);
+        let region = self.region();
+        let events = move |row: &ObjectRow| notification::events_for(&region, &rules, row, &change);
         let stored = self.state().put_object(row, precondition, events);
         let (row, replaced) = data.committed(stored).await?;
         crash::point("object-committed");
@@ -256,7 +257,9 @@ impl Storage {
         let change = Change::now("ObjectRemoved:Delete", principal.clone(), cause);
         let (storage, bucket, key) = (self.clone(), bucket.clone(), key.to_owned());
         blocking::to_the_end(async move {
-            let events = move |row: &ObjectRow| notification::events_for(&rules, row, &change);
+            let region = storage.region();
+            let events =
+                move |row: &ObjectRow| notification::events_for(&region, &rules, row, &change);
             let removed = storage.state().delete_object(bucket, key, events).await?;
             if let Some(row) = &removed {
                 crash::point("object-removed");

@@ -20,6 +20,7 @@ pub struct Storage {
 struct Inner {
     folders: Arc<Folders>,
     state: State,
+    region: Arc<str>,
     logs: Logs,
     unpacking: Unpacking,
     /// Images come and go one at a time: each takes much disk, and none must go while it comes.
@@ -33,6 +34,14 @@ impl Storage {
     /// # Errors
     /// When the folder cannot be written.
     pub async fn open(data: &Path, state: State) -> Result<Self> {
+        Self::open_in(data, state, "us-east-1").await
+    }
+
+    /// As [`Storage::open`], with the region that events show.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub async fn open_in(data: &Path, state: State, region: &str) -> Result<Self> {
         let data = data.to_owned();
         let folders = Arc::new(blocking::on_disk(move || Folders::open(&data)).await?);
         let inner = Inner {
@@ -41,6 +50,7 @@ impl Storage {
             images: Arc::default(),
             folders,
             state,
+            region: region.into(),
         };
         let storage = Self {
             inner: Arc::new(inner),
@@ -54,6 +64,11 @@ impl Storage {
     /// The store below.
     pub fn state(&self) -> &State {
         &self.inner.state
+    }
+
+    /// The region that events show.
+    pub(crate) fn region(&self) -> Arc<str> {
+        Arc::clone(&self.inner.region)
     }
 
     pub(crate) fn folders(&self) -> &Arc<Folders> {

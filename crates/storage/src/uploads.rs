@@ -118,7 +118,9 @@ impl Storage {
             let folders = Arc::clone(storage.folders());
             let data = blocking::on_disk(move || join(&folders, &parts)).await?;
             let (row, precondition, change) = objects::described(&data, put);
-            let events = move |row: &ObjectRow| notification::events_for(&rules, row, &change);
+            let region = storage.region();
+            let events =
+                move |row: &ObjectRow| notification::events_for(&region, &rules, row, &change);
             let state = storage.state();
             let completed = state.complete_upload(begun.id, row, precondition, events);
             let (row, unneeded) = data.committed(completed).await?;

@@ -131,6 +131,7 @@ fn accepted(one: Incoming, bus: &BusName, region: &str) -> Result<(Option<String
         accepted: now,
         cause: None,
         replay_of: None,
+        delivery: Default::default(),
     };
     Ok((Some(name), event))
 }

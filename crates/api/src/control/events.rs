@@ -172,6 +172,7 @@ mod tests {
                 accepted: Timestamp(5),
                 cause: None,
                 replay_of: None,
+                delivery: Default::default(),
             },
             state: EventState::Dead,
             attempts: 3,

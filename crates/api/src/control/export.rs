@@ -186,6 +186,7 @@ mod tests {
                 accepted: Timestamp(1_500),
                 cause: Some(id(2)),
                 replay_of: Some(id(3)),
+                delivery: model::Delivery::default(),
             },
             state: EventState::Dead,
             attempts: 3,

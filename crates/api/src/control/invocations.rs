@@ -8,20 +8,19 @@ use super::owner::Owner;
 use super::query::Query;
 use crate::doors::Doors;
 use crate::whole::whole;
-use crate::{body, outcome};
+use crate::{body, idempotency};
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use engine::Call;
+use engine::{Answer, Call};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use model::{
     Ending, EventId, FunctionName, MAX_ASYNC_PAYLOAD, MAX_PAYLOAD, NewEvent, Outcome, RequestId,
     Target, Timestamp,
 };
-use outcome::Answer;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -64,7 +63,7 @@ pub(super) async fn create(
     if payload.is_empty() {
         payload = Bytes::from_static(b"{}");
     }
-    if !outcome::is_json(&payload) {
+    if !engine::is_json(&payload) {
         return Err(Error::invalid("the payload is not JSON"));
     }
     match how.way {
@@ -72,11 +71,16 @@ pub(super) async fn create(
             let id = id.unwrap_or_else(RequestId::generate);
             wait(&doors, &name, id, payload).await
         }
-        Way::Event => submit(&doors, name, payload).await,
+        Way::Event => submit(&doors, name, &parts.headers, payload).await,
     }
 }
 
-async fn submit(doors: &Doors, name: FunctionName, payload: Bytes) -> Result<Response> {
+async fn submit(
+    doors: &Doors,
+    name: FunctionName,
+    headers: &HeaderMap,
+    payload: Bytes,
+) -> Result<Response> {
     let event = NewEvent {
         id: EventId::generate(),
         target: Target::Function { name },
@@ -87,9 +91,17 @@ async fn submit(doors: &Doors, name: FunctionName, payload: Bytes) -> Result<Res
         accepted: Timestamp::now(),
         cause: None,
         replay_of: None,
+        delivery: Default::default(),
     };
     let engine = doors.engine.clone();
-    let id = whole(async move { engine.submit(event).await }).await?;
+    let key = idempotency::key(headers);
+    let id = whole(async move {
+        match key {
+            Some(key) => engine.submit_keyed(&key, event).await,
+            None => engine.submit(event).await,
+        }
+    })
+    .await?;
     let accepted = axum::Json(json!({"event_id": id}));
     Ok((StatusCode::ACCEPTED, accepted).into_response())
 }
@@ -142,7 +154,7 @@ fn render(outcome: Outcome, id: &RequestId) -> Response {
             headers.insert(CONTENT_TYPE, own.unwrap_or(unknown));
             payload
         }
-        ending => match outcome::answer(ending, id) {
+        ending => match engine::answer(ending, id) {
             Answer::Result(payload) | Answer::Error(payload) => payload,
             Answer::Unavailable(reason) => {
                 let error = json!({"errorType": "Sandbox.Unavailable", "errorMessage": reason});

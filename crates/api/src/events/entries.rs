@@ -134,6 +134,7 @@ impl Entry {
             accepted,
             cause,
             replay_of: None,
+            delivery: Default::default(),
         })
     }
 }

@@ -4,6 +4,7 @@ use super::error::{Error, Result};
 use super::page::Page;
 use super::{Asked, names, without_null};
 use crate::arn;
+use crate::delivery::Wanted;
 use model::{BusName, RuleName, RuleTarget, Transformer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ const MAX_REQUEST: usize = 100;
 const MAX_ARN: usize = 1600;
 
 #[derive(Deserialize, Serialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[serde(rename_all = "PascalCase")]
 struct Target {
     id: String,
     arn: String,
@@ -27,6 +28,8 @@ struct Target {
     input_path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     input_transformer: Option<InputTransformer>,
+    #[serde(flatten)]
+    delivery: Wanted,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -45,6 +48,7 @@ impl Target {
         }
         Ok(RuleTarget {
             target: arn::target_of(&self.arn).map_err(Error::validation)?,
+            delivery: self.delivery.checked().map_err(Error::validation)?,
             id: self.id,
             arn: self.arn,
             role: self.role_arn,
@@ -57,8 +61,9 @@ impl Target {
         })
     }
 
-    fn of(target: RuleTarget) -> Self {
+    fn of(target: RuleTarget, region: &str) -> Self {
         Self {
+            delivery: Wanted::of(&target.delivery, region),
             id: target.id,
             arn: target.arn,
             role_arn: target.role,
@@ -163,7 +168,10 @@ pub(super) async fn list(asked: Asked) -> Result<Value> {
     let mut targets = asked.doors.engine.get_rule(&bus, &rule).await?.targets;
     targets.sort_by(|one, other| one.id.cmp(&other.id));
     let (targets, token) = page.of(targets.into_iter(), |target| target.id.clone())?;
-    let targets: Vec<Target> = targets.into_iter().map(Target::of).collect();
+    let targets: Vec<Target> = targets
+        .into_iter()
+        .map(|target| Target::of(target, &asked.doors.options.region))
+        .collect();
     Ok(without_null(
         json!({"Targets": targets, "NextToken": token}),
     ))

@@ -2,11 +2,12 @@
 //! UpdateFunctionConfiguration, and how a function is written as a `FunctionConfiguration`.
 
 use super::error::{Error, Result};
-use super::functions::{owner, read_body, refer, update};
+use super::functions::{must_have_letters, owner, read_body, refer, update};
 use super::name::{self, LATEST};
 use super::settings::{self, Settings};
 use crate::auth::Verified;
 use crate::doors::Doors;
+use crate::sqs;
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use base64::Engine as _;
@@ -63,6 +64,9 @@ pub(super) async fn put(
     let function = refer(&doors, &name, None).await?;
     let mut spec = function.spec.clone();
     change.settings.apply(&mut spec)?;
+    if spec.destinations.dead_letter != function.spec.destinations.dead_letter {
+        must_have_letters(&doors, &spec).await?;
+    }
     let changed = update(&doors, &function, spec, change.revision_id).await?;
     Ok(Json(render(&changed, &doors.options.region)))
 }
@@ -111,6 +115,9 @@ pub(super) fn render(function: &Function, region: &str) -> Value {
         shown["Runtime"] = spec.runtime.as_str().into();
         shown["Handler"] = spec.handler.as_deref().unwrap_or_default().into();
     }
+    if let Some(queue) = &spec.destinations.dead_letter {
+        shown["DeadLetterConfig"] = json!({"TargetArn": sqs::arn(region, queue)});
+    }
     if !spec.environment.is_empty() {
         shown["Environment"] = json!({"Variables": spec.environment});
     }
@@ -149,7 +156,8 @@ pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use model::{
-        Contract, Digest, Fresh, FunctionSpec, Limits, RetryPolicy, RuntimeName, Scaling, Snapshot,
+        Contract, Destinations, Digest, Fresh, FunctionSpec, Limits, RetryPolicy, RuntimeName,
+        Scaling, Snapshot,
     };
 
     /// A function for tests of the rendering.
@@ -182,6 +190,7 @@ pub(super) mod tests {
                 snapshot: Snapshot::None,
                 egress: None,
                 retry: RetryPolicy::default(),
+                destinations: Destinations::default(),
                 role: "arn:aws:iam::000000000000:role/r".into(),
             },
             revision: 1,

@@ -17,8 +17,8 @@ use bytes::Bytes;
 use engine::Put;
 use http::StatusCode;
 use model::{
-    Code, Contract, Fresh, Function, FunctionName, FunctionSpec, Kind, Limits, Principal,
-    RetryPolicy, RuntimeName, Scaling, Snapshot,
+    Code, Contract, Destinations, Fresh, Function, FunctionName, FunctionSpec, Kind, Limits,
+    Principal, RetryPolicy, RuntimeName, Scaling, Snapshot,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -78,9 +78,11 @@ pub(super) async fn create(
         snapshot: Snapshot::None,
         egress: None,
         retry: RetryPolicy::default(),
+        destinations: Destinations::default(),
         role: String::new(),
     };
     creation.settings.apply(&mut spec)?;
+    must_have_letters(&doors, &spec).await?;
     if !image && spec.runtime == RuntimeName::Image {
         return Err(Error::invalid_parameter(
             "Runtime is missing: nodejs20.x, python3.11, provided, provided.al2 or \
@@ -254,6 +256,20 @@ pub(super) async fn refer(doors: &Doors, text: &str, qualifier: Option<&str>) ->
 pub(super) fn not_found(doors: &Doors, name: &FunctionName) -> Error {
     let arn = name::arn(name, &doors.options.region);
     Error::not_found(format!("Function not found: {arn}"))
+}
+
+/// Refuses a dead-letter queue that is not there.
+pub(super) async fn must_have_letters(doors: &Doors, spec: &FunctionSpec) -> Result<()> {
+    let Some(queue) = &spec.destinations.dead_letter else {
+        return Ok(());
+    };
+    let found = doors.engine.get_queue(queue).await;
+    found.map(drop).map_err(|error| match error.kind() {
+        Kind::NotFound => Error::invalid_parameter(format!(
+            "DeadLetterConfig.TargetArn: the queue \"{queue}\" does not exist; create it first"
+        )),
+        _ => error.into(),
+    })
 }
 
 /// Changes a function that was read, if nobody changed it meanwhile.

@@ -7,14 +7,14 @@ use super::name::{FunctionRef, LATEST};
 use crate::Origin;
 use crate::auth::Verified;
 use crate::doors::Doors;
-use crate::outcome::{self, Answer};
+use crate::idempotency;
 use crate::whole::whole;
 use axum::extract::{Extension, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use engine::Call;
+use engine::{Answer, Call};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use model::{
@@ -61,7 +61,7 @@ pub(super) async fn invoke(
     let payload = payload_of(read_body(request, limit, OPERATION).await?)?;
     let result = match way {
         Way::Wait => wait(&doors, &name, &headers, id, payload).await,
-        Way::Event => submit(&doors, &name, &origin, payload).await,
+        Way::Event => submit(&doors, &name, &origin, &headers, payload).await,
         Way::DryRun => dry_run(&doors, &name).await,
     };
     // The answer carries our name for what is missing, as AWS does.
@@ -95,11 +95,13 @@ async fn dry_run(doors: &Doors, name: &FunctionName) -> std::result::Result<Resp
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Accepts an event for the function; the request id of the answer is the event's id.
+/// Accepts an event for the function; the request id of the answer is the event's id. With an
+/// `Idempotency-Key`, that of the first event that came with it.
 async fn submit(
     doors: &Doors,
     name: &FunctionName,
     origin: &Origin,
+    headers: &HeaderMap,
     payload: Bytes,
 ) -> std::result::Result<Response, Failure> {
     let cause = match origin {
@@ -116,9 +118,17 @@ async fn submit(
         accepted: Timestamp::now(),
         cause,
         replay_of: None,
+        delivery: Default::default(),
     };
     let engine = doors.engine.clone();
-    let id = whole(async move { engine.submit(event).await }).await?;
+    let key = idempotency::key(headers);
+    let id = whole(async move {
+        match key {
+            Some(key) => engine.submit_keyed(&key, event).await,
+            None => engine.submit(event).await,
+        }
+    })
+    .await?;
     let mut response = StatusCode::ACCEPTED.into_response();
     insert(response.headers_mut(), "x-amzn-requestid", &id.to_string());
     Ok(response)
@@ -140,7 +150,7 @@ async fn wait(
     };
     let log_tail = wants_log_tail(headers)?;
     let outcome = doors.engine.invoke(name, call).await?;
-    let (payload, failed) = match outcome::answer(outcome.ending, &id) {
+    let (payload, failed) = match engine::answer(outcome.ending, &id) {
         Answer::Result(payload) => (payload, false),
         Answer::Error(payload) => (payload, true),
         Answer::Unavailable(reason) => return Err(Error::unavailable(reason).into()),
@@ -218,7 +228,7 @@ fn client_context(headers: &HeaderMap) -> Result<Option<String>> {
         return refused("it is not base64");
     };
     match String::from_utf8(decoded) {
-        Ok(text) if outcome::is_json(text.as_bytes()) => Ok(Some(text)),
+        Ok(text) if engine::is_json(text.as_bytes()) => Ok(Some(text)),
         _ => refused("it is not JSON"),
     }
 }

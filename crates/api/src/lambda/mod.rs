@@ -3,7 +3,8 @@
 //!
 //! Served: CreateFunction, UpdateFunctionCode, UpdateFunctionConfiguration, GetFunction,
 //! GetFunctionConfiguration, ListFunctions, DeleteFunction, PutFunctionConcurrency,
-//! GetFunctionConcurrency, DeleteFunctionConcurrency, Invoke, and event source mappings of queues
+//! GetFunctionConcurrency, DeleteFunctionConcurrency, FunctionEventInvokeConfig (Put-, Update-, Get-,
+//! Delete-, List-), Invoke, and event source mappings of queues
 //! (Create-, Get-, List-, Update- and DeleteEventSourceMapping). There is one version,
 //! `$LATEST`; every other qualifier is not found. Functions and services may invoke and no more. The
 //! request id that the server gave a request is also that of the call it makes.
@@ -12,6 +13,7 @@ mod code;
 mod concurrency;
 mod configuration;
 mod error;
+mod event_invoke;
 mod functions;
 mod invoke;
 mod mappings;
@@ -49,6 +51,17 @@ pub(crate) fn router(doors: Doors) -> Router {
         .route(
             "/2019-09-30/functions/{name}/concurrency",
             get(concurrency::get),
+        )
+        .route(
+            "/2019-09-25/functions/{name}/event-invoke-config",
+            get(event_invoke::get)
+                .put(event_invoke::put)
+                .post(event_invoke::update)
+                .delete(event_invoke::delete),
+        )
+        .route(
+            "/2019-09-25/functions/{name}/event-invoke-config/list",
+            get(event_invoke::list),
         )
         .route(
             "/2015-03-31/functions/{name}/invocations",

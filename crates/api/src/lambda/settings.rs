@@ -5,7 +5,8 @@
 //! `SnapStart` `None`, `LoggingConfig` with `LogFormat` `Text`.
 
 use super::error::{Error, Result};
-use model::{FunctionSpec, RuntimeName};
+use crate::sqs;
+use model::{FunctionSpec, QueueName, RuntimeName};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -35,6 +36,28 @@ pub(super) struct ImageConfig {
     working_directory: String,
 }
 
+/// Which queue is given dead letters; an empty ARN takes it away.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct DeadLetterConfig {
+    target_arn: String,
+}
+
+impl DeadLetterConfig {
+    fn queue(&self) -> Result<Option<QueueName>> {
+        if self.target_arn.is_empty() {
+            return Ok(None);
+        }
+        let queue = sqs::queue_of_arn(&self.target_arn).filter(|queue| !queue.is_fifo());
+        queue.map(Some).ok_or_else(|| {
+            Error::invalid_parameter(
+                "DeadLetterConfig.TargetArn must be a standard queue's: \
+                 arn:aws:sqs:REGION:ACCOUNT:NAME",
+            )
+        })
+    }
+}
+
 /// The shared parameters; what is absent stays as it is.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -48,6 +71,7 @@ pub(super) struct Settings {
     environment: Option<Environment>,
     ephemeral_storage: Option<EphemeralStorage>,
     image_config: Option<ImageConfig>,
+    dead_letter_config: Option<DeadLetterConfig>,
     /// Everything else that was sent.
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
@@ -84,6 +108,9 @@ impl Settings {
         }
         if let Some(environment) = self.environment {
             spec.environment = environment.variables;
+        }
+        if let Some(letters) = self.dead_letter_config {
+            spec.destinations.dead_letter = letters.queue()?;
         }
         if let Some(image) = self.image_config {
             spec.entrypoint = Some(image.entry_point).filter(|words| !words.is_empty());
@@ -176,7 +203,9 @@ fn within(name: &str, value: i64, least: i64, most: i64, unit: &str) -> Result<u
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use model::{Code, Contract, Digest, Fresh, Limits, RetryPolicy, Scaling, Snapshot};
+    use model::{
+        Code, Contract, Destinations, Digest, Fresh, Limits, RetryPolicy, Scaling, Snapshot,
+    };
 
     fn spec() -> FunctionSpec {
         FunctionSpec {
@@ -199,6 +228,7 @@ mod tests {
             snapshot: Snapshot::None,
             egress: None,
             retry: RetryPolicy::default(),
+            destinations: Destinations::default(),
             role: String::new(),
         }
     }

@@ -1,22 +1,26 @@
 //! What a bucket wakes, in AWS's words
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventNotifications.html>).
 //!
-//! A function is a `LambdaFunctionConfiguration`, a queue a `QueueConfiguration`. S3 has no word for a
+//! A function is a `LambdaFunctionConfiguration`, a queue a `QueueConfiguration`, the default bus an
+//! `EventBridgeConfiguration`. S3 has no word for a
 //! resident service, a bus or a webhook; they are shown and taken as a `TopicConfiguration` with their
 //! own ARN.
 
 use super::Handlers;
 use super::access::Caller;
-use super::error::{invalid_argument, of_bucket, of_engine, of_invalid, unsupported};
+use super::error::{invalid_argument, of_bucket, of_engine, of_invalid};
 use crate::arn;
 use crate::whole::whole;
-use model::{EventPattern, Kind, NotificationRule, Target};
+use model::{BusName, ChangeForm, EventPattern, Kind, NotificationRule, Target};
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
 use std::collections::HashSet;
 
 /// Most rules of one bucket, as on AWS.
 const MAX_RULES: usize = 100;
+
+/// The id of the rule that an `EventBridgeConfiguration` stands for.
+const EVENT_BRIDGE: &str = "EventBridgeConfiguration";
 
 /// Longest path of a service, prefix or suffix that a rule may name, in bytes.
 const MAX_TEXT: usize = 1024;
@@ -30,7 +34,12 @@ pub(super) async fn get(
     let mut functions = Vec::new();
     let mut topics = Vec::new();
     let mut queues = Vec::new();
+    let mut event_bridge = None;
     for rule in rules {
+        if rule.form == ChangeForm::EventBridge {
+            event_bridge = Some(EventBridgeConfiguration {});
+            continue;
+        }
         let events = rule
             .events
             .iter()
@@ -52,7 +61,11 @@ pub(super) async fn get(
                 id,
                 queue_arn: arn,
             }),
-            Target::Service { .. } | Target::Bus { .. } | Target::Webhook { .. } => {
+            // No rule names a bucket; one that did would be shown.
+            Target::Service { .. }
+            | Target::Bus { .. }
+            | Target::Webhook { .. }
+            | Target::Bucket { .. } => {
                 topics.push(TopicConfiguration {
                     events,
                     filter,
@@ -66,7 +79,7 @@ pub(super) async fn get(
         lambda_function_configurations: (!functions.is_empty()).then_some(functions),
         queue_configurations: (!queues.is_empty()).then_some(queues),
         topic_configurations: (!topics.is_empty()).then_some(topics),
-        ..GetBucketNotificationConfigurationOutput::default()
+        event_bridge_configuration: event_bridge,
     }))
 }
 
@@ -128,14 +141,15 @@ async fn must_exist(handlers: &Handlers, target: &Target) -> S3Result<()> {
             Ok(_) => Ok(()),
             Err(_) => Err(missing()),
         },
+        Target::Bucket { name } => handlers.bucket(name.as_str()).await.map(drop),
     }
 }
 
 fn rules_of(configuration: NotificationConfiguration) -> S3Result<Vec<NotificationRule>> {
-    if configuration.event_bridge_configuration.is_some() {
-        return Err(unsupported("an EventBridgeConfiguration"));
-    }
     let mut rules = Vec::new();
+    if configuration.event_bridge_configuration.is_some() {
+        rules.push(event_bridge()?);
+    }
     for entry in configuration
         .lambda_function_configurations
         .unwrap_or_default()
@@ -161,6 +175,23 @@ fn rules_of(configuration: NotificationConfiguration) -> S3Result<Vec<Notificati
         return Err(invalid_argument("two configurations have the same Id"));
     }
     Ok(rules)
+}
+
+/// All changes, to the default bus, in EventBridge's own form.
+fn event_bridge() -> S3Result<NotificationRule> {
+    let all = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"];
+    let events = all.map(|event| EventPattern::try_from(event.to_owned()));
+    let events = events.into_iter().collect::<Result<_, _>>();
+    Ok(NotificationRule {
+        id: EVENT_BRIDGE.to_owned(),
+        events: events.map_err(of_invalid(S3ErrorCode::InvalidArgument))?,
+        prefix: String::new(),
+        suffix: String::new(),
+        target: Target::Bus {
+            name: BusName::default_bus(),
+        },
+        form: ChangeForm::EventBridge,
+    })
 }
 
 fn rule(
@@ -194,6 +225,7 @@ fn rule(
         prefix,
         suffix,
         target,
+        form: ChangeForm::Records,
     })
 }
 
@@ -254,7 +286,7 @@ fn function_target(text: &str) -> S3Result<Target> {
 }
 
 fn queue_target(text: &str) -> S3Result<Target> {
-    let target = arn::target_of(text).map_err(invalid_argument)?;
+    let target = arn::destination_of(text).map_err(invalid_argument)?;
     match target {
         Target::Queue { .. } => Ok(target),
         _ => Err(invalid_argument(
@@ -357,6 +389,14 @@ mod tests {
         assert!(rules_of(of_functions(vec![function("a", arn), function("a", arn)])).is_err());
         let many = (0..101).map(|n| function(&n.to_string(), arn)).collect();
         assert!(rules_of(of_functions(many)).is_err());
+        let bridge = NotificationConfiguration {
+            event_bridge_configuration: Some(EventBridgeConfiguration {}),
+            ..of_functions(vec![function("a", arn)])
+        };
+        let rules = rules_of(bridge).unwrap();
+        assert_eq!(rules[0].form, ChangeForm::EventBridge);
+        assert_eq!(rules[0].target.key(), "bus:default");
+        assert_eq!(rules[1].form, ChangeForm::Records);
         let unnamed = rules_of(of_functions(vec![function("", arn)])).unwrap();
         assert!(!unnamed[0].id.is_empty());
     }

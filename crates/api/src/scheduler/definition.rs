@@ -3,8 +3,10 @@
 use super::bus;
 use super::error::{Error, Result};
 use crate::arn;
+use crate::delivery::Wanted;
 use model::{
-    AfterCompletion, CatchUp, ScheduleKey, ScheduleSpec, Target, Timestamp, Timetable, Zone,
+    AfterCompletion, CatchUp, Delivery, ScheduleKey, ScheduleSpec, Target, Timestamp, Timetable,
+    Zone,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -17,7 +19,14 @@ const LATEST_START: Duration = Duration::from_secs(300);
 pub(super) const TARGET: &str = "target";
 pub(super) const KMS_KEY: &str = "kms_key_arn";
 /// What a target may say here. The parameters of other kinds of targets are refused by name.
-const TARGET_FIELDS: [&str; 5] = ["Arn", "RoleArn", "Input", "RetryPolicy", "DeadLetterConfig"];
+const TARGET_FIELDS: [&str; 6] = [
+    "Arn",
+    "RoleArn",
+    "Input",
+    "RetryPolicy",
+    "DeadLetterConfig",
+    "SqsParameters",
+];
 
 /// The body of CreateSchedule and UpdateSchedule.
 #[derive(Debug, Default, Deserialize)]
@@ -75,6 +84,7 @@ impl Definition {
         let woken = woken(text(&declared, "Arn")?)?;
         let entry = bus::entry(&mut declared, &woken)?;
         check_target(&declared)?;
+        let delivery = delivery(&declared, &woken)?;
         bus::keep(&mut declared, entry.as_ref());
         let mut annotations = BTreeMap::from([(TARGET.to_owned(), Value::Object(declared))]);
         if let Some(arn) = self.kms_key_arn {
@@ -92,6 +102,7 @@ impl Definition {
             target: woken,
             input,
             owner: None,
+            delivery,
             entry,
             annotations,
         })
@@ -224,7 +235,26 @@ fn woken(arn: &str) -> Result<Target> {
     })
 }
 
-/// What is kept of a target must have AWS's form, though nothing here heeds it.
+/// What a target says of its delivery, in the words of both EventBridges.
+fn delivery(declared: &Map<String, Value>, woken: &Target) -> Result<Delivery> {
+    let fields = ["RetryPolicy", "DeadLetterConfig", "SqsParameters"];
+    let said = fields.iter().filter_map(|name| {
+        let value = declared.get(*name).filter(|value| !value.is_null())?;
+        Some(((*name).to_owned(), value.clone()))
+    });
+    let said: Map<String, Value> = said.collect();
+    let wanted: Wanted = serde_json::from_value(Value::Object(said))
+        .map_err(|error| Error::invalid(format!("target: {error}")))?;
+    let mut delivery = wanted.checked().map_err(Error::invalid)?;
+    let refused = |error: model::Invalid| Error::invalid(error.to_string());
+    delivery.check(woken).map_err(refused)?;
+    if let (Some(letters), Some(arn)) = (&mut delivery.dead_letter, declared.get("Arn")) {
+        letters.say("TARGET_ARN", arn.as_str().unwrap_or_default());
+    }
+    Ok(delivery)
+}
+
+/// What is kept of a target must have AWS's form.
 fn check_target(declared: &Map<String, Value>) -> Result<()> {
     let other = |(name, value): &(&String, &Value)| {
         !value.is_null() && !TARGET_FIELDS.contains(&name.as_str())

@@ -29,8 +29,12 @@ pub(crate) struct Options {
     #[arg(short, long, default_value = "{}", value_name = "PAYLOAD")]
     payload: String,
     /// Hand it over as a durable event and do not wait for the answer; prints the event's id
-    #[arg(long)]
+    #[arg(long, visible_alias = "async")]
     event: bool,
+    /// With --event: the same key for the same function within a day is one event, however often it is
+    /// sent
+    #[arg(long, requires = "event", value_name = "KEY")]
+    idempotency_key: Option<String>,
     /// Show the last 4 KiB of what the call logged, on standard error
     #[arg(long, conflicts_with = "event")]
     log: bool,
@@ -61,10 +65,13 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
         "functions/{}/invocations?type={sort}",
         segment(options.name.as_str())
     );
-    let request = client
+    let mut request = client
         .request(Method::POST, &path)
         .header("content-type", "application/json")
         .body(payload);
+    if let Some(key) = &options.idempotency_key {
+        request = request.header("idempotency-key", key);
+    }
     let response = client.send(request).await?;
     if options.event {
         let answer: NewEventAnswer = client::parse(response, "POST invocations").await?;

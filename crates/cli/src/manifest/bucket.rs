@@ -5,7 +5,8 @@ use super::fields::Fields;
 use super::node::{Key, Node};
 use super::place::{Place, Result};
 use super::settings::parse_name;
-use model::{BucketName, BucketSpec, EventPattern, NotificationRule, Target};
+use super::target::parse_target;
+use model::{BucketName, BucketSpec, ChangeForm, EventPattern, NotificationRule, Target};
 
 /// A rule that has no id yet.
 #[derive(Debug, Clone)]
@@ -46,12 +47,18 @@ impl DeclaredBucket {
             Target::Queue { name } => format!("queue-{}", name.as_str().replace('.', "-")),
             Target::Bus { name } => format!("bus-{name}"),
             Target::Webhook { name } => format!("webhook-{name}"),
+            Target::Bucket { name } => format!("bucket-{name}"),
         };
         rules.push(NotificationRule {
             id: format!("{name}-{}", rules.len() + 1),
             events: rule.events,
             prefix: rule.prefix,
             suffix: rule.suffix,
+            // A bus is told as S3 tells EventBridge.
+            form: match rule.target {
+                Target::Bus { .. } => ChangeForm::EventBridge,
+                _ => ChangeForm::Records,
+            },
             target: rule.target,
         });
         Ok(())
@@ -90,49 +97,14 @@ fn parse_bucket(context: &Context, key: &Key, node: &Node) -> Result<DeclaredBuc
 
 fn parse_notification(context: &Context, node: &Node) -> Result<Rule> {
     let mut fields = Fields::of(node, "notify")?;
-    let function = fields.take("function");
-    let service = fields.take("service");
-    let queue = fields.take("queue");
-    let path = fields.take("path");
-    let invalid = |node: &Node, invalid: model::Invalid| {
-        node.error(format!("{}: {}", invalid.field, invalid.reason))
-    };
-    let target = match (function, service, queue) {
-        (Some(node), None, None) => {
-            context.expect_sort(node, "function")?;
-            if let Some(path) = path {
-                return Err(path.error("a function takes no path; only a service does"));
-            }
-            let name = node.text("function")?.parse();
-            Target::Function {
-                name: name.map_err(|error| invalid(node, error))?,
-            }
-        }
-        (None, Some(node), None) => {
-            context.expect_sort(node, "service")?;
-            let name = node.text("service")?.parse();
-            Target::Service {
-                name: name.map_err(|error| invalid(node, error))?,
-                path: path.map_or(Ok("/".to_owned()), parse_path)?,
-            }
-        }
-        (None, None, Some(node)) => {
-            if let Some(path) = path {
-                return Err(path.error("a queue takes no path; only a service does"));
-            }
-            let name = node.text("queue")?.parse();
-            Target::Queue {
-                name: name.map_err(|error| invalid(node, error))?,
-            }
-        }
-        _ => {
-            return Err(node
-                .error("a rule must name one function, one service or one queue")
-                .hint(
-                    "such as `- service: catalog` with `path: /events`, or `- function: thumbnail`",
-                ));
-        }
-    };
+    let sorts = ["function", "service", "queue", "bus"];
+    let target = parse_target(context, &mut fields, node, "a rule", &sorts)?;
+    if let Target::Queue { name } = &target
+        && name.is_fifo()
+    {
+        let message = format!("\"{name}\" is a FIFO queue, and an event has no message group");
+        return Err(node.error(message).hint("name a standard queue"));
+    }
     let rule = parse_rule(&mut fields, target)?;
     fields.finish(&[])?;
     Ok(rule)

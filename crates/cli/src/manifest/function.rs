@@ -12,12 +12,14 @@ use super::settings::{
     CodeSource, accept_labels_and_depends_on, parse_code, parse_egress, parse_environment,
     parse_name, set_limit,
 };
+use super::target::parse_destinations;
 use super::trigger::parse_bus_triggers;
 use super::words::parse_command;
 use super::{Context, compose};
 use model::{
-    BucketName, Code, Contract, DeclaredRule, Egress, Fresh, FunctionName, FunctionSpec, Limits,
-    MappingSpec, RetryPolicy, RuntimeName, Scaling, ScheduleSpec, Snapshot, Target,
+    BucketName, Code, Contract, DeclaredRule, Destinations, Egress, Fresh, FunctionName,
+    FunctionSpec, Limits, MappingSpec, RetryPolicy, RuntimeName, Scaling, ScheduleSpec, Snapshot,
+    Target,
 };
 use std::collections::BTreeMap;
 
@@ -54,6 +56,7 @@ pub(crate) struct DeclaredFunction {
     snapshot: Snapshot,
     egress: Option<Egress>,
     retry: RetryPolicy,
+    destinations: Destinations,
 }
 
 impl DeclaredFunction {
@@ -77,6 +80,7 @@ impl DeclaredFunction {
             snapshot: declared.snapshot,
             egress: declared.egress,
             retry: declared.retry,
+            destinations: declared.destinations,
             role: String::new(),
         };
         match spec.check() {
@@ -128,6 +132,7 @@ pub(crate) fn parse_function(
         },
         egress: parse_egress(inner.take("egress"))?,
         retry: parse_retry(inner.take("retry"))?,
+        destinations: parse_destinations(context, &mut inner, &target)?,
         triggers: parse_triggers(triggers, &target)?,
         schedules: parse_schedules(triggers, &target)?,
         mappings: parse_mappings(triggers, &name)?,

@@ -18,6 +18,7 @@ mod queue;
 mod schedule;
 mod service;
 mod settings;
+mod target;
 #[cfg(test)]
 mod tests;
 mod trigger;

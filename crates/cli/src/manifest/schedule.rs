@@ -75,6 +75,7 @@ fn parse_schedule(entry: &Node, target: &Target, number: usize) -> Result<Schedu
         input: text(&mut fields, "input")?,
         owner: Some(owner),
         entry: None,
+        delivery: Default::default(),
         annotations: BTreeMap::new(),
     };
     fields.finish(&[(

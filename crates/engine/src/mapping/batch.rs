@@ -38,7 +38,8 @@ impl Batch {
         if self.messages.is_empty() {
             return "OK".to_owned();
         }
-        let (payload, count) = event::event(&self.spec.queue, &self.messages);
+        let region = self.corridor.buses.region();
+        let (payload, count) = event::event(&self.spec.queue, region, &self.messages);
         let rest = self.messages.split_off(count);
         self.give_back(&rest, Duration::ZERO).await;
         let job = Job {
@@ -71,7 +72,8 @@ impl Batch {
         }
         let all = std::mem::take(&mut self.messages).into_iter();
         let (fit, unfit): (Vec<Message>, Vec<Message>) = all.partition(|message| {
-            let record = event::record(&self.spec.queue, message);
+            let region = self.corridor.buses.region();
+            let record = event::record(&self.spec.queue, region, message);
             self.filter.matches(&record, "body")
         });
         self.messages = fit;

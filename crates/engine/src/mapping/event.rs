@@ -16,11 +16,11 @@ use std::collections::BTreeSet;
 const FRAME: usize = "{\"Records\":[]}".len();
 
 /// The event of as many messages as fit into one call, and how many that are: at least one.
-pub(super) fn event(queue: &QueueName, messages: &[Message]) -> (Bytes, usize) {
+pub(super) fn event(queue: &QueueName, region: &str, messages: &[Message]) -> (Bytes, usize) {
     let mut out = b"{\"Records\":[".to_vec();
     let mut count = 0;
     for message in messages {
-        let record = record(queue, message).to_string();
+        let record = record(queue, region, message).to_string();
         if count > 0 && out.len() + record.len() + FRAME > MAX_PAYLOAD {
             break;
         }
@@ -35,9 +35,9 @@ pub(super) fn event(queue: &QueueName, messages: &[Message]) -> (Bytes, usize) {
 }
 
 /// One message as the function is given it, and as filters see it.
-pub(super) fn record(queue: &QueueName, message: &Message) -> Value {
+pub(super) fn record(queue: &QueueName, region: &str, message: &Message) -> Value {
     let sent = &message.sent;
-    let system = message.system_attributes(queue_arn);
+    let system = message.system_attributes(|name| queue_arn(name, region));
     let system: Map<String, Value> = system
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value.into()))
@@ -55,8 +55,8 @@ pub(super) fn record(queue: &QueueName, message: &Message) -> Value {
         "messageAttributes": attributes,
         "md5OfBody": hex::encode(Md5::digest(&sent.body)),
         "eventSource": "aws:sqs",
-        "eventSourceARN": queue_arn(queue),
-        "awsRegion": "us-east-1",
+        "eventSourceARN": queue_arn(queue, region),
+        "awsRegion": region,
     })
 }
 
@@ -152,7 +152,7 @@ mod tests {
     fn a_record_has_awss_names() {
         let queue: QueueName = "orders".parse().unwrap();
         let message = message("a");
-        let (event, count) = event(&queue, std::slice::from_ref(&message));
+        let (event, count) = event(&queue, "eu-west-1", std::slice::from_ref(&message));
         let event: Value = serde_json::from_slice(&event).unwrap();
         let record = &event["Records"][0];
         assert_eq!(count, 1);
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(record["md5OfBody"], "0cc175b9c0f1b6a831c399e269772661");
         assert_eq!(
             record["eventSourceARN"],
-            "arn:aws:sqs:us-east-1:000000000000:orders"
+            "arn:aws:sqs:eu-west-1:000000000000:orders"
         );
         assert_eq!(record["attributes"]["ApproximateReceiveCount"], "2");
         assert_eq!(record["attributes"]["SentTimestamp"], "5");
@@ -174,7 +174,7 @@ mod tests {
         let messages: Vec<Message> = (0..4)
             .map(|_| message(&"\u{7f}\"".repeat(1 << 20)))
             .collect();
-        let (event, count) = event(&queue, &messages);
+        let (event, count) = event(&queue, "eu-west-1", &messages);
         assert_eq!(count, 1, "each is 3 MiB in JSON");
         assert!(event.len() <= MAX_PAYLOAD);
     }

@@ -2,34 +2,34 @@
 //! is neither lost nor doubled, whenever the server dies.
 
 use crate::attempt::{Record, record};
+use crate::destination;
 use crate::dispatch::Judged;
 use crate::engine::Corridor;
 use crate::pool::unavailable;
 use crate::retry::Decision;
 use bytes::Bytes;
 use model::{
-    Ending, Event, EventId, Kind, MessageId, NewEvent, NewMessage, QueueName, RequestId, Run,
-    Timestamp,
+    Ending, Event, Kind, MessageId, NewEvent, NewMessage, QueueName, RequestId, Run, Timestamp,
 };
 use state::{Settlement, Verdict};
-use std::collections::BTreeMap;
 
 /// The message of an event, with the event's identity.
-fn message(event: &NewEvent) -> Result<NewMessage, String> {
+fn message(event: &NewEvent, fifo: bool) -> Result<NewMessage, String> {
     let body = String::from_utf8(event.payload.to_vec());
     let message = NewMessage {
         id: MessageId(event.id.0),
         body: body.map_err(|_| "its payload is not UTF-8".to_owned())?,
-        attributes: BTreeMap::new(),
+        attributes: event.delivery.attributes.clone(),
         trace: None,
         sender: event.source.clone(),
-        group: None,
-        deduplication: None,
+        group: event.delivery.group.clone().filter(|_| fifo),
+        // Its own, so that nothing but itself is taken for a repetition of it.
+        deduplication: fifo.then(|| event.id.to_string()),
         digest: None,
         delay: None,
         sent: Timestamp::now(),
     };
-    message.check(false).map_err(|error| error.to_string())?;
+    message.check(fifo).map_err(|error| error.to_string())?;
     Ok(message)
 }
 
@@ -51,15 +51,12 @@ fn delivered(event: &Event) -> Run {
 
 /// The message of a leased event, and the record of its delivery.
 pub(crate) fn enqueue(name: &QueueName, event: &Event) -> Judged {
-    match message(&event.accepted) {
+    match message(&event.accepted, name.is_fifo()) {
         Ok(message) => {
             let (queue, message) = (name.clone(), Box::new(message));
             Judged::of(Decision::Enqueue { queue, message }, Some(delivered(event)))
         }
-        Err(error) => {
-            let error = refused(name, &error);
-            Judged::of(Decision::Bury { error }, None)
-        }
+        Err(error) => Judged::buried(refused(name, &error)),
     }
 }
 
@@ -75,7 +72,7 @@ fn refused(name: &QueueName, error: &str) -> String {
 pub(crate) async fn settled(
     corridor: &Corridor,
     name: &QueueName,
-    (id, epoch): (EventId, u64),
+    event: &Event,
     settled: state::Result<bool>,
 ) -> state::Result<bool> {
     let error = match settled {
@@ -89,12 +86,13 @@ pub(crate) async fn settled(
         return Err(error);
     }
     let error = refused(name, &error.to_string());
+    let left = destination::effects(corridor, event, &Judged::buried(error.clone()));
     let settlement = Settlement {
-        id,
-        epoch,
+        id: event.accepted.id,
+        epoch: event.epoch,
         verdict: Verdict::Bury { error },
         run: None,
         at: Timestamp::now(),
     };
-    corridor.state.settle_event(settlement).await
+    corridor.state.settle_with(settlement, left).await
 }

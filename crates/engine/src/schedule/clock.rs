@@ -82,6 +82,12 @@ fn event(
         Some(entry) => (entry.source.clone(), entry.kind.as_str()),
         None => (spec.key.source(), kind),
     };
+    let mut delivery = spec.delivery.clone();
+    if let Some(letters) = &mut delivery.dead_letter {
+        letters.say("SCHEDULE_ARN", &spec.key.arn(region));
+        letters.say("SCHEDULED_TIME", &tick.rfc3339());
+        letters.say("EXECUTION_ID", &id.to_string());
+    }
     NewEvent {
         id,
         target: spec.target.clone(),
@@ -92,6 +98,7 @@ fn event(
         accepted: now,
         cause: None,
         replay_of: None,
+        delivery,
     }
 }
 

@@ -186,6 +186,7 @@ pub fn event(target: &Target) -> NewEvent {
         accepted: Timestamp::now(),
         cause: None,
         replay_of: None,
+        delivery: Default::default(),
     }
 }
 

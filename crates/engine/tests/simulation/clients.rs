@@ -30,6 +30,7 @@ fn event(target: &Target, source: &str) -> NewEvent {
         accepted: Timestamp::now(),
         cause: None,
         replay_of: None,
+        delivery: model::Delivery::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is declared of a schedule.
 
 use super::Timetable;
-use crate::{Invalid, ScheduleGroupName, ScheduleName, Target, Timestamp};
+use crate::{Delivery, Invalid, ScheduleGroupName, ScheduleName, Target, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -168,6 +168,9 @@ pub struct ScheduleSpec {
     /// `<aws.scheduler.attempt-number>` are replaced. Without: AWS's "Scheduled Event".
     #[serde(default)]
     pub input: Option<String>,
+    /// How its events are retried, and where its dead letters go.
+    #[serde(default)]
+    pub delivery: Delivery,
     /// For a bus: the names of its events. Without, they are the schedule's own.
     #[serde(default)]
     pub entry: Option<BusEntry>,
@@ -211,6 +214,7 @@ impl ScheduleSpec {
                 "a service needs a URL's path that begins with / and has 1024 bytes at most";
             return Err(Invalid::new("target", reason));
         }
+        self.delivery.check(&self.target)?;
         if let Some(BusEntry { source, kind }) = &self.entry
             && !((1..=256).contains(&source.len()) && (1..=128).contains(&kind.len()))
         {

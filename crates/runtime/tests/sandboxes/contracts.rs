@@ -253,6 +253,7 @@ fn event(subject: &str) -> Event {
             accepted: Timestamp::now(),
             cause: None,
             replay_of: None,
+            delivery: Default::default(),
         },
         state: EventState::Leased,
         attempts: 0,

@@ -22,6 +22,7 @@ async fn watch(room: &Room, pattern: &str) {
         target: Target::Function {
             name: "f".parse().unwrap(),
         },
+        form: Default::default(),
     };
     let photos = bucket("photos");
     room.storage

@@ -25,6 +25,7 @@ pub(in super::super) fn spec(expression: &str) -> ScheduleSpec {
         input: None,
         owner: None,
         entry: None,
+        delivery: Default::default(),
         annotations: Default::default(),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 /// What the caller of Invoke is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// The function's result.
     Result(Bytes),
     /// The function's error: `{"errorType":…,"errorMessage":…}`. AWS says `Unhandled` for all of them
@@ -18,7 +18,7 @@ pub(crate) enum Answer {
 }
 
 /// Writes the end of the call `id`. The texts are those of AWS where AWS has one.
-pub(crate) fn answer(ending: Ending, id: &RequestId) -> Answer {
+pub fn answer(ending: Ending, id: &RequestId) -> Answer {
     let name = ending.error_type().unwrap_or_default().to_owned();
     let error = |message: String| {
         let body = json!({"errorType": name, "errorMessage": message});
@@ -89,7 +89,7 @@ fn of_http(payload: Bytes, response: &HttpResponse) -> Answer {
 }
 
 /// Whether `bytes` are one JSON document. Nothing of it is kept, however deep it is.
-pub(crate) fn is_json(bytes: &[u8]) -> bool {
+pub fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
 }
 
