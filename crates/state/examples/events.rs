@@ -1,6 +1,7 @@
 //! What an event costs as more wait: `cargo run --release -p state --example events -- 1000000`.
-//! Beside each number of waiting events: microseconds of a write with fdatasync, of one accept alone, of one of 64 at once, of
-//! lease and settle of 64 at once, and of a look at what is due; the process's memory; and how long
+//! Beside each number of waiting events, in microseconds that pass and microseconds of a processor: one
+//! accept alone, one of 64 at once, lease and settle of 64 at once, and a look at what is due; with a
+//! write and fdatasync as the measure of the disk, and the process's memory. At the end, how long
 //! dropping a partition holds up a writer. A folder may be given as the second argument.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -65,20 +66,57 @@ async fn fill(state: &State, count: usize) {
     }
 }
 
-/// Microseconds for each of `count`, done by `tasks` at once.
+/// Nanoseconds of processor time that the threads of this process have used: the one figure that busy
+/// neighbours do not change much.
+fn processor() -> u128 {
+    let mut sum = 0;
+    for thread in std::fs::read_dir("/proc/self/task").unwrap() {
+        let path = thread.unwrap().path().join("schedstat");
+        // A thread may have ended meanwhile.
+        let Ok(text) = std::fs::read_to_string(path) else {
+            continue;
+        };
+        let used = text.split_whitespace().next().unwrap();
+        sum += used.parse::<u128>().unwrap();
+    }
+    sum
+}
+
+/// Tells what something costs that is done `count` times: microseconds that pass, and of a processor.
+struct Cost {
+    began: Instant,
+    used: u128,
+}
+
+impl Cost {
+    fn begin() -> Self {
+        Self {
+            began: Instant::now(),
+            used: processor(),
+        }
+    }
+
+    fn of(self, count: usize) -> String {
+        let count = count as u128;
+        let used = processor().saturating_sub(self.used) / 1_000 / count;
+        format!("{}/{used}", self.began.elapsed().as_micros() / count)
+    }
+}
+
+/// What each of `count` costs, done by `tasks` at once.
 async fn each<F: Future<Output = ()> + Send + 'static>(
     count: usize,
     tasks: usize,
     work: impl Fn() -> F,
-) -> u128 {
-    let began = Instant::now();
+) -> String {
+    let cost = Cost::begin();
     for _ in 0..count / tasks {
         let all: Vec<_> = (0..tasks).map(|_| tokio::spawn(work())).collect();
         for one in all {
             one.await.unwrap();
         }
     }
-    began.elapsed().as_micros() / count as u128
+    cost.of(count)
 }
 
 /// Resident memory of this process, in MiB, and that part of it that is no file's.
@@ -113,16 +151,15 @@ async fn measure(state: &State, folder: &Path, waiting: usize) {
     let alone = each(500, 1, || accept(state.clone())).await;
     let together = each(12_800, 64, || accept(state.clone())).await;
     let until = Timestamp::now().after(Duration::from_secs(3600));
-    let began = Instant::now();
+    let cost = Cost::begin();
     let mut leased = Vec::new();
     for _ in 0..200 {
         let target = target();
         let lease = state.lease_events(&target, 64, Timestamp::now(), until);
         leased.extend(lease.await.unwrap());
     }
-    let lease = began.elapsed().as_micros() / leased.len() as u128;
-    let began = Instant::now();
-    let count = leased.len() as u128;
+    let lease = cost.of(leased.len());
+    let cost = Cost::begin();
     for group in leased.chunks(64) {
         let all: Vec<_> = group
             .iter()
@@ -142,16 +179,16 @@ async fn measure(state: &State, folder: &Path, waiting: usize) {
             assert!(one.await.unwrap());
         }
     }
-    let settle = began.elapsed().as_micros() / count;
-    let began = Instant::now();
+    let settle = cost.of(leased.len());
+    let cost = Cost::begin();
     for _ in 0..200 {
         state.due_targets(Timestamp::now()).await.unwrap();
         state.next_due(Timestamp::now()).await.unwrap();
     }
-    let look = began.elapsed().as_micros() / 200;
+    let look = cost.of(200);
     println!(
-        "{waiting:>9} waiting: fdatasync {disk:>4} µs; accept {alone:>4} alone, {together:>3} of 64; lease {lease:>3}; \
-         settle {settle:>3}; look {look:>4}; memory {}",
+        "{waiting:>9} waiting: fdatasync {disk} µs; accept {alone} alone, {together} of 64; lease {lease}; \
+         settle {settle}; look {look}; memory {}",
         memory()
     );
 }

@@ -128,15 +128,20 @@ pub(crate) fn due(
     now: Timestamp,
 ) -> Done<Vec<(i64, i64)>> {
     let mut found: Vec<(i64, i64, i64)> = Vec::new();
-    let parts = partitions::unsettled(db)?;
-    for part in &parts {
-        let range = params![target, now.0, limit];
-        found.extend(all(db, &due_sql(*part), range, |row| {
-            Ok((row.get::<_, i64>("due")?, *part, row.get("seq")?))
-        })?);
-    }
-    if parts.len() > 1 {
-        found.sort_unstable();
+    for part in partitions::unsettled(db)? {
+        // Once there are enough, only what is due earlier than the last of them is wanted.
+        let enough = found.len() >= limit as usize;
+        let last = found.last().filter(|_| enough).map(|last| last.0 - 1);
+        let range = params![target, last.unwrap_or(now.0), limit];
+        let rows = all(db, &due_sql(part), range, |row| {
+            Ok((row.get::<_, i64>("due")?, part, row.get("seq")?))
+        })?;
+        if !found.is_empty() && !rows.is_empty() {
+            found.extend(rows);
+            found.sort_unstable();
+        } else {
+            found.extend(rows);
+        }
         found.truncate(limit as usize);
     }
     Ok(found

@@ -17,7 +17,7 @@ const LEAST: u64 = 16 * 1024 * 1024;
 const MOST: u64 = 64 * 1024 * 1024;
 /// So many partitions hold what is kept.
 const PARTS: u64 = 32;
-/// By how much an id may be later than the clock was when it was made, or an event than its acceptance.
+/// By how much the clock may have been set back between an event's acceptance and the next partition.
 const SLACK: i64 = 3_600_000;
 
 /// How much of the past is kept.
@@ -65,12 +65,15 @@ pub(crate) fn every(db: &Connection) -> Done<Vec<i64>> {
     all(db, sql, [], |row| Ok(row.get(0)?))
 }
 
+/// Those that were closed at this time or later, or are not, oldest first.
+fn closed_since(db: &Connection, time: Timestamp) -> Done<Vec<i64>> {
+    let sql = "SELECT number FROM event_partition WHERE closed >= ?1 ORDER BY number";
+    all(db, sql, [time.0], |row| Ok(row.get(0)?))
+}
+
 /// Those that may have an event that was accepted at this time or later, oldest first.
 pub(crate) fn since(db: &Connection, since: Timestamp) -> Done<Vec<i64>> {
-    let sql = "SELECT number FROM event_partition WHERE closed IS NULL OR closed >= ?1
-               ORDER BY number";
-    let since = since.0.saturating_sub(SLACK);
-    all(db, sql, [since], |row| Ok(row.get(0)?))
+    closed_since(db, Timestamp(since.0.saturating_sub(SLACK)))
 }
 
 /// Those that may have an event that has not ended, oldest first.
@@ -83,7 +86,7 @@ pub(crate) fn unsettled(db: &Connection) -> Done<Vec<i64>> {
 /// in a partition that was closed before.
 pub(crate) fn holders(db: &Connection, id: EventId) -> Done<Vec<i64>> {
     match made(id) {
-        Some(made) => since(db, made),
+        Some(made) => closed_since(db, made),
         None => every(db),
     }
 }
@@ -126,8 +129,10 @@ pub(crate) fn begin(db: &Connection, bytes: u64, now: Timestamp) -> Done<()> {
     }
     // No event of it was made later, though the clock may have been set back since.
     let sql = format!("SELECT max(id) AS id FROM event_{last}");
-    let latest = first(db, &sql, [], |row| event_id(row, "id"))?.flatten();
-    let closed = now.max(latest.and_then(made).unwrap_or(now));
+    let closed = match first(db, &sql, [], |row| event_id(row, "id"))?.flatten() {
+        None => now,
+        Some(latest) => made(latest).map_or(Timestamp(i64::MAX), |made| made.max(now)),
+    };
     let sql = "UPDATE event_partition SET closed = ?2, bytes = ?3 WHERE number = ?1";
     run(db, sql, params![last, closed.0, int(bytes)])?;
     let sql = "INSERT INTO event_partition (number, opened) VALUES (?1, ?2)";

@@ -2,16 +2,18 @@
 -- What is accepted goes into the newest and stays in its partition; an old one is dropped whole. The
 -- next partition's tables are made of the statements that made the newest's, with another number.
 --
--- closed is when the next one began. settled is when it was seen that every event of a closed one had
+-- closed is when the next one began, and no earlier than any id in it was made. settled is when it was seen that every event of a closed one had
 -- ended: nothing in it changes any more, and counts (JSON) says of each target how many ended how.
 CREATE TABLE event_partition (
     number  INTEGER PRIMARY KEY,
     opened  INTEGER NOT NULL,
-    closed  INTEGER,
+    closed  INTEGER NOT NULL DEFAULT 9223372036854775807,
     settled INTEGER,
     bytes   INTEGER NOT NULL DEFAULT 0,
     counts  TEXT
 ) STRICT;
+CREATE INDEX event_partition_closed ON event_partition (closed);
+CREATE INDEX event_partition_unsettled ON event_partition (number) WHERE settled IS NULL;
 INSERT INTO event_partition (number, opened) VALUES (0, unixepoch() * 1000);
 
 DROP INDEX event_due;
