@@ -70,7 +70,7 @@ pub struct Settlement {
     pub epoch: u64,
     /// What became of it.
     pub verdict: Verdict,
-    /// The record of the attempt, if there was one.
+    /// The record of the attempt, if there was one; without, an end counts no attempt.
     pub run: Option<Run>,
     /// When the attempt ended.
     pub at: Timestamp,
@@ -150,20 +150,26 @@ fn settle(db: &Tx<'_>, settlement: &Settlement) -> Done<bool> {
         at,
     } = settlement;
     let (id, epoch) = (id.0.into_bytes(), int(*epoch));
+    // What ends without an attempt spends none.
+    let tried = record.is_some();
     let again = "UPDATE event SET state = 'waiting', attempts = attempts + ?3, not_before = ?4,
                      due = ?4, last_error = ?5
                  WHERE id = ?1 AND epoch = ?2 AND state = 'leased'";
-    let end = "UPDATE event SET state = ?3, attempts = attempts + 1, due = NULL, ended = ?4,
+    let end = "UPDATE event SET state = ?3, attempts = attempts + ?6, due = NULL, ended = ?4,
                    last_error = ?5
                WHERE id = ?1 AND epoch = ?2 AND state = 'leased'";
     let changed = match verdict {
         Verdict::Ack | Verdict::Deliver { .. } => {
             let state = EventState::Succeeded.as_str();
-            run(db, end, params![id, epoch, state, at.0, None::<String>])?
+            run(
+                db,
+                end,
+                params![id, epoch, state, at.0, None::<String>, tried],
+            )?
         }
         Verdict::Bury { error } => {
             let state = EventState::Dead.as_str();
-            run(db, end, params![id, epoch, state, at.0, cut(error)])?
+            run(db, end, params![id, epoch, state, at.0, cut(error), tried])?
         }
         Verdict::Retry { not_before, error } => {
             run(db, again, params![id, epoch, 1, not_before.0, cut(error)])?

@@ -80,7 +80,6 @@ pub(super) async fn get(
         queue_configurations: (!queues.is_empty()).then_some(queues),
         topic_configurations: (!topics.is_empty()).then_some(topics),
         event_bridge_configuration: event_bridge,
-        ..GetBucketNotificationConfigurationOutput::default()
     }))
 }
 
