@@ -74,7 +74,7 @@ pub struct Settlement {
     pub epoch: u64,
     /// What became of it.
     pub verdict: Verdict,
-    /// The record of the attempt, if there was one.
+    /// The record of the attempt, if there was one; without, an end counts no attempt.
     pub run: Option<Run>,
     /// When the attempt ended.
     pub at: Timestamp,
@@ -209,10 +209,12 @@ struct Becomes<'a> {
     error: Option<&'a str>,
 }
 
-fn becomes(verdict: &Verdict) -> Becomes<'_> {
-    let (state, spent, not_before, error) = match verdict {
-        Verdict::Ack | Verdict::Deliver { .. } => (EventState::Succeeded, 1, None, None),
-        Verdict::Bury { error } => (EventState::Dead, 1, None, Some(error)),
+fn becomes(settlement: &Settlement) -> Becomes<'_> {
+    // What ends without an attempt spends none.
+    let tried = i64::from(settlement.run.is_some());
+    let (state, spent, not_before, error) = match &settlement.verdict {
+        Verdict::Ack | Verdict::Deliver { .. } => (EventState::Succeeded, tried, None, None),
+        Verdict::Bury { error } => (EventState::Dead, tried, None, Some(error)),
         Verdict::Retry { not_before, error } => {
             (EventState::Waiting, 1, Some(*not_before), Some(error))
         }
@@ -230,7 +232,7 @@ fn becomes(verdict: &Verdict) -> Becomes<'_> {
 
 /// Gives whether the lease was still held.
 fn settle(tx: &Tx<'_>, settlement: &Settlement) -> Done<bool> {
-    let becomes = becomes(&settlement.verdict);
+    let becomes = becomes(settlement);
     let ended = becomes.not_before.is_none().then_some(settlement.at.0);
     let not_before = becomes.not_before.map(|time| time.0);
     for part in partitions::holders(tx, settlement.id)? {

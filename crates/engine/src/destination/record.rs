@@ -43,6 +43,27 @@ struct ResponseContext<'a> {
     function_error: Option<&'a str>,
 }
 
+/// An event of a bus, in AWS's envelope.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Envelope<'a> {
+    version: &'a str,
+    id: EventId,
+    detail_type: &'a str,
+    source: &'a str,
+    account: &'a str,
+    time: String,
+    region: &'a str,
+    resources: [&'a str; 2],
+    /// As it is: however deep it is nested, nothing parses it.
+    detail: &'a RawValue,
+}
+
+/// Texts, numbers and JSON that was checked: there is nothing in it that JSON cannot say.
+fn to_json(value: &impl Serialize) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
 /// A payload as JSON, or a note in its place.
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -83,19 +104,21 @@ pub(super) fn event(
     let id = EventId::generate();
     let kind = format!("Lambda Function Invocation Result - {word}");
     let wrap = |record: Box<RawValue>| match &target {
-        Target::Bus { name } => json!({
-            "version": "0",
-            "id": id,
-            "detail-type": kind,
-            "source": SOURCE,
-            "account": ACCOUNT,
-            "time": end.at.rfc3339(),
-            "region": region,
-            "resources": [arn, format!("arn:aws:events:{region}:{ACCOUNT}:event-bus/{name}")],
-            "detail": record,
-        })
-        .to_string(),
-        _ => String::from(Box::<str>::from(record)),
+        Target::Bus { name } => to_json(&Envelope {
+            version: "0",
+            id,
+            detail_type: &kind,
+            source: SOURCE,
+            account: ACCOUNT,
+            time: end.at.rfc3339(),
+            region,
+            resources: [
+                &arn,
+                &format!("arn:aws:events:{region}:{ACCOUNT}:event-bus/{name}"),
+            ],
+            detail: &record,
+        }),
+        _ => record,
     };
     let payload = fitting(end, &arn, wrap);
     let delivery = Delivery {
@@ -114,7 +137,7 @@ pub(super) fn event(
 
 /// The record, with as much of the payloads as an event may hold: without the answer if that is too
 /// much, and then without what was asked.
-fn fitting(end: End<'_>, arn: &str, wrap: impl Fn(Box<RawValue>) -> String) -> Bytes {
+fn fitting(end: End<'_>, arn: &str, wrap: impl Fn(Box<RawValue>) -> Box<RawValue>) -> Bytes {
     let asked = Payload::of(&end.event.accepted.payload);
     let id = RequestId(end.event.accepted.id.to_string());
     let answered = end.judged.response.clone().and_then(|ending| {
@@ -152,20 +175,20 @@ fn fitting(end: End<'_>, arn: &str, wrap: impl Fn(Box<RawValue>) -> String) -> B
             }),
             response_payload: answered,
         };
-        // Texts, numbers and JSON that was parsed: there is nothing in it that JSON cannot say.
-        serde_json::value::to_raw_value(&record).map_or_else(|_| String::new(), &wrap)
+        Box::<str>::from(wrap(to_json(&record)))
     };
     let answered = answered.as_ref().map(Payload::of);
     let whole = render(&asked, answered.as_ref());
     if whole.len() <= MAX_ASYNC_PAYLOAD {
-        return whole.into();
+        return Bytes::from(String::from(whole));
     }
     let note = answered.as_ref().map(|_| Payload::left_out(answered_bytes));
     let less = render(&asked, note.as_ref());
     if less.len() <= MAX_ASYNC_PAYLOAD {
-        return less.into();
+        return Bytes::from(String::from(less));
     }
-    render(&Payload::left_out(asked_bytes), note.as_ref()).into()
+    let least = render(&Payload::left_out(asked_bytes), note.as_ref());
+    Bytes::from(String::from(least))
 }
 
 /// As AWS names the objects of an S3 destination; fixed, so that writing it twice is writing it once.

@@ -141,6 +141,21 @@ fn a_bus_is_given_an_envelope_and_a_bucket_a_key() {
 }
 
 #[test]
+fn json_however_deep_is_told_as_it_is() {
+    let deep = "[".repeat(50_000) + &"]".repeat(50_000);
+    let bus = Target::Bus {
+        name: "default".parse().unwrap(),
+    };
+    for target in [queue("q"), bus] {
+        let (event, judged) = (event(deep.as_bytes()), succeeded(deep.clone().into_bytes()));
+        let end = End::of(&event, &judged).unwrap();
+        let left = record::event(end, &name(), &to(target), "eu-west-1").unwrap();
+        assert!(crate::answer::is_json(&left.payload));
+        assert!(left.payload.len() > 200_000);
+    }
+}
+
+#[test]
 fn what_is_too_large_is_left_out_with_a_note() {
     let large = serde_json::to_vec(&"x".repeat(MAX_ASYNC_PAYLOAD - 2)).unwrap();
     let (left, record) = told(&event(b"{}"), &succeeded(large.clone()), queue("q"));

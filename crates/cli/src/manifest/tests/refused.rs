@@ -316,7 +316,7 @@ const BAD: &[Bad] = &[
     (
         "x-rouse: {buckets: {photos: {notify: [{}]}}}",
         "1:39",
-        "one function, one service or one queue",
+        "exactly one of: function, service, queue, bus",
     ),
     (
         "services: {f: {image: x, x-rouse: {}}}\nx-rouse: {buckets: {bbb: {notify: [{service: f}]}}}",
