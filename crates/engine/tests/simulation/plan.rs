@@ -150,7 +150,7 @@ fn function(random: &mut StdRng, at: usize, late: bool) -> Function {
         fails: rate(40),
         crashes: rate(25),
         hangs: rate(15),
-        late: if late { 2 + rate(4) } else { 0 },
+        late: if late { 4 + rate(4) } else { 0 },
         start: random.random_range(0..600),
         call: 1 << random.random_range(0..12),
     };
