@@ -1,6 +1,7 @@
 //! The audit: looks into the database with a connection of its own and holds what is there against
 //! what those outside know.
 
+use crate::house::ROUTED;
 use crate::ledger::{Book, Ledger};
 use model::{EventId, Timestamp};
 use rusqlite::{Connection, OpenFlags, Row, params};
@@ -155,6 +156,7 @@ impl Audit {
         batches(&mut book, &all);
         names(&mut book, &all);
         ticks(&mut book, &all);
+        effects(&mut book, &all);
     }
 
     /// The records of attempts: never more than attempts that were spent.
@@ -301,6 +303,28 @@ fn ticks(book: &mut Book, all: &BTreeMap<EventId, Entry>) {
     {
         if !ticks.insert(&entry.what) {
             book.broken("one-event-a-tick", || format!("{:?} has two", entry.what));
+        }
+    }
+}
+
+/// An event of the bus that was routed has caused one event for each target of the rule, no other has.
+fn effects(book: &mut Book, all: &BTreeMap<EventId, Entry>) {
+    let mut caused: BTreeMap<EventId, usize> = BTreeMap::new();
+    for cause in all.values().filter_map(|entry| entry.cause) {
+        *caused.entry(cause).or_default() += 1;
+    }
+    for (id, entry) in all {
+        let routed = entry.target.starts_with("bus:") && entry.state == "succeeded";
+        let expected = if routed { ROUTED } else { 0 };
+        let caused = caused.get(id).copied().unwrap_or(0);
+        if caused != expected {
+            let name = book.name(*id);
+            book.broken("effects-once", || {
+                format!(
+                    "{name} {} caused {caused} events, not {expected}",
+                    entry.state
+                )
+            });
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::house::{BUS, House};
 use crate::ledger::{Ledger, Named};
-use crate::plan::Function;
+use crate::plan::{Function, Sending};
 use bytes::Bytes;
 use engine::Call;
 use model::{EventId, NewEvent, Target, Timestamp};
@@ -34,13 +34,57 @@ fn event(target: &Target, source: &str) -> NewEvent {
     }
 }
 
-pub fn bus() -> Target {
+fn bus() -> Target {
     Target::Bus {
         name: BUS.parse().unwrap(),
     }
 }
 
 impl Client {
+    /// Begins to send.
+    pub fn begin(&self, sending: Sending, functions: &[Function]) {
+        let target = |function: usize| functions[function].target();
+        let tasks = &self.tasks;
+        match sending {
+            Sending::Invoke { function, count } => {
+                let (client, target) = (self.clone(), target(function));
+                tasks.spawn(async move {
+                    for _ in 0..count {
+                        client.send(target.clone(), "invoke").await;
+                    }
+                });
+            }
+            Sending::Put { functions } => {
+                let targets = functions.into_iter().map(target).collect();
+                let client = self.clone();
+                tasks.spawn(async move { client.put(targets).await });
+            }
+            Sending::Named {
+                function,
+                name,
+                times,
+            } => {
+                for _ in 0..times {
+                    let (key, target) = (format!("order-{name}"), target(function));
+                    let client = self.clone();
+                    tasks.spawn(async move { client.name(key, target).await });
+                }
+            }
+            Sending::Bus { count } => {
+                for _ in 0..count {
+                    let client = self.clone();
+                    tasks.spawn(async move { client.send(bus(), "shop").await });
+                }
+            }
+            Sending::Wait { function, count } => {
+                for _ in 0..count {
+                    let (client, function) = (self.clone(), functions[function].clone());
+                    tasks.spawn(async move { client.wait(function).await });
+                }
+            }
+        }
+    }
+
     /// One event.
     pub async fn send(&self, target: Target, source: &'static str) {
         let event = event(&target, source);

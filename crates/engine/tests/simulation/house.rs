@@ -13,6 +13,8 @@ use storage::Storage;
 
 /// The bus that every server has.
 pub const BUS: &str = "default";
+/// Targets of its rule.
+pub const ROUTED: usize = 2;
 /// The only schedule.
 pub const SCHEDULE: &str = "tick";
 
@@ -74,7 +76,7 @@ impl House {
     }
 
     /// A rule by which every event of the bus wakes these targets.
-    pub async fn rule(&self, targets: &[Target]) {
+    pub async fn rule(&self, targets: &[Target; ROUTED]) {
         let put = PutRule {
             bus: BUS.parse().unwrap(),
             name: "all".parse().unwrap(),

@@ -116,7 +116,7 @@ fn many(seeds: Range<u64>) -> ExitCode {
                 return;
             }
             let mut report = attempt(seed);
-            if report.broken.is_none() && seed % TWICE == 0 {
+            if report.broken.is_none() && seed.is_multiple_of(TWICE) {
                 repeat(seed, &mut report);
             }
             sum.lock().unwrap().add(report.counts);

@@ -47,31 +47,28 @@ impl Function {
     }
 }
 
+/// What is sent.
 #[derive(Debug, Clone)]
-pub enum Step {
+pub enum Sending {
     /// So many asynchronous invocations of a function, one by one.
-    Invoke {
-        function: usize,
-        count: u32,
-    },
+    Invoke { function: usize, count: u32 },
     /// A change that wakes several targets, as an object that is stored: all of them or none.
-    Put {
-        functions: Vec<usize>,
-    },
-    /// Events under names of their sender's, each sent so many times.
+    Put { functions: Vec<usize> },
+    /// An event under a name of its sender's, sent so many times.
     Named {
         function: usize,
+        name: u32,
         times: u32,
     },
     /// Events on the bus.
-    Bus {
-        count: u32,
-    },
+    Bus { count: u32 },
     /// Calls that somebody waits for.
-    Wait {
-        function: usize,
-        count: u32,
-    },
+    Wait { function: usize, count: u32 },
+}
+
+#[derive(Debug, Clone)]
+pub enum Step {
+    Send(Sending),
     /// Some instances die.
     Die {
         count: usize,
@@ -150,7 +147,7 @@ fn function(random: &mut StdRng, at: usize, late: bool) -> Function {
         fails: rate(40),
         crashes: rate(25),
         hangs: rate(15),
-        late: if late { 2 + rate(4) } else { 0 },
+        late: if late { 4 + rate(4) } else { 0 },
         start: random.random_range(0..600),
         call: 1 << random.random_range(0..12),
     };
@@ -180,26 +177,27 @@ fn function(random: &mut StdRng, at: usize, late: bool) -> Function {
 fn step(random: &mut StdRng, functions: usize) -> Step {
     let function = random.random_range(0..functions);
     match random.random_range(0..100) {
-        0..30 => Step::Invoke {
+        0..30 => Step::Send(Sending::Invoke {
             function,
             count: random.random_range(1..12),
-        },
+        }),
         30..45 => {
             let mut all: Vec<_> = (0..functions).collect();
             all.retain(|_| random.random_bool(0.7));
-            Step::Put { functions: all }
+            Step::Send(Sending::Put { functions: all })
         }
-        45..57 => Step::Named {
+        45..57 => Step::Send(Sending::Named {
             function,
+            name: random.random(),
             times: random.random_range(1..4),
-        },
-        57..67 => Step::Bus {
+        }),
+        57..67 => Step::Send(Sending::Bus {
             count: random.random_range(1..5),
-        },
-        67..73 => Step::Wait {
+        }),
+        67..73 => Step::Send(Sending::Wait {
             function,
             count: random.random_range(1..4),
-        },
+        }),
         73..80 => Step::Die {
             count: random.random_range(1..4),
         },

@@ -1,7 +1,7 @@
 //! One run: the lives of a server from its first start to the quiet after the last event.
 
 use crate::audit::{Audit, Seen};
-use crate::clients::{Client, bus};
+use crate::clients::Client;
 use crate::house::{House, SCHEDULE};
 use crate::ledger::{Broken, Ledger};
 use crate::plan::{Function, Plan, Step};
@@ -58,7 +58,6 @@ struct Run {
     life: u64,
     /// Steps that were taken.
     taken: usize,
-    names: usize,
     kills: usize,
 }
 
@@ -85,7 +84,6 @@ pub fn run(seed: u64, ledger: &Ledger) -> Report {
         code: None,
         life: 0,
         taken: 0,
-        names: 0,
         kills: 0,
     };
     let mut base = BEGIN;
@@ -193,46 +191,10 @@ impl Run {
         watch::instances(&client.house.fake, &self.ledger, &self.plan.options);
     }
 
+    /// Takes a step. Gives how the life ends, if it does by this.
     async fn step(&mut self, client: &Client, step: Step) -> Option<End> {
         self.ledger.note(&format!("{step:?}"));
-        let target = |function: usize| self.plan.functions[function].target();
-        let tasks = &client.tasks;
         match step {
-            Step::Invoke { function, count } => {
-                let target = target(function);
-                let client = client.clone();
-                tasks.spawn(async move {
-                    for _ in 0..count {
-                        client.send(target.clone(), "invoke").await;
-                    }
-                });
-            }
-            Step::Put { functions } => {
-                let targets = functions.into_iter().map(target).collect();
-                let client = client.clone();
-                tasks.spawn(async move { client.put(targets).await });
-            }
-            Step::Named { function, times } => {
-                self.names += 1;
-                for _ in 0..times {
-                    let (key, target) = (format!("order-{}", self.names), target(function));
-                    let client = client.clone();
-                    tasks.spawn(async move { client.name(key, target).await });
-                }
-            }
-            Step::Bus { count } => {
-                for _ in 0..count {
-                    let client = client.clone();
-                    tasks.spawn(async move { client.send(bus(), "shop").await });
-                }
-            }
-            Step::Wait { function, count } => {
-                for _ in 0..count {
-                    let (client, function) =
-                        (client.clone(), self.plan.functions[function].clone());
-                    tasks.spawn(async move { client.wait(function).await });
-                }
-            }
             Step::Die { count } => {
                 let fake = &client.house.fake;
                 for id in fake.alive().iter().take(count) {
@@ -259,6 +221,7 @@ impl Run {
                 client.house.state.close().await;
                 return Some(End::Down(down));
             }
+            Step::Send(sending) => client.begin(sending, &self.plan.functions),
         }
         None
     }
@@ -343,6 +306,12 @@ impl Run {
         sleep(Duration::from_secs(60)).await;
         audit.look_again(&mut self.seen, &self.ledger);
         audit.runs(&self.seen, &self.ledger);
+        self.balance(client);
+        client.house.engine.drain(Duration::ZERO).await;
+        client.house.state.close().await;
+    }
+
+    fn balance(&self, client: &Client) {
         let alive = client.house.fake.alive().len();
         let kept = client.house.engine.instances().len();
         let mut book = self.ledger.book();
@@ -351,10 +320,8 @@ impl Run {
                 format!("{alive} instances are alive, {kept} are in the books")
             });
         }
-        let open = book
-            .named
-            .iter()
-            .find(|(_, named)| named.answered.is_none());
+        let mut named = book.named.iter();
+        let open = named.find(|(_, named)| named.answered.is_none());
         if let Some(key) = open.map(|(key, _)| key.clone()) {
             book.broken("everything-ends", || format!("{key} was never answered"));
         }
@@ -362,9 +329,6 @@ impl Run {
             let name = book.name(*id);
             book.note(&format!("{name} at last: {entry:?}"));
         }
-        drop(book);
-        client.house.engine.drain(Duration::ZERO).await;
-        client.house.state.close().await;
     }
 
     fn report(self) -> Report {

@@ -201,3 +201,30 @@ async fn a_function_that_is_never_to_be_frozen_is_not() {
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(fake.steps(&id), []);
 }
+
+/// A runtime that ends drops what is spawned at once, also what a pool spawns while its table is locked.
+#[test]
+fn a_runtime_that_ends_under_calls_that_wait_does_end() {
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let fake = steady();
+            let pool = Pool::open(function(scaling(1, 9)), prototype(), node(&fake, 1, 9));
+            for _ in 0..2 {
+                let pool = pool.clone();
+                tokio::spawn(async move {
+                    if let Ok(Grant::Ready(mut lease)) = pool.acquire(PATIENCE).await {
+                        lease.call(invocation()).await;
+                    }
+                });
+            }
+            // One is called, the other waits.
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+        });
+        drop(runtime);
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(Duration::from_secs(60)).unwrap();
+}
