@@ -309,8 +309,9 @@ async fn settle(
             Err(error) => tracing::warn!(event = %id, %error, "not settled; trying again"),
         }
         tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
+            biased;
             () = corridor.node.kill.cancelled() => return settled,
+            () = tokio::time::sleep(PAUSE) => {}
         }
     }
 }
