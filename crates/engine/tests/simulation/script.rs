@@ -11,8 +11,8 @@ use runtime::{Fake, FakeStart, InstanceSpec};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Milliseconds after which a late answer comes: longer than any lease.
-pub const LATE: std::ops::RangeInclusive<u64> = 1_900_000..=2_400_000;
+/// Milliseconds after which a late answer comes: just longer than a lease.
+pub const LATE: std::ops::RangeInclusive<u64> = 1_890_000..=1_905_000;
 
 /// The runtime of one life of the server.
 pub fn fake(seed: u64, functions: &[Function], ledger: &Ledger) -> Fake {
@@ -115,7 +115,14 @@ fn call(
         ..
     } = faults;
     if calm {
-        (takes.min(limit), well, true)
+        // Where answers are late, the attempts after them take long enough to be met by one.
+        let long = faults.late > 0;
+        let takes = if long {
+            limit.mul_f64(f64::from(drawn) / 100.0)
+        } else {
+            takes.min(limit)
+        };
+        (takes, well, true)
     } else if reach(&[late]) {
         let late = Duration::from_millis(random.random_range(LATE));
         match random.random_range(0..3) {
