@@ -95,6 +95,7 @@ impl House {
             input: None,
             input_path: None,
             transformer: None,
+            delivery: model::Delivery::default(),
         });
         let put = self
             .engine
