@@ -238,7 +238,8 @@ impl World {
             return;
         }
         let again = matches!(verdict, Verdict::Retry { .. } | Verdict::Postpone { .. });
-        event.attempts += u32::from(!matches!(verdict, Verdict::Postpone { .. }));
+        // No record of an attempt comes with these settlements, so an end counts none.
+        event.attempts += u32::from(matches!(verdict, Verdict::Retry { .. }));
         event.due = again.then_some(not_before.0);
         if again {
             event.not_before = not_before.0;
