@@ -41,8 +41,6 @@ def kills(folder, witness, seed, count):
                 time.sleep(moments.uniform(0.0, 0.4))
                 world.server.kill()
                 count -= 1
-                # A child that was just being made has the folder's lock until it sees that it is alone.
-                time.sleep(1)
                 world.server.spawn()
             world.server.ready()
             count -= 1

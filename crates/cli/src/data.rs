@@ -8,6 +8,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The folder in which a server keeps everything.
 #[derive(Debug, Clone)]
@@ -39,6 +40,9 @@ impl Lock {
 }
 
 const LOCK_FILE: &str = "rouse.lock";
+/// How often the lock is tried, and how long after one another: 2 s in all.
+const LOCK_TRIES: u32 = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// `server.json`: where the server of this folder answers, while it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +98,7 @@ impl DataFolder {
             .mode(0o600)
             .open(self.path.join(LOCK_FILE))
             .map_err(Error::io(format!("opening {shown}/{LOCK_FILE}")))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match wait_for(&file) {
             Ok(()) => Ok(Lock {
                 _file: file,
                 folder: self.path.clone(),
@@ -212,6 +216,23 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         // The error of serde_json names the kind and the place, never the value.
         Error::Failed(format!("{} does not parse: {error}", path.display()))
     })
+}
+
+/// Locks the file. A server that is just ending is waited for, and the launcher of one that was killed
+/// while it started: it holds the lock until it executes its program.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "before a thread exists that could wait for this one"
+)]
+fn wait_for(file: &File) -> rustix::io::Result<()> {
+    let mut tries = 0;
+    loop {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if tries < LOCK_TRIES => tries += 1,
+            locked => return locked,
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
 }
 
 #[cfg(test)]
