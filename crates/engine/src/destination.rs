@@ -6,8 +6,8 @@ pub(crate) mod bucket;
 mod letter;
 mod record;
 
-use crate::dispatch::Judged;
 use crate::engine::Corridor;
+use crate::judged::Judged;
 use crate::retry::{Decision, Why};
 use model::{Delivery, Destinations, Event, EventId, NewEvent, Target, Timestamp};
 

@@ -26,6 +26,7 @@ mod exchange;
 mod functions;
 mod images;
 mod invoke;
+mod judged;
 mod mapping;
 mod metrics;
 mod node;

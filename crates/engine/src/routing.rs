@@ -5,8 +5,8 @@
 
 use crate::attempt::{Record, micros, record};
 use crate::buses::{Compiled, Rules, Told};
-use crate::dispatch::Judged;
 use crate::engine::Corridor;
+use crate::judged::Judged;
 use crate::pool::unavailable;
 use crate::retry::{self, Decision};
 use crate::{blocking, chance};

@@ -3,8 +3,8 @@
 
 use crate::attempt::{Record, record};
 use crate::destination;
-use crate::dispatch::Judged;
 use crate::engine::Corridor;
+use crate::judged::Judged;
 use crate::pool::unavailable;
 use crate::retry::Decision;
 use bytes::Bytes;
