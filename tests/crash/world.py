@@ -10,7 +10,7 @@ from witness import TOKEN
 
 SOURCES = ("put", "sqs", "schedule", "bus", "invoke")
 ARN = "arn:aws:{service}:us-east-1:000000000000:{name}"
-ENDED = ("succeeded", "dead")
+ENDED = ("succeeded", "dead", "expired", "cancelled")
 # Interpreters are started when they are needed, so that a start of the server costs little.
 OPTIONS = ["--armed", "1", "--stems", "0", "--preload", "json", "--pin", "0"]
 

@@ -52,7 +52,7 @@ def effects(server, cause, count=1):
 
     def look():
         found = [e for e in server.control("events?limit=1000")["events"] if e["cause"] == cause]
-        ended = [e for e in found if e["state"] in ("succeeded", "dead")]
+        ended = [e for e in found if e["state"] not in ("waiting", "leased")]
         return ended if len(ended) == count else None
 
     found = wait_for(f"{count} effects of {cause}", look)
@@ -62,7 +62,7 @@ def effects(server, cause, count=1):
 def ended(server, event):
     def look():
         found = server.control(f"events/{event}")
-        return found if found["state"] in ("succeeded", "dead") else None
+        return found if found["state"] not in ("waiting", "leased") else None
 
     return wait_for(f"the end of {event}", look)
 
@@ -405,7 +405,7 @@ def test_a_webhook_does_not_lead_home_by_itself(server, events):
     assert "loopback address" in wait_for("the refusal", refusal)
     assert server.http("DELETE", "/_rouse/v1/webhooks/home")[0] == 204
     [dead] = server.control("events?target=webhook:home")["events"]
-    assert (dead["state"], dead["last_error"]) == ("dead", "webhook deleted")
+    assert (dead["state"], dead["last_error"]) == ("cancelled", "webhook deleted")
     events.remove_targets(Rule="home", Ids=["1"])
     events.delete_rule(Name="home")
 
@@ -506,7 +506,7 @@ def test_what_was_accepted_is_routed_once_whatever_is_killed(own_server):
 
     def done():
         listed = server.control("events?limit=1000")["events"]
-        return listed if all(e["state"] in ("succeeded", "dead") for e in listed) else None
+        return listed if all(e["state"] not in ("waiting", "leased") for e in listed) else None
 
     listed = wait_for("the end of all events", done)
     assert sorted(e["id"] for e in listed if e["target"] == "bus:default") == sorted(accepted)

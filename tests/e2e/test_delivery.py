@@ -71,7 +71,7 @@ def submit(clients, name, payload, key=None):
 def ended(server, event):
     def look():
         found = server.control(f"events/{event}")
-        return found if found["state"] in ("succeeded", "dead") else None
+        return found if found["state"] not in ("waiting", "leased") else None
 
     return wait_for(f"the end of {event}", look)
 
@@ -82,7 +82,7 @@ def told(server, target, kind=None):
     def look():
         found = server.control("events?limit=1000")["events"]
         found = [e for e in found if e["target"] == target and kind in (None, e["kind"])]
-        return found if found and all(e["state"] in ("succeeded", "dead") for e in found) else None
+        return found if found and all(e["state"] not in ("waiting", "leased") for e in found) else None
 
     found = wait_for(f"events for {target}", look)
     return [server.control(f"events/{event['id']}") for event in found]

@@ -6,7 +6,7 @@
 use crate::attempt::PATIENCE;
 use crate::engine::Corridor;
 use crate::judged::{Judged, attempt};
-use crate::retry::Decision;
+use crate::retry::{Decision, Why};
 use crate::{Result, delivery, destination, queues, routing, share};
 use model::{Event, NewEvent, Target, Timestamp};
 use state::{Leased, Settlement, Verdict, crash};
@@ -327,6 +327,9 @@ fn verdict(decision: Decision, at: Timestamp) -> Verdict {
             not_before: at.after(after),
             reason,
         },
-        Decision::Bury { error, .. } => Verdict::Bury { error },
+        Decision::Bury { error, why } => match why {
+            Why::Age => Verdict::Expire { error },
+            Why::Attempts | Why::Hopeless => Verdict::Bury { error },
+        },
     }
 }

@@ -203,7 +203,7 @@ async fn what_waits_for_a_function_that_takes_nothing_ends_by_its_age_and_untrie
     house.engine.submit(young).await.unwrap();
     house.engine.submit(old).await.unwrap();
     let dead = house.ended(old_id).await;
-    assert_eq!(dead.state, EventState::Dead);
+    assert_eq!(dead.state, EventState::Expired);
     assert!(
         dead.runs.is_empty() && dead.attempts == 0,
         "it was never tried"

@@ -215,7 +215,7 @@ async fn events_of_a_deleted_function_are_dead_letters_with_the_reason() {
     house.engine.delete_function(&name).await.unwrap();
     for id in [busy, waiting] {
         let event = house.event(id).await;
-        assert_eq!(event.state, EventState::Dead);
+        assert_eq!(event.state, EventState::Cancelled);
         assert_eq!(event.last_error.as_deref(), Some("function deleted"));
     }
     let refused = house.engine.submit(event(&function("f"))).await;

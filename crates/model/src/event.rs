@@ -120,7 +120,7 @@ pub struct NewEvent {
     pub delivery: Delivery,
 }
 
-/// Where an event is in its life. The last two are end states.
+/// Where an event is in its life. All but the first two are end states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventState {
@@ -130,11 +130,33 @@ pub enum EventState {
     Leased,
     /// Its target took it.
     Succeeded,
-    /// Every attempt failed, or it grew too old; it can be replayed.
+    /// A dead letter: every attempt failed, or none could succeed.
     Dead,
+    /// It grew too old before it succeeded.
+    Expired,
+    /// Its target was deleted while it waited.
+    Cancelled,
 }
 
 impl EventState {
+    /// Every state.
+    pub const ALL: [Self; 6] = [
+        Self::Waiting,
+        Self::Leased,
+        Self::Succeeded,
+        Self::Dead,
+        Self::Expired,
+        Self::Cancelled,
+    ];
+
+    /// The end states: each event comes to exactly one. Whatever has ended can be replayed.
+    pub const ENDED: [Self; 4] = [Self::Succeeded, Self::Dead, Self::Expired, Self::Cancelled];
+
+    /// Whether it is an end state.
+    pub fn is_end(self) -> bool {
+        Self::ENDED.contains(&self)
+    }
+
     /// The word kept in the store and shown to people.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -142,6 +164,8 @@ impl EventState {
             Self::Leased => "leased",
             Self::Succeeded => "succeeded",
             Self::Dead => "dead",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -149,11 +173,12 @@ impl EventState {
 impl std::str::FromStr for EventState {
     type Err = crate::Invalid;
     fn from_str(text: &str) -> Result<Self, crate::Invalid> {
-        [Self::Waiting, Self::Leased, Self::Succeeded, Self::Dead]
+        Self::ALL
             .into_iter()
             .find(|state| state.as_str() == text)
             .ok_or_else(|| {
-                crate::Invalid::new("state", "must be waiting, leased, succeeded or dead")
+                let words = "must be waiting, leased, succeeded, dead, expired or cancelled";
+                crate::Invalid::new("state", words)
             })
     }
 }
@@ -171,7 +196,7 @@ pub struct Event {
     pub epoch: u64,
     /// No attempt is made before this.
     pub not_before: Timestamp,
-    /// Why the last attempt failed, or why the event is dead.
+    /// Why the last attempt failed, or why the event ended without success.
     pub last_error: Option<String>,
     /// How many events stand before it in its chain of causes; 0 without a cause. What is deeper than
     /// the server's bound is not attempted.

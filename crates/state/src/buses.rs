@@ -92,7 +92,7 @@ impl State {
             }
             run(tx, "DELETE FROM bus WHERE name = ?1", [name.as_str()])?;
             let key = format!("bus:{name}");
-            leases::bury_all(tx, &key, "event bus deleted", Timestamp::now())
+            leases::cancel_all(tx, &key, "event bus deleted", Timestamp::now())
         })
         .await
     }
@@ -125,7 +125,7 @@ mod tests {
         state.delete_bus(name.clone()).await.unwrap();
         let kept = state.get_event(waiting.id).await.unwrap();
         assert_eq!(kept.accepted, waiting);
-        assert_eq!(kept.state, EventState::Dead);
+        assert_eq!(kept.state, EventState::Cancelled);
         let missing = state.get_bus(name).await.unwrap_err();
         assert_eq!(missing.kind(), Kind::NotFound);
     }

@@ -20,6 +20,12 @@ pub struct EventCounts {
     pub succeeded: u64,
     /// Dead letters.
     pub dead: u64,
+    /// Grown too old.
+    #[serde(default)]
+    pub expired: u64,
+    /// Without a target any more.
+    #[serde(default)]
+    pub cancelled: u64,
 }
 
 impl EventCounts {
@@ -29,6 +35,8 @@ impl EventCounts {
             EventState::Leased => &mut self.leased,
             EventState::Succeeded => &mut self.succeeded,
             EventState::Dead => &mut self.dead,
+            EventState::Expired => &mut self.expired,
+            EventState::Cancelled => &mut self.cancelled,
         }
     }
 
@@ -46,6 +54,10 @@ pub struct EventTotals {
     pub succeeded: u64,
     /// Dead letters.
     pub dead: u64,
+    /// Grown too old.
+    pub expired: u64,
+    /// Without a target any more.
+    pub cancelled: u64,
 }
 
 /// What happened to the messages of one queue since the store was opened.
@@ -104,7 +116,7 @@ impl Counters {
         for part in crate::partitions::every(db)? {
             for (target, found) in crate::partitions::count_kept(db, part)? {
                 let sum = counts.entry(target).or_default();
-                for state in STATES {
+                for state in EventState::ALL {
                     let mut found = found;
                     *sum.of(state) += *found.of(state);
                 }
@@ -135,6 +147,8 @@ impl Counters {
                     match (to, totals(&mut kept.totals, &target)) {
                         (EventState::Succeeded, Some(totals)) => totals.succeeded += many,
                         (EventState::Dead, Some(totals)) => totals.dead += many,
+                        (EventState::Expired, Some(totals)) => totals.expired += many,
+                        (EventState::Cancelled, Some(totals)) => totals.cancelled += many,
                         _ => {}
                     }
                     let counts = kept.counts.entry(target).or_default();
@@ -183,7 +197,7 @@ fn totals<'a, K: Ord + Clone, V: Default>(
 fn forget(counts: &mut Counts, gone: Counts) {
     for (target, mut gone) in gone {
         if let Some(counts) = counts.get_mut(&target) {
-            for state in STATES {
+            for state in EventState::ALL {
                 let left = counts.of(state);
                 *left = left.saturating_sub(*gone.of(state));
             }
@@ -191,13 +205,6 @@ fn forget(counts: &mut Counts, gone: Counts) {
     }
     counts.retain(|_, counts| !counts.is_zero());
 }
-
-const STATES: [EventState; 4] = [
-    EventState::Waiting,
-    EventState::Leased,
-    EventState::Succeeded,
-    EventState::Dead,
-];
 
 /// Counts one partition, by an index.
 pub(crate) fn count_partition(db: &Connection, part: i64) -> Done<Counts> {
@@ -285,6 +292,7 @@ mod tests {
             accepted: 3,
             succeeded: 1,
             dead: 1,
+            ..EventTotals::default()
         };
         assert_eq!(state.event_totals(), [(f.key(), totals)]);
         let counts = state.count_events().await.unwrap();

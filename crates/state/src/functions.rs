@@ -132,7 +132,7 @@ impl State {
             let key = format!("function:{name}");
             credentials::remove(tx, &key)?;
             schedules::forget(tx, &key)?;
-            leases::bury_all(tx, &key, "function deleted", Timestamp::now())
+            leases::cancel_all(tx, &key, "function deleted", Timestamp::now())
         })
         .await
     }

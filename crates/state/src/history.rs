@@ -19,13 +19,7 @@ fn list_ids(db: &Connection, filter: &EventFilter) -> Done<Vec<EventId>> {
     let read = |row: &Row<'_>| {
         event_id(row, "id")?.ok_or_else(|| Failure::Corrupt("column id is null".to_owned()))
     };
-    let every = [
-        EventState::Waiting,
-        EventState::Leased,
-        EventState::Succeeded,
-        EventState::Dead,
-    ];
-    let states = every
+    let states = EventState::ALL
         .into_iter()
         .filter(|state| filter.state.is_none_or(|only| only == *state));
     let states: Vec<EventState> = states.collect();

@@ -60,7 +60,12 @@ pub enum Verdict {
     },
     /// Dead letter: an end state.
     Bury {
-        /// Why: "3 attempts failed", "older than 6 h", and the last error.
+        /// Why, such as "3 attempts failed", and the last error.
+        error: String,
+    },
+    /// It is too old: an end state.
+    Expire {
+        /// How old it may be, and the last error.
         error: String,
     },
 }
@@ -98,21 +103,22 @@ pub(crate) fn recover(db: &mut Connection, now: Timestamp) -> Done<()> {
     Ok(())
 }
 
-/// Ends every event of a target that has not ended: of the key itself, or of any path of a service.
-pub(crate) fn bury_all(tx: &Tx<'_>, wanted: &str, reason: &str, at: Timestamp) -> Done<()> {
+/// Cancels every event of a target that has not ended: of the key itself, or of any path of a service.
+pub(crate) fn cancel_all(tx: &Tx<'_>, wanted: &str, reason: &str, at: Timestamp) -> Done<()> {
     for part in partitions::unsettled(tx)? {
         let sql = format!(
-            "UPDATE event_{part} SET state = 'dead', due = NULL, ended = ?3, last_error = ?4
+            "UPDATE event_{part} SET state = 'cancelled', due = NULL, ended = ?3, last_error = ?4
              WHERE target = ?1 AND state = ?2"
         );
         for target in targets(tx, part)?.iter().filter(|key| belongs(key, wanted)) {
             for state in [EventState::Waiting, EventState::Leased] {
-                let buried = run(tx, &sql, params![target, state.as_str(), at.0, reason])? as u64;
+                let cancelled =
+                    run(tx, &sql, params![target, state.as_str(), at.0, reason])? as u64;
                 tx.count(Change::Moved(
                     target.clone(),
                     state,
-                    EventState::Dead,
-                    buried,
+                    EventState::Cancelled,
+                    cancelled,
                 ));
             }
         }
@@ -215,6 +221,7 @@ fn becomes(settlement: &Settlement) -> Becomes<'_> {
     let (state, spent, not_before, error) = match &settlement.verdict {
         Verdict::Ack | Verdict::Deliver { .. } => (EventState::Succeeded, tried, None, None),
         Verdict::Bury { error } => (EventState::Dead, tried, None, Some(error)),
+        Verdict::Expire { error } => (EventState::Expired, tried, None, Some(error)),
         Verdict::Retry { not_before, error } => {
             (EventState::Waiting, 1, Some(*not_before), Some(error))
         }
@@ -257,7 +264,7 @@ fn settle(tx: &Tx<'_>, settlement: &Settlement) -> Done<bool> {
         };
         match becomes.state {
             EventState::Succeeded => crash::point("settle-row"),
-            EventState::Dead => crash::point("dead-letter-row"),
+            EventState::Dead | EventState::Expired => crash::point("dead-letter-row"),
             _ => crash::point("retry-row"),
         }
         tx.count(Change::Moved(target, EventState::Leased, becomes.state, 1));

@@ -84,7 +84,7 @@ impl State {
             let key = format!("service:{name}");
             credentials::remove(tx, &key)?;
             schedules::forget(tx, &key)?;
-            leases::bury_all(tx, &key, "service deleted", Timestamp::now())
+            leases::cancel_all(tx, &key, "service deleted", Timestamp::now())
         })
         .await
     }
@@ -152,7 +152,7 @@ mod tests {
             .unwrap();
         for event in dead {
             let event = state.get_event(event.id).await.unwrap();
-            assert_eq!(event.state, EventState::Dead);
+            assert_eq!(event.state, EventState::Cancelled);
             assert_eq!(event.last_error.as_deref(), Some("service deleted"));
         }
         assert_eq!(

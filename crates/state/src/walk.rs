@@ -48,14 +48,8 @@ fn seen(row: &Row<'_>, query: &EventQuery) -> Done<Seen> {
 
 /// The states whose ranges are read.
 fn states(query: &EventQuery) -> Vec<EventState> {
-    let every = [
-        EventState::Waiting,
-        EventState::Leased,
-        EventState::Succeeded,
-        EventState::Dead,
-    ];
     let wanted = |state: &EventState| query.states.is_empty() || query.states.contains(state);
-    every.into_iter().filter(wanted).collect()
+    EventState::ALL.into_iter().filter(wanted).collect()
 }
 
 /// The rows after `after` and before `before`, the first 1 000 of each range.

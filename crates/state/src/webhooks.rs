@@ -68,7 +68,7 @@ impl State {
                 return Err(Failure::not_found("webhook", name));
             }
             let key = format!("webhook:{name}");
-            leases::bury_all(tx, &key, "webhook deleted", Timestamp::now())
+            leases::cancel_all(tx, &key, "webhook deleted", Timestamp::now())
         })
         .await
     }

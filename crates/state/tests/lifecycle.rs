@@ -247,6 +247,7 @@ impl World {
         event.state = match verdict {
             Verdict::Ack => EventState::Succeeded,
             Verdict::Bury { .. } => EventState::Dead,
+            Verdict::Expire { .. } => EventState::Expired,
             _ => EventState::Waiting,
         };
     }
@@ -301,8 +302,7 @@ impl World {
                 facts,
                 (event.state, event.attempts, event.epoch, event.not_before)
             );
-            let ended = matches!(kept.state, EventState::Succeeded | EventState::Dead);
-            assert_eq!(kept.ended.is_some(), ended);
+            assert_eq!(kept.ended.is_some(), kept.state.is_end());
         }
         self.check_counts().await;
         self.check_due().await;
@@ -317,6 +317,8 @@ impl World {
                 EventState::Leased => &mut counts.leased,
                 EventState::Succeeded => &mut counts.succeeded,
                 EventState::Dead => &mut counts.dead,
+                EventState::Expired => &mut counts.expired,
+                EventState::Cancelled => &mut counts.cancelled,
             } += 1;
         }
         let counts: BTreeMap<_, _> = self

@@ -23,7 +23,7 @@ const LOGGED_LINES: usize = 100;
 pub(super) struct Filter {
     /// A target key, or a bare `function:NAME` or `service:NAME`.
     target: Option<String>,
-    /// `waiting`, `leased`, `succeeded` or `dead`.
+    /// A [`EventState`] in its word.
     state: Option<String>,
     /// Milliseconds since the epoch.
     since: Option<i64>,

@@ -149,6 +149,17 @@ fn write_events(text: &mut String, all: &[(String, EventMetrics)], now: Timestam
         "Events that became dead letters.",
     )
     .write(text, label, all, |one| number(one.totals.dead));
+    counter("rouse_events_expired_total", "Events that grew too old.").write(
+        text,
+        label,
+        all,
+        |one| number(one.totals.expired),
+    );
+    counter(
+        "rouse_events_cancelled_total",
+        "Events whose target was deleted.",
+    )
+    .write(text, label, all, |one| number(one.totals.cancelled));
 }
 
 fn write_queues(text: &mut String, all: &[(String, QueueMetrics)], now: Timestamp) {

@@ -46,7 +46,7 @@ struct List {
     /// Only for this target: function:NAME, service:NAME or service:NAME/path
     #[arg(long, value_name = "TARGET")]
     target: Option<String>,
-    /// Only in this state: waiting, leased, succeeded or dead
+    /// Only in this state: waiting, leased, succeeded, dead, expired or cancelled
     #[arg(long)]
     state: Option<EventState>,
     /// Only accepted in this last while, such as 30s, 10m or 2h

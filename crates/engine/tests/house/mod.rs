@@ -10,8 +10,8 @@
 use bytes::Bytes;
 use engine::{Call, Engine, Options, Put};
 use model::{
-    Code, Ending, Event, EventId, EventState, Function, FunctionName, FunctionSpec, NewEvent,
-    Scaling, ServiceSpec, Target, Timestamp,
+    Code, Ending, Event, EventId, Function, FunctionName, FunctionSpec, NewEvent, Scaling,
+    ServiceSpec, Target, Timestamp,
 };
 use runtime::{Fake, FakeStart, Runtime};
 use state::State;
@@ -168,7 +168,7 @@ impl House {
     pub async fn ended(&self, id: EventId) -> Event {
         until("an event's end", async || {
             let event = self.event(id).await;
-            let ended = [EventState::Succeeded, EventState::Dead].contains(&event.state);
+            let ended = event.state.is_end();
             ended.then_some(event)
         })
         .await

@@ -337,7 +337,7 @@ impl Run {
             .seen
             .entries
             .values()
-            .filter(|entry| entry.state == "dead");
+            .filter(|entry| entry.is_over() && entry.state != "succeeded");
         let long = |called: &crate::ledger::Called| {
             let (end, _) = called.ended.unwrap_or((called.began, false));
             end.since(called.began) >= *script::LATE.start()

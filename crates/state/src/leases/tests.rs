@@ -133,6 +133,7 @@ async fn each_verdict_leaves_what_it_says() {
     let cases = [
         (Verdict::Ack, EventState::Succeeded, 1),
         (Verdict::Bury { error: why() }, EventState::Dead, 1),
+        (Verdict::Expire { error: why() }, EventState::Expired, 1),
         (
             Verdict::Retry {
                 not_before: UNTIL,
@@ -190,14 +191,14 @@ async fn deleting_a_target_buries_its_events_and_no_others() {
     let leased = lease_one(&state, &f).await;
     state.delete_function("f".parse().unwrap()).await.unwrap();
 
-    for (event, expected) in
-        events
-            .iter()
-            .zip([EventState::Dead, EventState::Dead, EventState::Waiting])
-    {
+    for (event, expected) in events.iter().zip([
+        EventState::Cancelled,
+        EventState::Cancelled,
+        EventState::Waiting,
+    ]) {
         let event = state.get_event(event.id).await.unwrap();
         assert_eq!(event.state, expected);
-        let reason = (expected == EventState::Dead).then_some("function deleted");
+        let reason = (expected == EventState::Cancelled).then_some("function deleted");
         assert_eq!(event.last_error.as_deref(), reason);
     }
     assert!(

@@ -16,16 +16,6 @@ CREATE INDEX event_partition_closed ON event_partition (closed);
 CREATE INDEX event_partition_unsettled ON event_partition (number) WHERE settled IS NULL;
 INSERT INTO event_partition (number, opened) VALUES (0, unixepoch() * 1000);
 
-DROP INDEX event_due;
-DROP INDEX event_target;
-DROP INDEX event_ended;
-ALTER TABLE event RENAME TO event_0;
-CREATE INDEX event_due_0 ON event_0 (target, due) WHERE due IS NOT NULL;
-CREATE INDEX event_target_0 ON event_0 (target, state, id, accepted);
--- What an event caused, and what repeats it.
-CREATE INDEX event_cause_0 ON event_0 (cause, id) WHERE cause IS NOT NULL;
-CREATE INDEX event_replay_0 ON event_0 (replay_of, id) WHERE replay_of IS NOT NULL;
-
 -- Without the reference to the event: a table that others refer to is emptied row by row when it is
 -- dropped.
 CREATE TABLE payload_0 (
@@ -34,6 +24,42 @@ CREATE TABLE payload_0 (
 ) STRICT;
 INSERT INTO payload_0 (event, body) SELECT event, body FROM payload;
 DROP TABLE payload;
+
+-- An event that did not succeed is a dead letter, or grew too old, or its target was deleted.
+DROP INDEX event_due;
+DROP INDEX event_target;
+DROP INDEX event_ended;
+CREATE TABLE event_0 (
+    seq        INTEGER PRIMARY KEY,
+    id         BLOB NOT NULL UNIQUE,
+    target     TEXT NOT NULL,
+    path       TEXT,
+    source     TEXT NOT NULL,
+    kind       TEXT NOT NULL,
+    subject    TEXT NOT NULL,
+    accepted   INTEGER NOT NULL,
+    cause      BLOB,
+    replay_of  BLOB,
+    state      TEXT NOT NULL CHECK
+        (state IN ('waiting', 'leased', 'succeeded', 'dead', 'expired', 'cancelled')),
+    attempts   INTEGER NOT NULL DEFAULT 0,
+    epoch      INTEGER NOT NULL DEFAULT 0,
+    not_before INTEGER NOT NULL,
+    due        INTEGER,
+    last_error TEXT,
+    ended      INTEGER,
+    depth      INTEGER NOT NULL DEFAULT 0,
+    delivery   TEXT,
+    CHECK ((due IS NOT NULL) = (state IN ('waiting', 'leased'))),
+    CHECK ((ended IS NULL) = (due IS NOT NULL))
+) STRICT;
+INSERT INTO event_0 SELECT * FROM event;
+DROP TABLE event;
+CREATE INDEX event_due_0 ON event_0 (target, due) WHERE due IS NOT NULL;
+CREATE INDEX event_target_0 ON event_0 (target, state, id, accepted);
+-- What an event caused, and what repeats it.
+CREATE INDEX event_cause_0 ON event_0 (cause, id) WHERE cause IS NOT NULL;
+CREATE INDEX event_replay_0 ON event_0 (replay_of, id) WHERE replay_of IS NOT NULL;
 
 -- The runs of an event are in its partition, those of waiting calls in the one that was newest.
 DROP INDEX run_event;

@@ -14,7 +14,7 @@ pub(super) struct Choice {
     /// Only of this target: function:NAME, service:NAME[/path], queue:NAME, bus:NAME or webhook:NAME
     #[arg(long, value_name = "TARGET")]
     target: Option<String>,
-    /// Only in this state: waiting, leased, succeeded or dead
+    /// Only in this state: waiting, leased, succeeded, dead, expired or cancelled
     #[arg(long)]
     state: Option<EventState>,
     /// Only from this source, as `rouse events` shows it, such as s3:photos or invoke

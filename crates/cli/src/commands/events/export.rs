@@ -18,10 +18,10 @@ use std::io::Write;
 /// A line has the attributes of CloudEvents (specversion, id, source, type, subject, time, data) and as
 /// extensions what became of the event:
 ///   target     what it wakes, such as function:thumbnail
-///   state      waiting, leased, succeeded or dead
+///   state      waiting, leased, succeeded, dead, expired or cancelled
 ///   attempts   attempts that ended
 ///   ended      when its end state was recorded
-///   lasterror  why the last attempt failed, or why it is dead
+///   lasterror  why the last attempt failed, or why it did not succeed
 ///   cause      the event that caused it; depth: how many stand before it in that chain
 ///   replayof   the event that it repeats
 ///

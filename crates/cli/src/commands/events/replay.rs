@@ -17,9 +17,6 @@ use std::time::Duration;
 /// Pause between two looks at how far it came.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What is replayed when no state is named: what has ended.
-const ENDED: [EventState; 2] = [EventState::Succeeded, EventState::Dead];
-
 /// Accept an event once more, or all events that are chosen, as new ones that name the old
 ///
 /// Examples:
@@ -31,7 +28,7 @@ const ENDED: [EventState; 2] = [EventState::Succeeded, EventState::Dead];
 ///
 /// Each is a new event with the old one's payload, source and kind; `rouse events show` tells of each
 /// what it repeats and what repeats it. It is worked on by the current revision of its function. Without
-/// --state, events that succeeded or are dead are meant. Events that wake what is not there any more
+/// --state, events that have ended are meant. Events that wake what is not there any more
 /// are left out, and counted.
 ///
 /// Chosen events are replayed by the server, oldest first and in steps that survive its end: after a
@@ -46,7 +43,7 @@ pub(super) struct Options {
     event: Option<EventId>,
     #[command(flatten)]
     choice: Choice,
-    /// Wait until the new event has succeeded or is dead; the exit code is 1 if it is dead
+    /// Wait until the new event has ended; the exit code is 1 if it did not succeed
     #[arg(long, requires = "event")]
     wait: bool,
     /// Only say how many events are meant
@@ -107,10 +104,10 @@ async fn wait(id: EventId, client: &Client) -> Result<()> {
                 output::note(output::state("succeeded"));
                 return Ok(());
             }
-            EventState::Dead => {
+            EventState::Dead | EventState::Expired | EventState::Cancelled => {
                 let error = event.last_error.unwrap_or_default();
-                let error = output::clean(&error, false);
-                return Err(Error::Failed(format!("the event is dead: {error}")));
+                let (state, error) = (event.state.as_str(), output::clean(&error, false));
+                return Err(Error::Failed(format!("the event is {state}: {error}")));
             }
             EventState::Waiting | EventState::Leased => tokio::time::sleep(PAUSE).await,
         }
@@ -126,7 +123,7 @@ async fn chosen(options: &Options, client: &Client) -> Result<()> {
     let query = match known(options, client).await? {
         // Its times were fixed when it was begun: the same words mean another time by now.
         Some(known) => known,
-        None => options.choice.query(Timestamp::now(), &ENDED)?,
+        None => options.choice.query(Timestamp::now(), &EventState::ENDED)?,
     };
     let order = json!({"query": query, "limit": options.choice.limit});
     let mut asked = order.clone();
@@ -157,7 +154,7 @@ async fn known(options: &Options, client: &Client) -> Result<Option<EventQuery>>
     };
     match client.get::<Replay>(&format!("replays/{id}"), &[]).await {
         Ok(replay) => {
-            let asked = options.choice.query(replay.started, &ENDED)?;
+            let asked = options.choice.query(replay.started, &EventState::ENDED)?;
             let known = replay.order.query;
             let same = asked.target == known.target
                 && asked.source == known.source
