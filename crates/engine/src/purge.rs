@@ -94,7 +94,7 @@ mod tests {
         let gone = async {
             loop {
                 match state.get_event(id).await {
-                    Ok(event) => ended |= event.state == EventState::Cancelled,
+                    Ok(event) => ended |= event.state == EventState::Dead,
                     Err(error) => return error.kind(),
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
