@@ -134,7 +134,7 @@ pub enum EventState {
     Dead,
     /// It grew too old before it succeeded.
     Expired,
-    /// Its target was deleted while it waited.
+    /// Its target was deleted before it succeeded.
     Cancelled,
 }
 

@@ -99,7 +99,7 @@ struct Kept {
     counts: Counts,
     totals: BTreeMap<String, EventTotals>,
     queues: BTreeMap<QueueName, QueueTotals>,
-    /// In the newest partition since the store was opened.
+    /// In the newest partition, about.
     bytes: u64,
 }
 
@@ -124,6 +124,7 @@ impl Counters {
         }
         let kept = Kept {
             counts,
+            bytes: crate::partitions::size(db)?,
             ..Kept::default()
         };
         Ok(Self {
@@ -297,8 +298,11 @@ mod tests {
         assert_eq!(state.event_totals(), [(f.key(), totals)]);
         let counts = state.count_events().await.unwrap();
         state.put_events(vec![event(&f, 5)]).await.unwrap();
+        let bytes = state.inner.counters.bytes();
         state.close().await;
         let state = State::open(folder.path()).await.unwrap();
+        assert!(bytes > 0);
+        assert_eq!(state.inner.counters.bytes(), bytes, "counted anew");
         assert_eq!(state.event_totals(), []);
         let expected = EventCounts {
             waiting: counts[0].1.waiting + 1,

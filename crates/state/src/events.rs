@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 pub(crate) const MAX_PAYLOADS: usize = 32 * 1024 * 1024;
 
 /// Bytes that an event takes in its partition besides its payload, about.
-const ROW: u64 = 400;
+pub(crate) const ROW: u64 = 400;
 
 /// Reads a row of `event` joined with `payload`, all columns.
 pub(crate) fn read(row: &Row<'_>) -> Done<Event> {

@@ -119,7 +119,7 @@ impl State {
     }
 
     /// Removes a function, its credential and what its manifest scheduled. Its events that have not
-    /// ended are buried (state dead, reason "function deleted") in the same transaction; records of
+    /// ended are cancelled ("function deleted") in the same transaction; records of
     /// what ran stay.
     ///
     /// # Errors

@@ -24,7 +24,11 @@ fn list_ids(db: &Connection, filter: &EventFilter) -> Done<Vec<EventId>> {
         .filter(|state| filter.state.is_none_or(|only| only == *state));
     let states: Vec<EventState> = states.collect();
     let mut ids = Vec::new();
-    for part in partitions::every(db)? {
+    let parts = match filter.since {
+        Some(since) => partitions::since(db, since)?,
+        None => partitions::every(db)?,
+    };
+    for part in parts {
         if filter.target.is_none() && filter.state.is_none() {
             let sql = format!(
                 "SELECT id FROM event_{part} WHERE id < ?1 AND accepted >= ?2

@@ -117,6 +117,17 @@ fn renumbered(sql: &str, from: i64, to: i64) -> String {
     made
 }
 
+/// Bytes of the newest partition, about.
+pub(crate) fn size(db: &Connection) -> Done<u64> {
+    let part = newest(db)?;
+    let sum = |table: &str, column: &str, row: u64| {
+        let sql =
+            format!("SELECT coalesce(sum(length({column}) + ?1), 0) AS n FROM {table}_{part}");
+        Ok::<_, Failure>(first(db, &sql, [int(row)], |row| count(row, "n"))?.unwrap_or(0))
+    };
+    Ok(sum("payload", "body", crate::events::ROW)? + sum("run", "record", crate::runs::ROW)?)
+}
+
 /// Begins the next partition.
 pub(crate) fn begin(db: &Connection, bytes: u64, now: Timestamp) -> Done<()> {
     let last = newest(db)?;

@@ -77,7 +77,7 @@ impl RunBuffer {
 }
 
 /// Bytes that a run takes besides its record, about.
-const ROW: u64 = 120;
+pub(crate) const ROW: u64 = 120;
 
 /// Adds a run to a partition.
 pub(crate) fn insert(tx: &Tx<'_>, part: i64, record: &Run) -> Done<()> {
