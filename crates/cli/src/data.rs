@@ -91,20 +91,13 @@ impl DataFolder {
             .create(&self.path)
             .map_err(Error::io(format!("making the data folder {shown}")))?;
         self.check_owner()?;
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(self.path.join(LOCK_FILE))
-            .map_err(Error::io(format!("opening {shown}/{LOCK_FILE}")))?;
-        match wait_for(&file) {
-            Ok(()) => Ok(Lock {
+        match wait_for(&self.path.join(LOCK_FILE)) {
+            Ok(Some(file)) => Ok(Lock {
                 _file: file,
                 folder: self.path.clone(),
                 made,
             }),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+            Ok(None) => {
                 let holder = match self.server() {
                     Ok(Some(record)) => format!(" at {} (process {})", record.url, record.pid),
                     _ => String::new(),
@@ -113,9 +106,7 @@ impl DataFolder {
                     "another rouse serves {shown}{holder}: stop it, or name another folder with --data"
                 )))
             }
-            Err(error) => Err(Error::io(format!("locking {shown}/{LOCK_FILE}"))(
-                error.into(),
-            )),
+            Err(error) => Err(Error::io(format!("locking {shown}/{LOCK_FILE}"))(error)),
         }
     }
 
@@ -218,20 +209,34 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     })
 }
 
-/// Locks the file. A server that is just ending is waited for, and the launcher of one that was killed
-/// while it started: it holds the lock until it executes its program.
+/// Makes the file if it is not there and locks it; `None` if another holds it. A server that is just ending
+/// is waited for, and the launcher of one that was killed while it started: it holds the lock until it
+/// executes its program.
 #[expect(
     clippy::disallowed_methods,
     reason = "before a thread exists that could wait for this one"
 )]
-fn wait_for(file: &File) -> rustix::io::Result<()> {
-    let mut tries = 0;
-    loop {
-        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) if tries < LOCK_TRIES => tries += 1,
-            locked => return locked,
+fn wait_for(path: &Path) -> std::io::Result<Option<File>> {
+    for _ in 0..LOCK_TRIES {
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let file = options.open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // Who held it may have removed it at its end.
+            Ok(()) if is_at(&file, path)? => return Ok(Some(file)),
+            Ok(()) | Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            Err(error) => return Err(error.into()),
         }
-        std::thread::sleep(LOCK_PAUSE);
+    }
+    Ok(None)
+}
+
+/// Whether this is still the file at that path.
+fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(there) => Ok(there.ino() == file.metadata()?.ino()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -81,7 +81,7 @@ impl Engine {
         Ok(functions.iter().map(|f| Function::clone(f)).collect())
     }
 
-    /// Removes a function, its waiting events (to dead letters) and its instances: idle ones at once,
+    /// Removes a function, its waiting events (cancelled) and its instances: idle ones at once,
     /// busy ones when their call ends.
     ///
     /// # Errors
@@ -132,10 +132,18 @@ impl Corridor {
     /// Keeps a function and opens the pool of its new revision. The caller holds `changing`.
     pub(crate) async fn keep_function(
         &self,
-        PreparedFunction(spec): PreparedFunction,
+        PreparedFunction(mut spec): PreparedFunction,
         put: &Put,
     ) -> Result<(Function, ChangeKind)> {
         let before = self.admissible(&spec.name, put)?;
+        if let (Some(before), Put::Update { .. }) = (&before, put) {
+            // Changed by themselves, without a new revision id: they may be newer than what `spec` was made of.
+            let (kept, told) = (&before.spec, &mut spec.destinations);
+            told.on_success.clone_from(&kept.destinations.on_success);
+            told.on_failure.clone_from(&kept.destinations.on_failure);
+            told.modified = kept.destinations.modified;
+            spec.retry = kept.retry.clone();
+        }
         if let Some(before) = &before
             && *put == Put::Upsert
             && before.spec == spec

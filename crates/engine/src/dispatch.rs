@@ -205,9 +205,10 @@ async fn overdue(corridor: &Arc<Corridor>, target: &Target) -> Result<()> {
     };
     let now = Timestamp::now();
     let max_age = function.spec.retry.max_age;
-    let leased = corridor
-        .state
-        .lease_overdue(target, max_age, now, now.after(MARGIN));
+    let leased =
+        corridor
+            .state
+            .lease_overdue(target, max_age, now, now.after(longest(target) + MARGIN));
     for one in leased.await? {
         let place = Place::take(corridor, target);
         corridor.attempts.spawn(work(place, one));

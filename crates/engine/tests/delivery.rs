@@ -360,3 +360,24 @@ async fn destinations_change_without_a_new_revision() {
     assert_ne!(put.revision_id, changed.revision_id);
     assert!(!house.invoke("f").await.unwrap().cold);
 }
+
+#[tokio::test]
+async fn an_update_that_was_begun_before_keeps_the_destinations_that_were_set_meanwhile() {
+    let house = House::open(steady(0, 0)).await;
+    let made = house.function("f").await;
+    make_queue(&house, "told").await;
+    let change = |retry: &mut model::RetryPolicy, told: &mut Destinations| {
+        told.on_failure = Some(queue("told"));
+        retry.max_attempts = 1;
+    };
+    let changed = house.engine.change_event_invoke(&made.spec.name, change);
+    changed.await.unwrap();
+    let mut spec = made.spec.clone();
+    spec.limits.timeout += 1_000;
+    let update = engine::Put::Update {
+        revision_id: Some(made.revision_id),
+    };
+    let (next, _) = house.engine.put_function(spec, update).await.unwrap();
+    assert_eq!(next.spec.destinations.on_failure, Some(queue("told")));
+    assert_eq!(next.spec.retry.max_attempts, 1);
+}
