@@ -10,7 +10,7 @@ from peers import Bare
 from rouse import Rouse, function
 
 # Nothing is armed ahead; the zygotes of managed runtimes stay.
-EMPTY = ("--armed", "0")
+EMPTY = ("--armed", "0", "--stems", "0")
 # Nor is anything kept in memory.
 UNPINNED = (*EMPTY, "--pin", "0")
 GOALS = {"static": 4.0, "python": 6.0, "node": 30.0}

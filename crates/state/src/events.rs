@@ -1,10 +1,11 @@
 //! Tables `event_N` and `payload_N`, N being a partition's number: accepting and reading. Working on them is in `leases`, what became
 //! of them in `history`.
 
+use crate::acceptance::accept;
 use crate::counters::Change;
 use crate::error::{Done, Failure};
 use crate::job::Tx;
-use crate::row::{count, event_id, first, json, name, run, time, to_json};
+use crate::row::{count, event_id, first, json, name, time, to_json};
 use crate::{Result, State, crash, partitions, runs};
 use bytes::Bytes;
 use model::{Delivery, Event, EventId, NewEvent, Target, Timestamp};
@@ -94,6 +95,7 @@ pub(crate) fn insert(tx: &Tx<'_>, events: &[NewEvent]) -> Done<()> {
         return Ok(());
     }
     let part = partitions::newest(tx)?;
+    let closed = partitions::last_closed(tx)?;
     let event_sql = format!(
         "INSERT INTO event_{part} (id, target, path, source, kind, subject, accepted, cause,
              replay_of, state, not_before, due, depth, delivery)
@@ -101,6 +103,8 @@ pub(crate) fn insert(tx: &Tx<'_>, events: &[NewEvent]) -> Done<()> {
          ON CONFLICT (id) DO NOTHING"
     );
     let payload_sql = format!("INSERT INTO payload_{part} (event, body) VALUES (?1, ?2)");
+    let mut add = tx.prepare_cached(&event_sql)?;
+    let mut add_payload = tx.prepare_cached(&payload_sql)?;
     for event in events {
         let path = match &event.target {
             Target::Service { path, .. } => Some(path),
@@ -123,12 +127,13 @@ pub(crate) fn insert(tx: &Tx<'_>, events: &[NewEvent]) -> Done<()> {
             depth(tx, event.cause)?,
             delivery,
         ];
-        if is_older(tx, event.id, part)? || run(tx, &event_sql, row)? == 0 {
+        let fresh = partitions::made(event.id) > Some(closed);
+        if (!fresh && is_older(tx, event.id, part)?) || add.execute(row)? == 0 {
             continue;
         }
         crash::point("event-row");
         let row = params![tx.last_insert_rowid(), event.payload.as_ref()];
-        run(tx, &payload_sql, row)?;
+        add_payload.execute(row)?;
         crash::point("event-payload");
         tx.count(Change::Grown(ROW + event.payload.len() as u64));
         tx.count(Change::Accepted(target));
@@ -210,8 +215,8 @@ impl State {
     /// # Errors
     /// Of the store.
     pub async fn put_events(&self, events: Vec<NewEvent>) -> Result<()> {
-        self.write("accepting events", move |tx| insert(tx, &events))
-            .await
+        let (job, answer) = accept(events);
+        self.inner.hand_in(job, answer).await
     }
 
     /// One event with its runs.

@@ -1,5 +1,6 @@
 //! A request of the writer: a closure, and the way back to who asked.
 
+use crate::acceptance::Acceptance;
 use crate::counters::Change;
 use crate::error::Done;
 use crate::{Error, Result};
@@ -60,8 +61,13 @@ impl Deref for Tx<'_> {
 pub(crate) struct Undone(pub(crate) rusqlite::Error);
 
 impl Undone {
+    /// For the same reason as this error.
+    pub(crate) fn because(error: &rusqlite::Error) -> Self {
+        Self(copy(error))
+    }
+
     /// The same error for one of several who asked (`rusqlite::Error` cannot be cloned).
-    fn error(&self, doing: &'static str) -> Error {
+    pub(crate) fn error(&self, doing: &'static str) -> Error {
         Error::Sql {
             doing,
             source: copy(&self.0),
@@ -90,25 +96,46 @@ pub(crate) struct Ran {
     pub(crate) answer: Answer,
 }
 
-/// A request. Instead of a transaction it is given the reason why there is none.
-pub(crate) type Job = Box<dyn FnOnce(std::result::Result<&Tx<'_>, &Undone>) -> Option<Ran> + Send>;
+/// A closure to run. Instead of a transaction it is given the reason why there is none.
+pub(crate) type Work = Box<dyn FnOnce(std::result::Result<&Tx<'_>, &Undone>) -> Option<Ran> + Send>;
 
-/// Makes a request of a closure. A panic in it is an answer too, and undoes only this request.
+/// A request.
+pub(crate) enum Job {
+    /// Events to accept; those that wait are accepted together.
+    Accept(Acceptance),
+    /// Anything else, in a savepoint of its own.
+    Work(Work),
+}
+
+/// Makes a request of a closure.
 pub(crate) fn job<T: Send + 'static>(
     doing: &'static str,
-    work: impl FnOnce(&Tx<'_>) -> Done<T> + Send + 'static,
+    change: impl FnOnce(&Tx<'_>) -> Done<T> + Send + 'static,
 ) -> (Job, oneshot::Receiver<Result<T>>) {
     let (sender, receiver) = oneshot::channel();
-    let job: Job = Box::new(move |tx| {
+    let tell = move |result| {
+        // Who asked may have gone; the answer is then nobody's.
+        let _ = sender.send(result);
+    };
+    (Job::Work(work(doing, change, tell)), receiver)
+}
+
+/// Runs a closure and tells how that ended, once it is known. A panic in it is an answer too, and undoes
+/// only this request.
+pub(crate) fn work<T: Send + 'static>(
+    doing: &'static str,
+    change: impl FnOnce(&Tx<'_>) -> Done<T> + Send + 'static,
+    tell: impl FnOnce(Result<T>) + Send + 'static,
+) -> Work {
+    Box::new(move |tx| {
         let tx = match tx {
             Ok(tx) => tx,
             Err(undone) => {
-                // Who asked may have gone; the answer is then nobody's.
-                let _ = sender.send(Err(undone.error(doing)));
+                tell(Err(undone.error(doing)));
                 return None;
             }
         };
-        let result = match catch_unwind(AssertUnwindSafe(|| work(tx))) {
+        let result = match catch_unwind(AssertUnwindSafe(|| change(tx))) {
             Ok(result) => result.map_err(|failure| failure.during(doing)),
             Err(_) => Err(Error::Corrupt {
                 doing,
@@ -121,17 +148,15 @@ pub(crate) fn job<T: Send + 'static>(
             _ => None,
         };
         let answer = move |undone: Option<&Undone>| {
-            let result = match undone {
+            tell(match undone {
                 Some(undone) if result.is_ok() => Err(undone.error(doing)),
                 _ => result,
-            };
-            let _ = sender.send(result);
+            });
         };
         Some(Ran {
             keep,
             cause,
             answer: Box::new(answer),
         })
-    });
-    (job, receiver)
+    })
 }

@@ -5,6 +5,7 @@
 //! on a small pool of read-only connections. An error of fsync aborts the process: after it nothing
 //! that SQLite says can be believed.
 
+mod acceptance;
 mod buckets;
 mod buses;
 mod checkpoint;

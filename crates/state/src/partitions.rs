@@ -82,6 +82,15 @@ pub(crate) fn unsettled(db: &Connection) -> Done<Vec<i64>> {
     all(db, sql, [], |row| Ok(row.get(0)?))
 }
 
+/// When the last of those that are closed was closed: no event that was made later is in one of them.
+pub(crate) fn last_closed(db: &Connection) -> Done<Timestamp> {
+    let sql = "SELECT max(closed) AS closed FROM event_partition WHERE closed < ?1";
+    let last = first(db, sql, [i64::MAX], |row| {
+        Ok(row.get::<_, Option<i64>>("closed")?)
+    })?;
+    Ok(Timestamp(last.flatten().unwrap_or(i64::MIN)))
+}
+
 /// Those that may have this event, the likeliest first: an id tells when it was made, and no event is
 /// in a partition that was closed before.
 pub(crate) fn holders(db: &Connection, id: EventId) -> Done<Vec<i64>> {
@@ -92,7 +101,7 @@ pub(crate) fn holders(db: &Connection, id: EventId) -> Done<Vec<i64>> {
 }
 
 /// When an id was made, if it is a UUID of version 7.
-fn made(id: EventId) -> Option<Timestamp> {
+pub(crate) fn made(id: EventId) -> Option<Timestamp> {
     let time =
         id.0.get_timestamp()
             .filter(|_| id.0.get_version_num() == 7)?;

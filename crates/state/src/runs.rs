@@ -3,7 +3,7 @@
 
 use crate::counters::Change;
 use crate::error::Done;
-use crate::job::{Job, Tx, job};
+use crate::job::{Tx, Work, work};
 use crate::leases::cut;
 use crate::row::{all, json, run, to_json};
 use crate::{Result, State, partitions};
@@ -56,7 +56,7 @@ impl RunBuffer {
     }
 
     /// Takes all records, as a request of the writer.
-    pub(crate) fn take(&self) -> Option<Job> {
+    pub(crate) fn take(&self) -> Option<Work> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let runs = std::mem::take(&mut waiting.runs);
         drop(waiting);
@@ -64,15 +64,15 @@ impl RunBuffer {
             return None;
         }
         // Nobody waits for the answer: what cannot be written here is said in the log.
-        let (job, _) = job("recording calls", move |tx| {
+        let write = move |tx: &Tx<'_>| {
             let written = partitions::newest(tx)
                 .and_then(|part| runs.iter().try_for_each(|run| insert(tx, part, run)));
             if let Err(failure) = &written {
                 tracing::warn!(?failure, lost = runs.len(), "calls could not be recorded");
             }
             written
-        });
-        Some(job)
+        };
+        Some(work("recording calls", write, |_| ()))
     }
 }
 

@@ -12,7 +12,7 @@ use model::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// The store. A cheap handle; every clone is the same store.
 ///
@@ -141,8 +141,17 @@ impl Inner {
         doing: &'static str,
         work: impl FnOnce(&Tx<'_>) -> Done<T> + Send + 'static,
     ) -> Result<T> {
-        let sender = lock(&self.jobs).clone().ok_or(Error::Closed)?;
         let (job, answer) = job(doing, work);
+        self.hand_in(job, answer).await
+    }
+
+    /// Hands a request to the writer and waits for the answer.
+    pub(crate) async fn hand_in<T>(
+        &self,
+        job: Job,
+        answer: oneshot::Receiver<Result<T>>,
+    ) -> Result<T> {
+        let sender = lock(&self.jobs).clone().ok_or(Error::Closed)?;
         sender.send(job).await.map_err(|_| Error::Closed)?;
         drop(sender);
         answer.await.map_err(|_| Error::Closed)?

@@ -7,10 +7,11 @@
 #[cfg(all(feature = "planted-early-acknowledgement", not(debug_assertions)))]
 compile_error!("a planted bug is for tests: it exists in debug builds only");
 
+use crate::acceptance::together;
 use crate::checkpoint::{Checkpoint, abort_if_unsafe};
 use crate::counters::Counters;
 use crate::crash;
-use crate::job::{Answer, Job, Tx, Undone};
+use crate::job::{Answer, Job, Tx, Undone, Work};
 use crate::runs::RunBuffer;
 use rusqlite::{Connection, ffi};
 use std::cell::Cell;
@@ -56,7 +57,15 @@ impl Writer {
 
     /// Does what was taken from the queue, and what gathered beside it.
     pub(crate) fn work(&self, taken: &mut Vec<Job>) {
-        let mut batch: VecDeque<Job> = taken.drain(..).collect();
+        let mut accepts = Vec::new();
+        let mut batch: VecDeque<Work> = VecDeque::with_capacity(taken.len());
+        for job in taken.drain(..) {
+            match job {
+                Job::Accept(events) => accepts.push(events),
+                Job::Work(work) => batch.push_back(work),
+            }
+        }
+        batch.extend(together(accepts));
         batch.extend(self.runs.take());
         crash::point("batch-taken");
         while !batch.is_empty() {
@@ -74,7 +83,7 @@ impl Writer {
     }
 
     /// Runs requests in one transaction, all if it lasts, and answers those that ran.
-    fn transact(&self, batch: &mut VecDeque<Job>) {
+    fn transact(&self, batch: &mut VecDeque<Work>) {
         if let Err(error) = self.execute("BEGIN IMMEDIATE") {
             let undone = Undone(error);
             for job in batch.drain(..) {
@@ -116,7 +125,7 @@ impl Writer {
     }
 
     /// Runs one request in a savepoint. An error means that the transaction is lost.
-    fn step(&self, tx: &Tx<'_>, job: Job, answers: &mut Vec<Answer>) -> rusqlite::Result<()> {
+    fn step(&self, tx: &Tx<'_>, job: Work, answers: &mut Vec<Answer>) -> rusqlite::Result<()> {
         if let Err(error) = self.execute("SAVEPOINT job") {
             let undone = Undone(error);
             job(Err(&undone));

@@ -7,7 +7,6 @@ use super::error::{Error, Result};
 use super::owner::Owner;
 use super::query::Query;
 use crate::doors::Doors;
-use crate::whole::whole;
 use crate::{body, idempotency};
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
@@ -93,15 +92,11 @@ async fn submit(
         replay_of: None,
         delivery: Default::default(),
     };
-    let engine = doors.engine.clone();
-    let key = idempotency::key(headers);
-    let id = whole(async move {
-        match key {
-            Some(key) => engine.submit_keyed(&key, event).await,
-            None => engine.submit(event).await,
-        }
-    })
-    .await?;
+    // One request of the store, which is done whole: it needs no task of its own.
+    let id = match idempotency::key(headers) {
+        Some(key) => doors.engine.submit_keyed(&key, event).await?,
+        None => doors.engine.submit(event).await?,
+    };
     let accepted = axum::Json(json!({"event_id": id}));
     Ok((StatusCode::ACCEPTED, accepted).into_response())
 }

@@ -8,7 +8,6 @@ use crate::Origin;
 use crate::auth::Verified;
 use crate::doors::Doors;
 use crate::idempotency;
-use crate::whole::whole;
 use axum::extract::{Extension, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -120,15 +119,11 @@ async fn submit(
         replay_of: None,
         delivery: Default::default(),
     };
-    let engine = doors.engine.clone();
-    let key = idempotency::key(headers);
-    let id = whole(async move {
-        match key {
-            Some(key) => engine.submit_keyed(&key, event).await,
-            None => engine.submit(event).await,
-        }
-    })
-    .await?;
+    // One request of the store, which is done whole: it needs no task of its own.
+    let id = match idempotency::key(headers) {
+        Some(key) => doors.engine.submit_keyed(&key, event).await?,
+        None => doors.engine.submit(event).await?,
+    };
     let mut response = StatusCode::ACCEPTED.into_response();
     insert(response.headers_mut(), "x-amzn-requestid", &id.to_string());
     Ok(response)
