@@ -14,9 +14,15 @@ use std::fmt;
 pub struct EventId(pub uuid::Uuid);
 
 impl EventId {
-    /// A new one, later than all made before in this process.
+    /// A new one, later than all made before in this process and all that it follows.
     pub fn generate() -> Self {
         Self(crate::identity::ordered())
+    }
+
+    /// Lets every id that is made from now on be later than this one, which a process before this may
+    /// have made when the clock was ahead.
+    pub fn follow(self) {
+        crate::identity::follow(self.0);
     }
 }
 

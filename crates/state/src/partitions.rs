@@ -100,6 +100,16 @@ pub(crate) fn holders(db: &Connection, id: EventId) -> Done<Vec<i64>> {
     }
 }
 
+/// The latest id of each partition.
+pub(crate) fn latest(db: &Connection) -> Done<Vec<EventId>> {
+    let mut found = Vec::new();
+    for part in every(db)? {
+        let sql = format!("SELECT max(id) AS id FROM event_{part}");
+        found.extend(first(db, &sql, [], |row| event_id(row, "id"))?.flatten());
+    }
+    Ok(found)
+}
+
 /// When an id was made, if it is a UUID of version 7.
 pub(crate) fn made(id: EventId) -> Option<Timestamp> {
     let time =

@@ -73,7 +73,7 @@ fn save(db: &Connection, replay: &Replay) -> Done<()> {
 }
 
 /// The replays that are not done, oldest first.
-fn running(db: &Connection) -> Done<Vec<Replay>> {
+pub(crate) fn running(db: &Connection) -> Done<Vec<Replay>> {
     let sql = "SELECT * FROM replay WHERE state = 'running' ORDER BY started, id";
     all(db, sql, [], read)
 }
@@ -252,6 +252,45 @@ mod tests {
             assert_eq!(found[0].accepted.accepted, Timestamp(50));
         }
         assert_eq!(state.running_replays().await.unwrap(), []);
+    }
+
+    /// The clock was ahead when the replay began, and is right again after a restart.
+    #[tokio::test]
+    async fn a_replay_does_not_meet_its_own_copies_though_the_clock_was_set_back() {
+        let (folder, state) = store().await;
+        let ahead = |hours: i64| {
+            let millis = Timestamp::now().0 + hours * 3_600_000;
+            let time = uuid::Timestamp::from_unix(uuid::NoContext, millis as u64 / 1_000, 0);
+            EventId(uuid::Uuid::new_v7(time))
+        };
+        let old = event(&function("f"), 1);
+        let of_then = NewEvent {
+            id: ahead(1),
+            ..event(&function("g"), 1)
+        };
+        let query = EventQuery {
+            target: Some("function:f".into()),
+            ..EventQuery::default()
+        };
+        let mut asked = replay(None);
+        asked.before = ahead(2);
+        asked.order.query = query.clone();
+        let late = of_then.id;
+        state.put_events(vec![old.clone(), of_then]).await.unwrap();
+        state.start_replay(asked.clone()).await.unwrap();
+        state.close().await;
+
+        let state = State::open(folder.path()).await.unwrap();
+        assert!(EventId::generate() > asked.before && asked.before > late);
+        let mut now = asked.clone();
+        while now.state == ReplayState::Running && now.replayed < 10 {
+            let page = state.choose_events(query.clone(), now.after, Some(now.before), 1);
+            let page = page.await.unwrap();
+            let ids: Vec<EventId> = page.chosen.iter().map(|chosen| chosen.id).collect();
+            let next = step(now.after, page.next, &ids);
+            now = state.step_replay(now.id, next).await.unwrap();
+        }
+        assert_eq!((now.state, now.replayed), (ReplayState::Done, 1));
     }
 
     #[tokio::test]

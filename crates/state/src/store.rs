@@ -7,8 +7,8 @@ use crate::job::{Job, Tx, job};
 use crate::readers::Readers;
 use crate::runs::RunBuffer;
 use crate::writer::{BUSY_WAIT, QUEUE, Writer};
-use crate::{Error, Result, folder, leases, schema};
-use model::Timestamp;
+use crate::{Error, Result, folder, leases, partitions, replays, schema};
+use model::{EventId, Timestamp};
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -63,6 +63,10 @@ impl State {
         };
         // Read-only connections need the files that the first one has made.
         let readers = Readers::open(&path).map_err(failed)?;
+        // The clock may have been set back since: what is new still comes after what is there.
+        for latest in latest(&db).map_err(|failure| failure.during("reading the latest ids"))? {
+            latest.follow();
+        }
         leases::recover(&mut db, Timestamp::now())
             .map_err(|failure| failure.during("recovering leases"))?;
         let counters = Counters::load(&db).map_err(|failure| failure.during("counting events"))?;
@@ -161,6 +165,13 @@ impl Inner {
     pub(crate) fn is_closed(&self) -> bool {
         lock(&self.jobs).is_none()
     }
+}
+
+/// The latest ids that are in use: of events, and those before which replays end.
+fn latest(db: &Connection) -> Done<Vec<EventId>> {
+    let mut found = partitions::latest(db)?;
+    found.extend(replays::running(db)?.into_iter().map(|replay| replay.before));
+    Ok(found)
 }
 
 /// Lets the writer serve, on a thread of its own. `signal` is dropped when it has ended.
