@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Events that one transaction accepts again at most, so that writers never wait long.
+/// Events that one transaction accepts again at most, so that writers never wait long. The store ends a
+/// step early whose payloads are large.
 const STEP: usize = 100;
 /// Events that are counted in one look.
 const COUNT: usize = 1_000;
@@ -120,7 +121,7 @@ impl Engine {
         let page = store.choose_events(query, replay.after, before, limit);
         let page = page.await?;
         let mut there: HashMap<Target, bool> = HashMap::new();
-        let (mut events, mut skipped) = (Vec::new(), 0);
+        let mut events = Vec::new();
         for Chosen { id, target } in page.chosen {
             let known = there.get(&target).copied();
             let is_there = match known {
@@ -131,17 +132,12 @@ impl Engine {
                 },
             };
             there.insert(target, is_there);
-            if is_there {
-                events.push(id);
-            } else {
-                skipped += 1;
-            }
+            events.push((id, is_there));
         }
         Ok(ReplayStep {
             from: replay.after,
             to: page.next,
             events,
-            skipped,
             at: Timestamp::now(),
         })
     }

@@ -10,6 +10,8 @@ use rusqlite::{Connection, Row, params};
 
 /// Replays that may run at a time.
 const MAX_RUNNING: u32 = 16;
+/// Bytes of payloads after which a step stops, so that writers never wait long for one.
+const STEP_BYTES: usize = 4 * 1024 * 1024;
 /// Replays that are remembered; past it the oldest that ended are forgotten.
 const KEPT: u32 = 1_000;
 
@@ -20,10 +22,9 @@ pub struct ReplayStep {
     pub from: Option<EventId>,
     /// Where it ended; `None` when nothing is left to look at.
     pub to: Option<EventId>,
-    /// Events to accept again.
-    pub events: Vec<EventId>,
-    /// Events that are left out.
-    pub skipped: u64,
+    /// The events that were looked at, oldest first, and whether each is accepted again. Else it is
+    /// left out.
+    pub events: Vec<(EventId, bool)>,
     /// When.
     pub at: Timestamp,
 }
@@ -141,9 +142,9 @@ impl State {
         .await
     }
 
-    /// Accepts events again, as new ones that name the old, and notes how far the replay came. A step
-    /// that does not begin where the replay is, or of one that does not run, changes nothing. Gives the
-    /// replay as it is then.
+    /// Accepts events again, as new ones that name the old, and notes how far the replay came, which is
+    /// less far than the step if there are more than 4 MiB of payloads. A step that does not begin where
+    /// the replay is, or of one that does not run, changes nothing. Gives the replay as it is then.
     ///
     /// # Errors
     /// `NotFound`.
@@ -155,12 +156,21 @@ impl State {
                 return Ok(replay);
             }
             let mut again = Vec::new();
-            for id in step.events {
+            let (mut to, mut bytes) = (step.to, 0);
+            let mut last = None;
+            for (id, wanted) in step.events {
+                if bytes >= STEP_BYTES {
+                    to = last;
+                    break;
+                }
+                last = Some(id);
                 // One that is not kept any more cannot be replayed.
-                let Some(old) = find(tx, id)? else {
+                let found = if wanted { find(tx, id)? } else { None };
+                let Some(old) = found else {
                     replay.skipped += 1;
                     continue;
                 };
+                bytes += old.accepted.payload.len();
                 again.push(NewEvent {
                     id: EventId::generate(),
                     accepted: step.at,
@@ -170,13 +180,12 @@ impl State {
             }
             insert(tx, &again)?;
             replay.replayed += again.len() as u64;
-            replay.skipped += step.skipped;
-            replay.after = step.to.or(replay.after);
+            replay.after = to.or(replay.after);
             let full = replay
                 .order
                 .limit
                 .is_some_and(|most| replay.replayed >= most);
-            if step.to.is_none() || full {
+            if to.is_none() || full {
                 replay.state = ReplayState::Done;
                 replay.ended = Some(step.at);
             }
@@ -215,8 +224,7 @@ mod tests {
         ReplayStep {
             from,
             to,
-            events: events.to_vec(),
-            skipped: 0,
+            events: events.iter().map(|id| (*id, true)).collect(),
             at: Timestamp(50),
         }
     }
@@ -252,6 +260,30 @@ mod tests {
             assert_eq!(found[0].accepted.accepted, Timestamp(50));
         }
         assert_eq!(state.running_replays().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_step_ends_where_its_payloads_are_many_bytes() {
+        let (_folder, state) = store().await;
+        let large = |_| NewEvent {
+            payload: vec![b' '; STEP_BYTES / 2].into(),
+            ..event(&function("f"), 1)
+        };
+        let old: Vec<_> = (0..4).map(large).collect();
+        let ids: Vec<EventId> = old.iter().map(|event| event.id).collect();
+        state.put_events(old).await.unwrap();
+        let asked = replay(None);
+        state.start_replay(asked.clone()).await.unwrap();
+        let mut all = step(None, None, &ids);
+        all.events[3].1 = false;
+        let half = state.step_replay(asked.id, all.clone()).await.unwrap();
+        assert_eq!((half.after, half.replayed, half.skipped), (Some(ids[1]), 2, 0));
+        assert_eq!(half.state, ReplayState::Running);
+        all.from = half.after;
+        all.events.drain(..2);
+        let done = state.step_replay(asked.id, all).await.unwrap();
+        assert_eq!((done.replayed, done.skipped), (3, 1));
+        assert_eq!(done.state, ReplayState::Done);
     }
 
     /// The clock was ahead when the replay began, and is right again after a restart.
