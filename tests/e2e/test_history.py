@@ -96,6 +96,39 @@ def test_replay_of_all_that_a_query_means(server):
     assert sorted(payloads) == [0, 1, 2, 3, 4]
 
 
+def test_what_waits_can_be_cancelled_by_its_id_and_by_a_query(server):
+    quick(server, "unwanted")
+    # Nothing takes them: they wait.
+    server.client("lambda").put_function_concurrency(FunctionName="unwanted", ReservedConcurrentExecutions=0)
+    send(server, "unwanted", 5)
+    choice = ("--function", "unwanted", "--state", "waiting")
+    ids = [event["id"] for event in events(server, "unwanted", "waiting")]
+    assert len(ids) == 5
+    assert server.rouse("events", "cancel", ids[2]).stdout == "1 event cancelled\n"
+    again = server.rouse("events", "cancel", ids[2], check=False)
+    assert again.returncode != 0 and "it is cancelled" in again.stderr
+    said = server.rouse("events", "cancel", *choice, "--dry-run").stdout
+    assert said == "4 events would be cancelled\n"
+    refused = server.rouse("events", "cancel", *choice, check=False)
+    assert refused.returncode != 0 and "--yes" in refused.stderr
+    ended = server.rouse("events", "cancel", "--function", "unwanted", "--state", "dead", "--yes", check=False)
+    assert ended.returncode != 0 and "only events that wait" in ended.stderr
+    assert server.rouse_json("events", "cancel", *choice, "--limit", "1", "--yes") == {"cancelled": 1}
+    oldest = sorted(set(ids) - {ids[2]})[0]
+    cancelled = {event["id"] for event in events(server, "unwanted", "cancelled")}
+    assert cancelled == {ids[2], oldest}
+    assert server.rouse_json("events", "cancel", *choice, "--yes") == {"cancelled": 3}
+    found = events(server, "unwanted", "cancelled")
+    assert {event["id"] for event in found} == set(ids)
+    assert {event["last_error"] for event in found} == {"cancelled by root"}
+    listed = server.rouse_json("events", "replays")["replays"]
+    name = str(uuid.uuid4())
+    server.rouse("events", "replay", "--function", "nobody", "--yes", "--id", name)
+    now = server.rouse_json("events", "replays")["replays"]
+    assert (now[0]["id"], now[0]["state"], len(now)) == (name, "done", len(listed) + 1)
+    assert name in server.rouse("events", "replays").stdout
+
+
 def test_a_replay_leaves_out_what_wakes_nothing_any_more(server):
     quick(server, "gone")
     send(server, "gone", 2)

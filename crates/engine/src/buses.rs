@@ -193,7 +193,7 @@ impl Engine {
         Ok(bus)
     }
 
-    /// Removes a bus without rules. Its events that have not ended are buried.
+    /// Removes a bus without rules. Its events that have not ended are cancelled.
     ///
     /// # Errors
     /// `Refused` (the default bus), `State` (`NotFound`, `Conflict` while it has rules).
@@ -207,6 +207,7 @@ impl Engine {
         let _changing = corridor.changing.lock().await;
         corridor.state.delete_bus(name.clone()).await?;
         corridor.buses.remove(name);
+        corridor.deleted.notify_one();
         Ok(())
     }
 

@@ -91,6 +91,7 @@ impl Engine {
         let _changing = corridor.changing.lock().await;
         corridor.state.delete_function(name.clone()).await?;
         corridor.functions.remove(name);
+        corridor.deleted.notify_one();
         let owner = format!("function:{name}");
         corridor.drop_declared_rules(owner).await
     }

@@ -12,7 +12,7 @@ use crate::schedule::{self, Scheduler};
 use crate::service::Services;
 use crate::webhooks::Webhooks;
 use crate::working::Working;
-use crate::{Result, pressure, purge, replays};
+use crate::{Result, cancellations, pressure, purge, replays};
 use model::{EventId, InstanceId, InstanceStatus, Pressure};
 use runtime::Runtime;
 use state::{Retention, State};
@@ -97,6 +97,8 @@ pub(crate) struct Corridor {
     /// Held by whoever changes functions, services, buckets or buses, so that each change sees the one
     /// before complete.
     pub(crate) changing: tokio::sync::Mutex<()>,
+    /// Rung when a target was deleted, whose events are to be cancelled.
+    pub(crate) deleted: tokio::sync::Notify,
     /// Which instance works on which event.
     pub(crate) working: Working,
     /// Calls and attempts of events under way.
@@ -135,6 +137,7 @@ impl Engine {
             bells: Bells::default(),
             mappings: Mappings::default(),
             changing: tokio::sync::Mutex::new(()),
+            deleted: tokio::sync::Notify::new(),
             working: Working::default(),
             attempts: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -155,6 +158,7 @@ impl Engine {
         tokio::spawn(dispatch::run(engine.corridor.clone()));
         tokio::spawn(schedule::run(engine.corridor.clone()));
         tokio::spawn(purge::run(engine.corridor.clone(), options.retention));
+        tokio::spawn(cancellations::run(engine.corridor.clone()));
         tokio::spawn(queues::sweep(engine.corridor.clone()));
         queues::resume(&engine.corridor).await?;
         replays::resume(&engine.corridor).await?;

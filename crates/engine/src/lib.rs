@@ -9,6 +9,7 @@ mod attempt;
 mod blocking;
 mod bucket;
 mod buses;
+mod cancellations;
 mod carried;
 mod catalog;
 mod chance;
@@ -51,6 +52,7 @@ mod working;
 
 pub use answer::{Answer, answer, is_json};
 pub use buses::rule_arn;
+pub use cancellations::Cancelled;
 pub use catalog::Put;
 pub use engine::{Engine, Options};
 pub use error::{Error, Result};

@@ -52,6 +52,14 @@ impl Engine {
         Ok(self.corridor.state.get_replay(id).await?)
     }
 
+    /// The replays that are remembered, newest first: `limit` at most.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn list_replays(&self, limit: u32) -> Result<Vec<Replay>> {
+        Ok(self.corridor.state.list_replays(limit).await?)
+    }
+
     /// Stops a replay; what it accepted stays.
     ///
     /// # Errors

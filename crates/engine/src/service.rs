@@ -82,6 +82,7 @@ impl Engine {
         let resident = corridor.services.get(name)?;
         corridor.state.delete_service(name.clone()).await?;
         corridor.services.remove(name);
+        corridor.deleted.notify_one();
         corridor.renew_peers();
         resident.stop(GRACE).await;
         let owner = format!("service:{name}");

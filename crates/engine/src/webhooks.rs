@@ -111,7 +111,7 @@ impl Engine {
         all.values().cloned().collect()
     }
 
-    /// Removes a webhook. Its events that have not ended are buried.
+    /// Removes a webhook. Its events that have not ended are cancelled.
     ///
     /// # Errors
     /// `NotFound`.
@@ -122,6 +122,7 @@ impl Engine {
         let all = &corridor.webhooks.all;
         let mut all = all.write().unwrap_or_else(PoisonError::into_inner);
         all.remove(name);
+        corridor.deleted.notify_one();
         Ok(())
     }
 }

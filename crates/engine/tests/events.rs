@@ -1,10 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-//! Events: leased, attempted, retried, buried, replayed, given back.
+//! Events: leased, attempted, retried, buried, replayed, cancelled, given back.
 
 mod house;
 
+use engine::Cancelled;
 use house::{House, event, failed, function, ok, steady, until};
-use model::{Ending, EventState, Kind};
+use model::{Ending, EventId, EventQuery, EventState, Kind, Principal};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use runtime::{Fake, FakeStart};
@@ -349,4 +350,67 @@ async fn no_wake_up_is_lost() {
         }
         house.engine.drain(Duration::from_secs(5)).await;
     }
+}
+
+#[tokio::test]
+async fn what_waits_can_be_cancelled_and_what_is_worked_on_cannot() {
+    let house = House::open(scripted(|call| match call {
+        0 | 1 => (Duration::ZERO, failed(), true),
+        _ => (Duration::from_secs(60), ok(), true),
+    }))
+    .await;
+    let mut spec = house.spec("f").await;
+    spec.retry.base_delay = 600_000;
+    spec.retry.max_delay = 600_000;
+    spec.limits.timeout = 100_000;
+    house.put(spec).await;
+    let ids = [
+        house.submit(&function("f")).await,
+        house.submit(&function("f")).await,
+    ];
+    for id in ids {
+        until("the first attempt's end", async || {
+            let event = house.event(id).await;
+            (event.state == EventState::Waiting && event.attempts == 1).then_some(())
+        })
+        .await;
+    }
+    let busy = house.submit(&function("f")).await;
+    until("an attempt under way", async || {
+        (house.fake.calls().len() == 3).then_some(())
+    })
+    .await;
+    let engine = &house.engine;
+    let who = Principal::Root;
+    engine.cancel_event(ids[0], &who).await.unwrap();
+    for id in [ids[0], busy] {
+        let refused = engine.cancel_event(id, &who).await.unwrap_err();
+        assert_eq!(refused.kind(), Kind::Conflict);
+    }
+    let query = EventQuery {
+        target: Some("function:f".into()),
+        ..EventQuery::default()
+    };
+    let wrong = EventQuery {
+        states: vec![EventState::Waiting, EventState::Leased],
+        ..query.clone()
+    };
+    let before = EventId::generate();
+    let refused = engine.cancel_chosen(wrong, None, before, 9, &who).await;
+    assert_eq!(refused.unwrap_err().kind(), Kind::Invalid);
+    let step = engine.cancel_chosen(query, None, before, 9, &who).await;
+    assert_eq!(
+        step.unwrap(),
+        Cancelled {
+            cancelled: 1,
+            next: None
+        }
+    );
+    for id in ids {
+        let event = house.event(id).await;
+        assert_eq!((event.state, event.attempts), (EventState::Cancelled, 1));
+        assert_eq!(event.last_error.as_deref(), Some("cancelled by root"));
+        assert_eq!(event.runs.len(), 1, "what was tried is kept");
+    }
+    assert_eq!(house.event(busy).await.state, EventState::Leased);
 }

@@ -2,8 +2,8 @@
 
 use crate::error::{Done, Failure};
 use crate::row::{all, first, json, run, to_json};
-use crate::{Result, State, leases};
-use model::{Bus, BusName, MAX_BUSES, Timestamp};
+use crate::{Result, State, cancellations};
+use model::{Bus, BusName, MAX_BUSES};
 use rusqlite::{Connection, params};
 
 pub(crate) fn find(db: &Connection, name: &BusName) -> Done<Option<Bus>> {
@@ -77,8 +77,8 @@ impl State {
         .await
     }
 
-    /// Removes a bus that has no rules; its events that have not ended are buried with the reason
-    /// "event bus deleted".
+    /// Removes a bus that has no rules; its events that have not ended are cancelled with the reason
+    /// "event bus deleted", as with a function.
     ///
     /// # Errors
     /// `NotFound`, or `Conflict` while it has rules.
@@ -92,7 +92,7 @@ impl State {
             }
             run(tx, "DELETE FROM bus WHERE name = ?1", [name.as_str()])?;
             let key = format!("bus:{name}");
-            leases::cancel_all(tx, &key, "event bus deleted", Timestamp::now())
+            cancellations::begin(tx, &key, "event bus deleted")
         })
         .await
     }

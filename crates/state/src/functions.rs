@@ -2,8 +2,8 @@
 
 use crate::error::{Done, Failure};
 use crate::row::{all, count, first, int, json, run, time, to_json};
-use crate::{Result, State, credentials, leases, schedules};
-use model::{Function, FunctionName, Timestamp};
+use crate::{Result, State, cancellations, credentials, schedules};
+use model::{Function, FunctionName};
 use rusqlite::{Row, params};
 
 fn read(row: &Row<'_>) -> Done<Function> {
@@ -119,8 +119,8 @@ impl State {
     }
 
     /// Removes a function, its credential and what its manifest scheduled. Its events that have not
-    /// ended are cancelled ("function deleted") in the same transaction; records of
-    /// what ran stay.
+    /// ended are cancelled ("function deleted"): 500 in the same transaction, and from then on none is given
+    /// out until [`State::cancel_step`] has cancelled the others. Records of what ran stay.
     ///
     /// # Errors
     /// `NotFound`.
@@ -132,7 +132,7 @@ impl State {
             let key = format!("function:{name}");
             credentials::remove(tx, &key)?;
             schedules::forget(tx, &key)?;
-            leases::cancel_all(tx, &key, "function deleted", Timestamp::now())
+            cancellations::begin(tx, &key, "function deleted")
         })
         .await
     }
@@ -143,7 +143,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::fixture::store;
-    use model::{Credential, Kind, Principal};
+    use model::{Credential, Kind, Principal, Timestamp};
 
     fn function(name: &str, revision: u64) -> Function {
         let spec = serde_json::json!({

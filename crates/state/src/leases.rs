@@ -2,10 +2,10 @@
 
 use crate::counters::Change;
 use crate::error::{Done, Failure};
-use crate::events::{MAX_PAYLOADS, belongs, insert, read, targets};
+use crate::events::{MAX_PAYLOADS, insert, read, targets};
 use crate::job::Tx;
 use crate::row::{all, first, int, run};
-use crate::{Result, State, crash, partitions, queues, runs};
+use crate::{Result, State, cancellations, crash, partitions, queues, runs};
 use model::{Event, EventId, EventState, NewEvent, NewMessage, QueueName, Run, Target, Timestamp};
 use rusqlite::{Connection, params};
 
@@ -103,29 +103,6 @@ pub(crate) fn recover(db: &mut Connection, now: Timestamp) -> Done<()> {
     Ok(())
 }
 
-/// Cancels every event of a target that has not ended: of the key itself, or of any path of a service.
-pub(crate) fn cancel_all(tx: &Tx<'_>, wanted: &str, reason: &str, at: Timestamp) -> Done<()> {
-    for part in partitions::unsettled(tx)? {
-        let sql = format!(
-            "UPDATE event_{part} SET state = 'cancelled', due = NULL, ended = ?3, last_error = ?4
-             WHERE target = ?1 AND state = ?2"
-        );
-        for target in targets(tx, part)?.iter().filter(|key| belongs(key, wanted)) {
-            for state in [EventState::Waiting, EventState::Leased] {
-                let cancelled =
-                    run(tx, &sql, params![target, state.as_str(), at.0, reason])? as u64;
-                tx.count(Change::Moved(
-                    target.clone(),
-                    state,
-                    EventState::Cancelled,
-                    cancelled,
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Where the due events of a target are, oldest first: partition and row.
 pub(crate) fn due(
     db: &Connection,
@@ -167,7 +144,8 @@ fn lease(
     take(tx, target, &places, until, |_| true)
 }
 
-/// Leases those events of a target that are `wanted`; fewer if their payloads are large.
+/// Leases those events of a target that are `wanted`; fewer if their payloads are large, and none while
+/// a target of that name that was deleted has some left.
 pub(crate) fn take(
     tx: &Tx<'_>,
     target: &str,
@@ -177,6 +155,9 @@ pub(crate) fn take(
 ) -> Done<Vec<Leased>> {
     let mut leased = Vec::new();
     let mut bytes = 0;
+    if cancellations::holds(tx, target)? {
+        return Ok(leased);
+    }
     for (part, seq) in places {
         if bytes > MAX_PAYLOADS {
             break;

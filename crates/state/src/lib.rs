@@ -8,6 +8,7 @@
 mod acceptance;
 mod buckets;
 mod buses;
+mod cancellations;
 mod checkpoint;
 mod counters;
 pub mod crash;

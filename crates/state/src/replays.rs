@@ -116,6 +116,16 @@ impl State {
         .await
     }
 
+    /// The replays that are remembered, newest first: `limit` at most.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn list_replays(&self, limit: u32) -> Result<Vec<Replay>> {
+        let sql = "SELECT * FROM replay ORDER BY started DESC, id LIMIT ?1";
+        self.read("listing replays", move |db| all(db, sql, [limit], read))
+            .await
+    }
+
     /// The replays that run.
     ///
     /// # Errors
@@ -277,7 +287,10 @@ mod tests {
         let mut all = step(None, None, &ids);
         all.events[3].1 = false;
         let half = state.step_replay(asked.id, all.clone()).await.unwrap();
-        assert_eq!((half.after, half.replayed, half.skipped), (Some(ids[1]), 2, 0));
+        assert_eq!(
+            (half.after, half.replayed, half.skipped),
+            (Some(ids[1]), 2, 0)
+        );
         assert_eq!(half.state, ReplayState::Running);
         all.from = half.after;
         all.events.drain(..2);
@@ -345,7 +358,13 @@ mod tests {
         assert_eq!(cancelled.state, ReplayState::Cancelled);
         let late = state.step_replay(asked.id, step(None, None, &[])).await;
         assert_eq!(late.unwrap(), cancelled);
-        state.start_replay(replay(None)).await.unwrap();
+        let last = Replay {
+            started: Timestamp(2),
+            ..replay(None)
+        };
+        state.start_replay(last.clone()).await.unwrap();
+        let listed = state.list_replays(2).await.unwrap();
+        assert_eq!((listed.len(), &listed[0]), (2, &last));
     }
 
     #[tokio::test]

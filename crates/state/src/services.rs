@@ -2,8 +2,8 @@
 
 use crate::error::{Done, Failure};
 use crate::row::{all, count, first, int, json, run, time, to_json};
-use crate::{Result, State, credentials, leases, schedules};
-use model::{Service, ServiceName, Timestamp};
+use crate::{Result, State, cancellations, credentials, schedules};
+use model::{Service, ServiceName};
 use rusqlite::{Row, params};
 
 fn read(row: &Row<'_>) -> Done<Service> {
@@ -71,7 +71,7 @@ impl State {
         .await
     }
 
-    /// Removes a service and its credential; its events that have not ended are buried as with a
+    /// Removes a service and its credential; its events that have not ended are cancelled as with a
     /// function, with the reason "service deleted".
     ///
     /// # Errors
@@ -84,7 +84,7 @@ impl State {
             let key = format!("service:{name}");
             credentials::remove(tx, &key)?;
             schedules::forget(tx, &key)?;
-            leases::cancel_all(tx, &key, "service deleted", Timestamp::now())
+            cancellations::begin(tx, &key, "service deleted")
         })
         .await
     }
@@ -95,7 +95,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::fixture::{event, service, store};
-    use model::{EventState, Kind};
+    use model::{EventState, Kind, Timestamp};
 
     fn stored(name: &str, revision: u64) -> Service {
         let spec = serde_json::json!({

@@ -170,7 +170,11 @@ impl Inner {
 /// The latest ids that are in use: of events, and those before which replays end.
 fn latest(db: &Connection) -> Done<Vec<EventId>> {
     let mut found = partitions::latest(db)?;
-    found.extend(replays::running(db)?.into_iter().map(|replay| replay.before));
+    found.extend(
+        replays::running(db)?
+            .into_iter()
+            .map(|replay| replay.before),
+    );
     Ok(found)
 }
 

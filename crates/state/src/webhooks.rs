@@ -2,8 +2,8 @@
 
 use crate::error::Failure;
 use crate::row::{all, first, json, run, to_json};
-use crate::{Result, State, leases};
-use model::{MAX_WEBHOOKS, Timestamp, Webhook, WebhookName};
+use crate::{Result, State, cancellations};
+use model::{MAX_WEBHOOKS, Webhook, WebhookName};
 use rusqlite::params;
 
 impl State {
@@ -58,7 +58,8 @@ impl State {
         .await
     }
 
-    /// Removes a webhook; its events that have not ended are buried with the reason "webhook deleted".
+    /// Removes a webhook; its events that have not ended are cancelled as with a function,
+    /// with the reason "webhook deleted".
     ///
     /// # Errors
     /// `NotFound`.
@@ -68,7 +69,7 @@ impl State {
                 return Err(Failure::not_found("webhook", name));
             }
             let key = format!("webhook:{name}");
-            leases::cancel_all(tx, &key, "webhook deleted", Timestamp::now())
+            cancellations::begin(tx, &key, "webhook deleted")
         })
         .await
     }
@@ -79,7 +80,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::fixture::store;
-    use model::{Kind, Secret};
+    use model::{Kind, Secret, Timestamp};
 
     #[tokio::test]
     async fn a_webhook_is_kept_with_its_secrets_and_deleted() {

@@ -12,7 +12,8 @@
 //! | `GET instances` | [`model::InstanceStatus`] |
 //! | `GET events`; `GET events/{id}`; `POST events/{id}/replay` | events |
 //! | `GET events/export` | events that fit, as NDJSON of CloudEvents |
-//! | `POST replays`; `GET`, `DELETE replays/{id}` | [`model::Replay`] |
+//! | `POST events/{id}/cancel`; `POST events/cancel` | ends events that wait |
+//! | `GET`, `POST replays`; `GET`, `DELETE replays/{id}` | [`model::Replay`] |
 //! | `POST events`; `POST buses/{name}/events` | CloudEvents for a bus |
 //! | `GET webhooks`; `GET`, `PUT`, `DELETE webhooks/{name}` | addresses that rules can wake |
 //! | `GET runs?target=&limit=` | [`model::Run`] |
@@ -26,6 +27,7 @@
 
 mod blobs;
 mod buckets;
+mod cancellations;
 mod cloudevents;
 mod deployments;
 mod error;
@@ -78,9 +80,11 @@ pub(crate) fn router(doors: Doors) -> Router {
         .route("/events", get(events::list).post(cloudevents::put))
         .route("/buses/{name}/events", post(cloudevents::put_on))
         .route("/events/export", get(export::read))
+        .route("/events/cancel", post(cancellations::chosen))
         .route("/events/{id}", get(events::get))
+        .route("/events/{id}/cancel", post(cancellations::one))
         .route("/events/{id}/replay", post(events::replay))
-        .route("/replays", post(replays::create))
+        .route("/replays", get(replays::list).post(replays::create))
         .route("/replays/{id}", get(replays::get).delete(replays::cancel))
         .route("/runs", get(runs::list))
         .route("/schedules", get(schedules::list))

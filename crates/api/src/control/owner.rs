@@ -6,8 +6,8 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use model::{Kind, Principal};
 
-/// A proof that the owner of the server asks.
-pub(super) struct Owner;
+/// A proof that the owner of the server asks, and as whom.
+pub(super) struct Owner(pub(super) Principal);
 
 impl<S: Sync> FromRequestParts<S> for Owner {
     type Rejection = Error;
@@ -17,7 +17,7 @@ impl<S: Sync> FromRequestParts<S> for Owner {
             .await
             .map_err(|_| Error::new(Kind::Unauthenticated, "nobody was verified"))?;
         match verified.get() {
-            Principal::Root => Ok(Self),
+            root @ Principal::Root => Ok(Self(root.clone())),
             other => Err(Error::new(
                 Kind::Forbidden,
                 format!("{} may not use the control API", other.key()),

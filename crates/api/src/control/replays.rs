@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use model::{EventQuery, Replay, ReplayId, ReplayOrder};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Largest order, in bytes of JSON.
 const MAX_BODY: usize = 16 * 1024;
@@ -54,6 +54,15 @@ pub(super) async fn create(
     let id = asked.id.unwrap_or_else(ReplayId::generate);
     let replay = whole(async move { engine.start_replay(id, order).await }).await?;
     Ok((StatusCode::ACCEPTED, Json(replay)).into_response())
+}
+
+/// Replays that are listed: all that are remembered.
+const LISTED: u32 = 1_000;
+
+/// `GET replays`: those that are remembered, newest first.
+pub(super) async fn list(_: Owner, State(doors): State<Doors>) -> Result<Json<Value>> {
+    let replays = doors.engine.list_replays(LISTED).await?;
+    Ok(Json(json!({"replays": replays})))
 }
 
 /// `GET replays/ID`: how far it came.

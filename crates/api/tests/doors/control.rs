@@ -241,6 +241,42 @@ async fn an_event_is_kept_listed_and_replayed() {
 }
 
 #[tokio::test]
+async fn events_that_ended_are_not_cancelled_and_replays_are_listed() {
+    let house = House::open().await;
+    house.function("f", json!({})).await;
+    let submit = house.control("POST", "functions/f/invocations?type=event");
+    let (_, body) = json_of(submit.body("1")).await;
+    let id = body["event_id"].as_str().unwrap().to_owned();
+    event_in(&house, &id, "succeeded").await;
+    let post =
+        |path: &str, body: Value| json_of(house.control("POST", path).body(body.to_string()));
+    let (status, body) = post(&format!("events/{id}/cancel"), json!({})).await;
+    assert_eq!((status, kind(&body)), (409, "conflict"));
+    let (status, body) = post("events/cancel", json!({"query": {"target": "function:f"}})).await;
+    assert_eq!(
+        (status, &body["cancelled"], &body["next"]),
+        (200, &json!(0), &json!(null))
+    );
+    assert!(
+        body["before"]
+            .as_str()
+            .is_some_and(|before| before > id.as_str())
+    );
+    for wrong in [
+        json!({}),
+        json!({"query": {}, "limit": 0}),
+        json!({"query": {"states": ["dead"]}}),
+    ] {
+        let (status, body) = post("events/cancel", wrong).await;
+        assert_eq!((status, kind(&body)), (400, "invalid"));
+    }
+    let (status, replay) = post("replays", json!({"query": {"target": "function:f"}})).await;
+    assert_eq!(status, 202);
+    let (status, listed) = json_of(house.control("GET", "replays")).await;
+    assert_eq!((status, &listed["replays"][0]["id"]), (200, &replay["id"]));
+}
+
+#[tokio::test]
 async fn runs_and_instances_are_shown() {
     let house = House::open().await;
     house.function("f", json!({})).await;

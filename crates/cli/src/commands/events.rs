@@ -1,8 +1,10 @@
 //! `rouse events`: what was accepted and what became of it.
 
+mod cancel;
 mod choice;
 mod export;
 mod replay;
+mod replays;
 mod show;
 
 use crate::client::Client;
@@ -13,7 +15,7 @@ use crate::output;
 use clap::{Args, Subcommand};
 use model::{EventState, Timestamp};
 
-/// List, show, replay and export events
+/// List, show, replay, cancel and export events
 ///
 /// Examples:
 ///   rouse events                                  # the newest
@@ -22,6 +24,8 @@ use model::{EventState, Timestamp};
 ///   rouse events show 0197…                       # its whole life
 ///   rouse events replay 0197… --wait              # once more, as a new event
 ///   rouse events replay --function thumbnail --state dead --since 2h
+///   rouse events replays                          # how far they came
+///   rouse events cancel --function thumbnail      # what waits for it
 ///   rouse events export --since 7d > events.ndjson
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, args_conflicts_with_subcommands = true)]
@@ -38,6 +42,8 @@ enum Action {
     List(List),
     Show(show::Options),
     Replay(replay::Options),
+    Replays(replays::Options),
+    Cancel(cancel::Options),
     Export(export::Options),
 }
 
@@ -67,6 +73,8 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
         Some(Action::List(options)) => list(options, client).await,
         Some(Action::Show(options)) => show::run(options, client).await,
         Some(Action::Replay(options)) => replay::run(options, client).await,
+        Some(Action::Replays(options)) => replays::run(options, client).await,
+        Some(Action::Cancel(options)) => cancel::run(options, client).await,
         Some(Action::Export(options)) => export::run(options, client).await,
     }
 }

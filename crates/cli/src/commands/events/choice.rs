@@ -1,9 +1,15 @@
 //! Which events of the past are meant, as options of a command.
 
+use crate::client::{self, Client};
 use crate::error::{Error, Result};
 use crate::manifest::parse_duration;
+use crate::output;
 use clap::Args;
 use model::{EventQuery, EventState, FunctionName, Timestamp};
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::json;
+use std::io::{BufRead, IsTerminal};
 
 /// Options that choose events.
 #[derive(Debug, Args)]
@@ -58,6 +64,47 @@ impl Choice {
             .check()
             .map_err(|error| Error::Usage(error.to_string()))?;
         Ok(query)
+    }
+}
+
+#[derive(Deserialize)]
+struct Counted {
+    events: u64,
+}
+
+/// How many events are meant now, `limit` at most.
+pub(super) async fn count(query: &EventQuery, limit: Option<u64>, client: &Client) -> Result<u64> {
+    let asked = json!({"query": query, "limit": limit, "dry_run": true});
+    let request = client.request(Method::POST, "replays").json(&asked);
+    let counted: Counted = client::parse(client.send(request).await?, "POST replays").await?;
+    Ok(counted.events)
+}
+
+/// So many events, in words.
+pub(super) fn plural(count: u64) -> String {
+    match count {
+        1 => "1 event".to_owned(),
+        count => format!("{count} events"),
+    }
+}
+
+/// Asks whether to go on: `verb` such as "replay", `done` such as "replayed".
+pub(super) fn confirm(verb: &str, done: &str, count: u64) -> Result<()> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::Usage(format!(
+            "{} would be {done}, and nobody is there to ask: say --yes, or --dry-run",
+            plural(count)
+        )));
+    }
+    output::note(format_args!("{verb} {}? [y/N]", plural(count)));
+    let mut answer = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(Error::io("reading the answer"))?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Error::Failed(format!("nothing was {done}"))),
     }
 }
 

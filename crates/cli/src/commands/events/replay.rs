@@ -1,6 +1,6 @@
 //! `rouse events replay`: one event or all that are chosen, accepted once more.
 
-use super::choice::Choice;
+use super::choice::{self, Choice, confirm, plural};
 use crate::client::event::{EventView, NewEventAnswer};
 use crate::client::{self, Client};
 use crate::commands::progress;
@@ -9,9 +9,7 @@ use crate::output;
 use clap::Args;
 use model::{EventId, EventQuery, EventState, Replay, ReplayId, ReplayState, Timestamp};
 use reqwest::Method;
-use serde::Deserialize;
 use serde_json::json;
-use std::io::{BufRead, IsTerminal};
 use std::time::Duration;
 
 /// Pause between two looks at how far it came.
@@ -114,11 +112,6 @@ async fn wait(id: EventId, client: &Client) -> Result<()> {
     }
 }
 
-#[derive(Deserialize)]
-struct Counted {
-    events: u64,
-}
-
 async fn chosen(options: &Options, client: &Client) -> Result<()> {
     let query = match known(options, client).await? {
         // Its times were fixed when it was begun: the same words mean another time by now.
@@ -126,25 +119,22 @@ async fn chosen(options: &Options, client: &Client) -> Result<()> {
         None => options.choice.query(Timestamp::now(), &EventState::ENDED)?,
     };
     let order = json!({"query": query, "limit": options.choice.limit});
-    let mut asked = order.clone();
-    asked["dry_run"] = true.into();
-    let request = client.request(Method::POST, "replays").json(&asked);
-    let counted: Counted = client::parse(client.send(request).await?, "POST replays").await?;
+    let count = choice::count(&query, options.choice.limit, client).await?;
     if options.dry_run {
         return match options.json {
-            true => output::json(&json!({"events": counted.events, "query": query})),
-            false => output::line(format_args!("{} would be replayed", plural(counted.events))),
+            true => output::json(&json!({"events": count, "query": query})),
+            false => output::line(format_args!("{} would be replayed", plural(count))),
         };
     }
     if !options.yes {
-        confirm(counted.events)?;
+        confirm("replay", "replayed", count)?;
     }
     let id = options.id.unwrap_or_else(ReplayId::generate);
     let mut asked = order;
     asked["id"] = json!(id);
     let request = client.request(Method::POST, "replays").json(&asked);
     let begun: Replay = client::parse(client.send(request).await?, "POST replays").await?;
-    report(options, &watch(begun, counted.events, client).await?)
+    report(options, &watch(begun, count, client).await?)
 }
 
 /// What the replay of the named id was asked for, if it was begun before.
@@ -169,32 +159,6 @@ async fn known(options: &Options, client: &Client) -> Result<Option<EventQuery>>
         }
         Err(error) if error.kind() == model::Kind::NotFound => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-fn plural(count: u64) -> String {
-    match count {
-        1 => "1 event".to_owned(),
-        count => format!("{count} events"),
-    }
-}
-
-fn confirm(count: u64) -> Result<()> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Error::Usage(format!(
-            "{} would be replayed, and nobody is there to ask: say --yes, or --dry-run",
-            plural(count)
-        )));
-    }
-    output::note(format_args!("replay {}? [y/N]", plural(count)));
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(Error::io("reading the answer"))?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(Error::Failed("nothing was replayed".to_owned())),
     }
 }
 
