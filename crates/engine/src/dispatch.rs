@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_secs(60);
 const OVERDUE: Duration = Duration::from_secs(5);
 /// How long the loop waits after the store failed.
 const PAUSE: Duration = Duration::from_secs(1);
+/// And a settlement that it refused again and again.
+const MOST_PAUSE: Duration = Duration::from_secs(8);
 
 /// Counts what is under way.
 pub(crate) struct Dispatcher {
@@ -255,7 +257,7 @@ fn longest(target: &Target) -> Duration {
 /// One leased event: attempt, decision, settlement.
 async fn work(place: Place, leased: Leased) {
     let corridor = &place.corridor;
-    let event = leased.event;
+    let Leased { event, until } = leased;
     let (id, epoch) = (event.accepted.id, event.epoch);
     crash::point("dispatched");
     let judged = attempt(corridor, event.clone()).await;
@@ -276,27 +278,30 @@ async fn work(place: Place, leased: Leased) {
         run,
         at,
     };
-    match settle(corridor, &event, settlement, effects).await {
+    match settle(corridor, &event, until, settlement, effects).await {
         Ok(true) => {}
         Ok(false) => tracing::warn!(event = %id, epoch, "lease was lost before the attempt ended"),
         Err(error) => {
-            tracing::error!(event = %id, %error, "not settled; it is tried again at the next start");
+            tracing::error!(event = %id, %error, "not settled; it is tried again when its lease has ended");
         }
     }
 }
 
 /// Hands a settlement to the store until it is taken: an event whose settlement a disk refused for a
-/// moment must not wait until its lease, which outlives the longest call, has ended.
+/// moment must not wait until its lease, which outlives the longest call, has ended. One that is refused
+/// until then is given up: the event is leased again, and its place is another's.
 ///
 /// # Errors
-/// When the server ends before.
+/// When the server or the lease ends before.
 async fn settle(
     corridor: &Corridor,
     event: &Event,
+    until: Timestamp,
     settlement: Settlement,
     effects: Vec<NewEvent>,
 ) -> state::Result<bool> {
     let id = settlement.id;
+    let mut pause = PAUSE;
     loop {
         let store = &corridor.state;
         let mut settled = store.settle_with(settlement.clone(), effects.clone()).await;
@@ -306,13 +311,15 @@ async fn settle(
         crash::point("settled");
         match &settled {
             Ok(_) | Err(state::Error::Closed) => return settled,
+            Err(_) if Timestamp::now() >= until => return settled,
             Err(error) => tracing::warn!(event = %id, %error, "not settled; trying again"),
         }
         tokio::select! {
             biased;
             () = corridor.node.kill.cancelled() => return settled,
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(pause) => {}
         }
+        pause = (pause * 2).min(MOST_PAUSE);
     }
 }
 

@@ -78,15 +78,15 @@ pub(crate) async fn attempt(corridor: &Corridor, event: Event) -> Judged {
 }
 
 /// Where a leased event is in its life.
-struct Course {
+pub(crate) struct Course {
     attempt: u32,
     postponed: u32,
     accepted: Timestamp,
-    wanted: Delivery,
+    pub(crate) wanted: Delivery,
 }
 
 impl Course {
-    fn of(event: &Event) -> Self {
+    pub(crate) fn of(event: &Event) -> Self {
         let earlier = u64::from(event.attempts) + 1;
         let postponed = event.epoch.saturating_sub(earlier);
         Self {
@@ -97,7 +97,7 @@ impl Course {
         }
     }
 
-    fn tried(&self) -> Tried {
+    pub(crate) fn tried(&self) -> Tried {
         Tried {
             attempt: self.attempt,
             postponed: self.postponed,

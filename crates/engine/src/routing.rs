@@ -6,13 +6,13 @@
 use crate::attempt::{Record, micros, record};
 use crate::buses::{Compiled, Rules, Told};
 use crate::engine::Corridor;
-use crate::judged::Judged;
+use crate::judged::{Course, Judged};
 use crate::pool::unavailable;
 use crate::retry::{self, Decision};
 use crate::{blocking, chance};
 use bytes::Bytes;
 use model::{
-    BusName, Ending, Event, EventId, MAX_ASYNC_PAYLOAD, NewEvent, RequestId, Run, Target, Timestamp,
+    BusName, Ending, Event, EventId, MAX_ASYNC_PAYLOAD, NewEvent, RequestId, Run, Timestamp,
 };
 use pattern::{Input, RuleWords};
 use serde_json::{Value, json};
@@ -44,14 +44,26 @@ pub(crate) async fn route(corridor: &Corridor, bus: &BusName, event: Event) -> J
         return Judged::buried(error);
     };
     let region = corridor.buses.region().to_owned();
-    let (id, attempts) = (event.accepted.id, event.attempts);
+    let course = Course::of(&event);
+    let told = Record {
+        request_id: RequestId::generate(),
+        target: event.accepted.target.key(),
+        event: Some(event.accepted.id),
+        attempt: event.attempts + 1,
+        started,
+    };
     // A large event against many rules takes a while, in which nothing else should wait for this thread.
     let held = move || hold(&rules, &event.accepted, &region);
     let routed = match blocking::apart(held).await {
         Ok(routed) => routed,
+        Err(error) if error.is_panic() => return panicked(&course, told, chance::fraction()),
+        // The server ends, and the next start goes on.
         Err(error) => {
-            let reason = format!("routing broke off: {error}");
-            return Judged::of(retry::postpone(attempts, reason, chance::fraction()), None);
+            let decision = Decision::Postpone {
+                after: Duration::ZERO,
+                reason: format!("routing broke off: {error}"),
+            };
+            return Judged::of(decision, None);
         }
     };
     crash::point("routed");
@@ -61,13 +73,6 @@ pub(crate) async fn route(corridor: &Corridor, bus: &BusName, event: Event) -> J
     outcome.ending = Ending::Succeeded {
         payload: Bytes::new(),
         http: None,
-    };
-    let told = Record {
-        request_id: RequestId::generate(),
-        target: Target::Bus { name: bus.clone() }.key(),
-        event: Some(id),
-        attempt: attempts + 1,
-        started,
     };
     let ending = match (&error, routed.fitted) {
         (Some(_), _) => "failed",
@@ -84,6 +89,21 @@ pub(crate) async fn route(corridor: &Corridor, bus: &BusName, event: Event) -> J
         effects: routed.effects,
         ..error.map_or_else(|| Judged::of(Decision::Ack, None), Judged::buried)
     }
+}
+
+/// Routing that panics is a mistake of ours which the next attempt most likely meets again, so it spends the
+/// attempts that a service has.
+fn panicked(course: &Course, told: Record, random: f64) -> Judged {
+    let how = "holding it against the rules of its bus panicked, which is a bug of rouse: report it \
+               with the event and the rules";
+    let ending = Ending::Crashed {
+        how: how.to_owned(),
+    };
+    let policy = course.wanted.policy(retry::service_policy());
+    let decision = retry::next(&policy, &ending, course.tried(), random);
+    let mut outcome = unavailable(String::new());
+    outcome.ending = ending;
+    Judged::of(decision, Some(record(&outcome, told)))
 }
 
 /// Holds an event against rules.
@@ -181,7 +201,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::buses::Buses;
-    use model::{Rule, RuleTarget, Transformer};
+    use model::{Rule, RuleTarget, Target, Transformer};
     use std::sync::Arc;
 
     fn target(id: &str, template: Option<&str>) -> RuleTarget {
@@ -233,6 +253,41 @@ mod tests {
             replay_of: None,
             delivery: Default::default(),
         }
+    }
+
+    #[test]
+    fn routing_that_panics_spends_attempts_until_there_are_none() {
+        let after = |attempts| {
+            let mut accepted = event("s", "{}".into());
+            accepted.accepted = Timestamp::now();
+            let event = Event {
+                accepted,
+                state: model::EventState::Leased,
+                attempts,
+                epoch: u64::from(attempts) + 1,
+                not_before: Timestamp(0),
+                last_error: None,
+                depth: 0,
+                ended: None,
+                runs: Vec::new(),
+            };
+            let told = Record {
+                request_id: RequestId::generate(),
+                target: "bus:default".into(),
+                event: Some(event.accepted.id),
+                attempt: attempts + 1,
+                started: Timestamp(1),
+            };
+            panicked(&Course::of(&event), told, 0.5)
+        };
+        let first = after(0);
+        assert!(matches!(first.decision, Decision::Retry { .. }));
+        assert_eq!(first.run.unwrap().ending, "crashed");
+        let Decision::Bury { error, why } = after(19).decision else {
+            panic!("it was tried often enough");
+        };
+        assert_eq!(why, retry::Why::Attempts);
+        assert!(error.contains("20 attempts failed"), "{error}");
     }
 
     #[test]
