@@ -5,7 +5,7 @@ use crate::pool::{Grant, Lease, Refused, unavailable};
 use crate::{Error, Result};
 use bytes::Bytes;
 use model::{
-    Event, EventId, FunctionName, HttpRequest, Invocation, Outcome, RequestId, Run, Target,
+    Chain, Event, EventId, FunctionName, HttpRequest, Invocation, Outcome, RequestId, Run, Target,
     Timestamp,
 };
 use state::crash;
@@ -22,6 +22,8 @@ pub(crate) struct Job {
     pub(crate) payload: Bytes,
     pub(crate) http: Option<HttpRequest>,
     pub(crate) event: Option<Box<Event>>,
+    /// Where it stands in a chain, if it is for messages of a queue.
+    pub(crate) chain: Option<Chain>,
     pub(crate) client_context: Option<String>,
     pub(crate) trace_id: Option<String>,
 }
@@ -116,10 +118,14 @@ impl Corridor {
     }
 
     async fn call(&self, mut lease: Lease, name: &FunctionName, timeout: u64, job: Job) -> Outcome {
-        let event = job.event.as_deref().map(|event| event.accepted.id);
+        let of_event = |event: &Event| Chain {
+            cause: Some(event.accepted.id),
+            depth: event.depth,
+        };
+        let chain = job.event.as_deref().map(of_event).or(job.chain);
         // A plain call alone in its instance is nobody's cause.
-        let told = lease.id().filter(|_| event.is_some() || lease.is_shared());
-        let _working = told.map(|instance| self.working.begin(instance, event));
+        let told = lease.id().filter(|_| chain.is_some() || lease.is_shared());
+        let _working = told.map(|instance| self.working.begin(instance, chain));
         let invocation = Invocation {
             request_id: job.request_id,
             payload: job.payload,

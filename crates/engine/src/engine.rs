@@ -13,7 +13,7 @@ use crate::service::Services;
 use crate::webhooks::Webhooks;
 use crate::working::Working;
 use crate::{Result, cancellations, pressure, purge, replays};
-use model::{EventId, InstanceId, InstanceStatus, Pressure};
+use model::{Chain, EventId, InstanceId, InstanceStatus, Pressure};
 use runtime::Runtime;
 use state::{Retention, State};
 use std::sync::Arc;
@@ -232,10 +232,16 @@ impl Engine {
         all
     }
 
-    /// The event that an instance works on now, if it does: the cause of what it does meanwhile. Of
-    /// several calls at once nobody can tell which one does it.
+    /// The event that an instance works on now, if it does, or the last one before the messages that it works
+    /// on: the cause of what it does meanwhile. Of several calls at once nobody can tell which one does it.
     pub fn current_event(&self, instance: &InstanceId) -> Option<EventId> {
-        self.corridor.working.event(instance)
+        self.current_chain(instance)?.cause
+    }
+
+    /// Where the call stands in a chain that an instance works on now: one for an event or for messages of a
+    /// queue. Of several at once nobody can tell which one does what.
+    pub fn current_chain(&self, instance: &InstanceId) -> Option<Chain> {
+        self.corridor.working.chain(instance)
     }
 
     /// How short of memory the machine is, from now on.

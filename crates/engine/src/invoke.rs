@@ -47,6 +47,7 @@ impl Engine {
             payload: call.payload,
             http: call.http,
             event: None,
+            chain: None,
             client_context: call.client_context,
             trace_id: call.trace_id,
         };

@@ -170,6 +170,7 @@ async fn function(corridor: &Corridor, name: &FunctionName, event: Event) -> Res
         payload: event.accepted.payload.clone(),
         http: None,
         event: Some(Box::new(event)),
+        chain: None,
         client_context: None,
         trace_id: None,
     };

@@ -1,39 +1,39 @@
-//! Which instance works on which event, so that what it does meanwhile has a cause.
+//! Which instance works on what, so that what it does meanwhile has a cause.
 
-use model::{EventId, InstanceId};
+use model::{Chain, InstanceId};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The calls under way whose cause matters.
 #[derive(Default)]
 pub(crate) struct Working {
-    /// Of each call: the event that it serves, if any.
-    calls: Mutex<HashMap<InstanceId, Vec<Option<EventId>>>>,
+    /// Of each call: where it stands in a chain, if it is for an event or for messages.
+    calls: Mutex<HashMap<InstanceId, Vec<Option<Chain>>>>,
 }
 
 impl Working {
-    /// Says, as long as the result lives, that an instance works on a call for `event`.
-    pub(crate) fn begin(&self, instance: InstanceId, event: Option<EventId>) -> Work<'_> {
+    /// Says, as long as the result lives, that an instance works on a call that stands there.
+    pub(crate) fn begin(&self, instance: InstanceId, chain: Option<Chain>) -> Work<'_> {
         self.calls()
             .entry(instance.clone())
             .or_default()
-            .push(event);
+            .push(chain);
         Work {
             working: self,
             instance,
-            event,
+            chain,
         }
     }
 
-    /// The event that an instance works on, if it is the only thing that it works on.
-    pub(crate) fn event(&self, instance: &InstanceId) -> Option<EventId> {
+    /// Where the call stands that an instance works on, if it is the only one.
+    pub(crate) fn chain(&self, instance: &InstanceId) -> Option<Chain> {
         match self.calls().get(instance)?.as_slice() {
             [only] => *only,
             _ => None,
         }
     }
 
-    fn calls(&self) -> MutexGuard<'_, HashMap<InstanceId, Vec<Option<EventId>>>> {
+    fn calls(&self) -> MutexGuard<'_, HashMap<InstanceId, Vec<Option<Chain>>>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -42,7 +42,7 @@ impl Working {
 pub(crate) struct Work<'a> {
     working: &'a Working,
     instance: InstanceId,
-    event: Option<EventId>,
+    chain: Option<Chain>,
 }
 
 impl Drop for Work<'_> {
@@ -51,7 +51,7 @@ impl Drop for Work<'_> {
         let Some(own) = calls.get_mut(&self.instance) else {
             return;
         };
-        if let Some(at) = own.iter().position(|event| *event == self.event) {
+        if let Some(at) = own.iter().position(|chain| *chain == self.chain) {
             own.swap_remove(at);
         }
         if own.is_empty() {
@@ -68,17 +68,18 @@ mod tests {
     fn of_several_calls_none_is_the_cause() {
         let working = Working::default();
         let instance = InstanceId::generate();
-        let (one, two) = (EventId::generate(), EventId::generate());
+        let chain = |depth| Chain { cause: None, depth };
+        let (one, two) = (chain(0), chain(1));
         let first = working.begin(instance.clone(), Some(one));
-        assert_eq!(working.event(&instance), Some(one));
+        assert_eq!(working.chain(&instance), Some(one));
         let second = working.begin(instance.clone(), Some(two));
         let third = working.begin(instance.clone(), None);
-        assert_eq!(working.event(&instance), None);
+        assert_eq!(working.chain(&instance), None);
         drop(first);
         drop(third);
-        assert_eq!(working.event(&instance), Some(two));
+        assert_eq!(working.chain(&instance), Some(two));
         drop(second);
-        assert_eq!(working.event(&instance), None);
+        assert_eq!(working.chain(&instance), None);
         assert!(working.calls().is_empty());
     }
 }

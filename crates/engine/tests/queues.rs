@@ -32,6 +32,7 @@ fn message(body: &str) -> NewMessage {
         digest: None,
         delay: None,
         sent: Timestamp::now(),
+        chain: Default::default(),
     }
 }
 
@@ -322,4 +323,67 @@ async fn what_could_not_be_tried_is_not_counted() {
     })
     .await;
     assert_eq!(left(&house, &dead).await, (0, 0));
+}
+
+#[tokio::test]
+async fn messages_too_deep_in_a_chain_are_cut_and_recorded() {
+    let (fake, calls) = noting(|_, _| ok());
+    let options = engine::Options {
+        max_depth: 3,
+        ..engine::Options::default()
+    };
+    let house = House::open_with(fake, options).await;
+    house.function("f").await;
+    let dead = make(&house, "dead", QueueAttributes::default()).await;
+    let redrive = model::Redrive {
+        dead_letter: dead.clone(),
+        max_receives: 9,
+    };
+    let attributes = QueueAttributes {
+        redrive: Some(redrive),
+        ..QueueAttributes::default()
+    };
+    let with = make(&house, "with", attributes).await;
+    let without = make(&house, "without", QueueAttributes::default()).await;
+    let deep = |body: &str, depth| NewMessage {
+        chain: model::Chain { cause: None, depth },
+        ..message(body)
+    };
+    for queue in [&with, &without] {
+        let messages = vec![deep("last", 3), deep("loop", 4)];
+        house.engine.send_messages(queue, messages).await.unwrap();
+        let spec = MappingSpec::new(queue.clone(), "f".parse().unwrap());
+        house.engine.create_mapping(spec).await.unwrap();
+        until("an empty queue", async || {
+            (left(&house, queue).await == (0, 0)).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(*calls.lock().unwrap(), [vec!["last"], vec!["last"]]);
+    let buried = house.engine.receive_messages(all(&dead), None).await;
+    let buried = buried.unwrap().messages;
+    assert_eq!(buried.len(), 1);
+    assert_eq!(buried[0].sent.body, "loop");
+    assert_eq!(buried[0].sent.chain.depth, 4);
+    let runs = house.state.list_runs(Some("function:f".into()), 10).await;
+    let cut: Vec<_> = runs.unwrap();
+    let cut = cut.iter().filter(|run| run.ending == "cut");
+    let told: Vec<_> = cut.filter_map(|run| run.error.as_deref()).collect();
+    assert_eq!(told.len(), 2);
+    assert!(told[0].contains("is 5 of a chain"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_message_that_an_event_delivers_is_one_deeper_than_it() {
+    let house = House::open(steady(1, 1)).await;
+    let queue = make(&house, "q", QueueAttributes::default()).await;
+    let id = house
+        .submit(&Target::Queue {
+            name: queue.clone(),
+        })
+        .await;
+    house.ended(id).await;
+    let received = house.engine.receive_messages(all(&queue), None).await;
+    let chain = received.unwrap().messages[0].sent.chain;
+    assert_eq!((chain.cause, chain.depth), (Some(id), 1));
 }

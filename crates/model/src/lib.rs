@@ -4,6 +4,7 @@
 
 mod bucket;
 mod bus;
+mod chain;
 mod credential;
 mod delivery;
 mod deployment;
@@ -36,6 +37,7 @@ pub use bucket::{BucketSpec, ChangeForm, EventPattern, NotificationRule};
 pub use bus::{
     Bus, MAX_BUSES, MAX_DEPTH, MAX_RULE_TARGETS, MAX_RULES, MAX_TAGS, Rule, RuleTarget, Transformer,
 };
+pub use chain::Chain;
 pub use credential::{Credential, Principal};
 pub use delivery::{DeadLetter, Delivery, Destinations};
 pub use deployment::{Change, ChangeKind, DeclaredRule, Deployment, DeploymentReport};

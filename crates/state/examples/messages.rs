@@ -20,6 +20,7 @@ fn message(sent: Timestamp, group: Option<usize>) -> NewMessage {
         digest: None,
         delay: None,
         sent,
+        chain: Default::default(),
     }
 }
 

@@ -7,6 +7,7 @@ mod mappings;
 mod messages;
 mod moves;
 mod receive;
+mod refusals;
 mod sweep;
 
 pub(crate) use messages::deliver;

@@ -51,6 +51,7 @@ fn message(body: &str) -> NewMessage {
         digest: None,
         delay: None,
         sent: NOW,
+        chain: Default::default(),
     }
 }
 

@@ -257,6 +257,7 @@ async fn play(fifo: bool, steps: Vec<Step>) {
                     digest: None,
                     delay: (!fifo).then_some(delay),
                     sent: now,
+                    chain: Default::default(),
                 };
                 let accepted = state
                     .send_messages(names[0].clone(), vec![message])

@@ -130,6 +130,7 @@ impl Content {
                 deduplication: self.message_deduplication_id,
                 delay: self.delay_seconds,
                 sent: Timestamp::now(),
+                chain: call.chain(),
             },
         };
         outgoing

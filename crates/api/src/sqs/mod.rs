@@ -22,6 +22,7 @@ mod xml;
 use crate::auth::{Refused, Verified};
 use crate::body;
 use crate::doors::Doors;
+use crate::server::Origin;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::response::Response;
@@ -85,6 +86,7 @@ async fn serve(verified: Verified, State(doors): State<Doors>, request: Request)
         let call = Call {
             base: base_of(&parts),
             who: verified.get().clone(),
+            origin: parts.extensions.get().cloned().unwrap_or(Origin::Client),
             doors,
         };
         let answer = operation::carry_out(&call, &action, input).await?;

@@ -4,7 +4,8 @@ use super::error::{Error, Result};
 use super::name::{arn, queue_of_url, url};
 use super::{batch, messages, moves, queues, receive};
 use crate::doors::Doors;
-use model::{Principal, QueueName};
+use crate::server::Origin;
+use model::{Chain, Principal, QueueName};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -13,6 +14,7 @@ use serde_json::Value;
 pub(super) struct Call {
     pub(super) doors: Doors,
     pub(super) who: Principal,
+    pub(super) origin: Origin,
     /// What queue URLs begin with.
     pub(super) base: String,
 }
@@ -20,6 +22,17 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn url(&self, name: &QueueName) -> String {
         url(&self.base, name)
+    }
+
+    /// What causes the messages that are sent by it.
+    pub(super) fn chain(&self) -> Chain {
+        match &self.origin {
+            Origin::Client => Chain::default(),
+            Origin::Instance { instance, .. } => {
+                let working = self.doors.engine.current_chain(instance);
+                working.map(Chain::next).unwrap_or_default()
+            }
+        }
     }
 
     pub(super) fn arn(&self, name: &QueueName) -> String {

@@ -1,9 +1,10 @@
 //! One batch: a call of the function, and what becomes of the messages after it.
 
 use super::{BACKOFF, event};
-use crate::attempt::{Attempted, Job};
+use crate::attempt::{Attempted, Job, Record, record};
 use crate::engine::Corridor;
-use model::{Ending, MappingSpec, Message, ReceiptHandle, RequestId, Timestamp};
+use crate::pool::unavailable;
+use model::{Chain, Ending, MappingSpec, Message, ReceiptHandle, RequestId, Run, Timestamp};
 use pattern::Filter;
 use state::crash;
 use std::collections::BTreeSet;
@@ -31,22 +32,39 @@ enum Verdict {
     NotTried(String),
 }
 
+/// Why a message is not worked on.
+fn too_deep(message: &Message, most: u32) -> String {
+    let chain = message.sent.chain;
+    let cause = chain.cause.map_or_else(String::new, |cause| {
+        format!(" The last event before it is {cause}.")
+    });
+    format!(
+        "message {} is {} of a chain in which each was caused by the one before, and the server cuts \
+         chains after {most}: is this a loop? (`rouse serve --max-depth`){cause}",
+        message.sent.id,
+        u64::from(chain.depth) + 1
+    )
+}
+
 impl Batch {
     /// Calls the function and settles the messages. Says in a few words what came of it.
     pub(super) async fn carry_out(mut self) -> String {
         self.drop_unfit().await;
+        let cut = self.cut_chains().await;
         if self.messages.is_empty() {
-            return "OK".to_owned();
+            return cut.unwrap_or_else(|| "OK".to_owned());
         }
         let region = self.corridor.buses.region();
         let (payload, count) = event::event(&self.spec.queue, region, &self.messages);
         let rest = self.messages.split_off(count);
         self.give_back(&rest, Duration::ZERO).await;
+        let chain = Chain::deepest(self.messages.iter().map(|message| message.sent.chain));
         let job = Job {
             request_id: RequestId::generate(),
             payload,
             http: None,
             event: None,
+            chain: Some(chain),
             client_context: None,
             trace_id: None,
         };
@@ -78,6 +96,57 @@ impl Batch {
         });
         self.messages = fit;
         self.delete(&unfit.iter().collect::<Vec<_>>()).await;
+    }
+
+    /// Takes out what is too deep in a chain to be worked on, so that a loop ends: it goes to the queue's
+    /// dead-letter queue, or is deleted, and a record of the function says so.
+    async fn cut_chains(&mut self) -> Option<String> {
+        let most = self.corridor.max_depth;
+        let all = std::mem::take(&mut self.messages).into_iter();
+        let (deep, rest): (Vec<Message>, Vec<Message>) =
+            all.partition(|message| message.sent.chain.depth > most);
+        self.messages = rest;
+        if deep.is_empty() {
+            return None;
+        }
+        let now = Timestamp::now();
+        let refused = deep.iter().map(|message| {
+            let error = too_deep(message, most);
+            tracing::warn!(queue = %self.spec.queue, function = %self.spec.function, "{error}");
+            (message.handle, self.refusal(message, error, now))
+        });
+        let refused = refused.collect();
+        let name = self.spec.queue.clone();
+        match self
+            .corridor
+            .state
+            .refuse_messages(name, refused, now)
+            .await
+        {
+            Ok(Some(dead_letter)) => self.corridor.bells.ring(&dead_letter, deep.len()),
+            Ok(None) => {}
+            Err(error) => self.warn(&error),
+        }
+        let count = deep.len();
+        Some(format!(
+            "PROBLEM: {count} of the messages were cut off, being too deep in a chain"
+        ))
+    }
+
+    /// The record of a message that was not given to the function.
+    fn refusal(&self, message: &Message, error: String, at: Timestamp) -> Run {
+        let about = Record {
+            request_id: RequestId::generate(),
+            target: format!("function:{}", self.spec.function),
+            event: None,
+            attempt: message.receives,
+            started: at,
+        };
+        Run {
+            ending: "cut".to_owned(),
+            error: Some(error),
+            ..record(&unavailable(String::new()), about)
+        }
     }
 
     fn judge(&self, ending: &Ending) -> Verdict {

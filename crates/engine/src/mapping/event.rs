@@ -135,6 +135,7 @@ mod tests {
                 digest: None,
                 delay: None,
                 sent: Timestamp(5),
+                chain: Default::default(),
             },
             sequence: 1,
             receives: 2,

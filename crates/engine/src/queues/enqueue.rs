@@ -9,12 +9,13 @@ use crate::pool::unavailable;
 use crate::retry::Decision;
 use bytes::Bytes;
 use model::{
-    Ending, Event, Kind, MessageId, NewEvent, NewMessage, QueueName, RequestId, Run, Timestamp,
+    Chain, Ending, Event, Kind, MessageId, NewEvent, NewMessage, QueueName, RequestId, Run,
+    Timestamp,
 };
 use state::{Settlement, Verdict};
 
-/// The message of an event, with the event's identity.
-fn message(event: &NewEvent, fifo: bool) -> Result<NewMessage, String> {
+/// The message of an event, with the event's identity and its place in a chain.
+fn message(event: &NewEvent, depth: u32, fifo: bool) -> Result<NewMessage, String> {
     let body = String::from_utf8(event.payload.to_vec());
     let message = NewMessage {
         id: MessageId(event.id.0),
@@ -28,6 +29,10 @@ fn message(event: &NewEvent, fifo: bool) -> Result<NewMessage, String> {
         digest: None,
         delay: None,
         sent: Timestamp::now(),
+        chain: Chain {
+            cause: Some(event.id),
+            depth,
+        },
     };
     message.check(fifo).map_err(|error| error.to_string())?;
     Ok(message)
@@ -51,7 +56,11 @@ fn delivered(event: &Event) -> Run {
 
 /// The message of a leased event, and the record of its delivery.
 pub(crate) fn enqueue(name: &QueueName, event: &Event) -> Judged {
-    match message(&event.accepted, name.is_fifo()) {
+    match message(
+        &event.accepted,
+        event.depth.saturating_add(1),
+        name.is_fifo(),
+    ) {
         Ok(message) => {
             let (queue, message) = (name.clone(), Box::new(message));
             Judged::of(Decision::Enqueue { queue, message }, Some(delivered(event)))

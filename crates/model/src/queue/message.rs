@@ -1,7 +1,7 @@
 //! Messages of queues.
 
 use super::{QueueName, ReceiptHandle};
-use crate::{Invalid, Timestamp};
+use crate::{Chain, Invalid, Timestamp};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -121,6 +121,8 @@ pub struct NewMessage {
     pub delay: Option<u32>,
     /// When it was sent.
     pub sent: Timestamp,
+    /// What caused it.
+    pub chain: Chain,
 }
 
 impl NewMessage {
@@ -263,6 +265,7 @@ mod tests {
             digest: None,
             delay: None,
             sent: Timestamp(0),
+            chain: Default::default(),
         }
     }
 

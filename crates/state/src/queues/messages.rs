@@ -9,7 +9,7 @@ use crate::job::Tx;
 use crate::row::{first, int, run, to_json};
 use crate::{Result, State, crash};
 use model::{
-    Invalid, MessageAttribute, MessageId, NewMessage, QueueName, ReceiptHandle, Timestamp,
+    Chain, Invalid, MessageAttribute, MessageId, NewMessage, QueueName, ReceiptHandle, Timestamp,
 };
 use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,8 @@ pub(super) struct Head {
     pub(super) group: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) deduplication: Option<String>,
+    #[serde(default, skip_serializing_if = "Chain::is_beginning")]
+    pub(super) chain: Chain,
 }
 
 /// What a row of `message` says, without its body.
@@ -162,6 +164,7 @@ pub(super) fn put(
             .deduplication
             .clone()
             .or_else(|| message.digest.clone()),
+        chain: message.chain,
     };
     let sql = "INSERT INTO message_body (message, head, body) VALUES (?1, ?2, ?3)";
     run(db, sql, params![seq, to_json(&head)?, message.body])?;
@@ -203,7 +206,7 @@ pub(super) fn remove(db: &Connection, place: &Place, delta: &mut Delta) -> Done<
 }
 
 /// The message that a handle means, if the handle is of its last receive.
-fn held(db: &Connection, queue: i64, handle: &ReceiptHandle) -> Done<Option<Place>> {
+pub(super) fn held(db: &Connection, queue: i64, handle: &ReceiptHandle) -> Done<Option<Place>> {
     let sql = "SELECT * FROM message WHERE seq = ?1";
     let place = first(db, sql, [handle.sequence], Place::read)?;
     Ok(place.filter(|place| {

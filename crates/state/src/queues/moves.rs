@@ -117,6 +117,7 @@ fn transfer(
         digest: None,
         delay: None,
         sent: now,
+        chain: head.chain,
     };
     let mut added = Delta::default();
     if let Err(invalid) = put(db, &to, &message, None, &mut added)? {

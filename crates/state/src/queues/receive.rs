@@ -137,6 +137,7 @@ impl Turn<'_> {
                 digest: None,
                 delay: None,
                 sent: place.sent,
+                chain: head.chain,
             },
             sequence: place.seq,
             receives: place.receives + 1,
@@ -234,9 +235,18 @@ impl Turn<'_> {
     }
 }
 
+/// The dead-letter queue of a queue, and after how many receives. Without the queue that its redrive policy
+/// names, messages go on being received, as on AWS.
+pub(super) fn dead_letter(db: &Connection, kept: &Kept) -> Done<Option<(Kept, u32)>> {
+    Ok(match &kept.queue.attributes.redrive {
+        Some(redrive) => find(db, &redrive.dead_letter)?.map(|to| (to, redrive.max_receives)),
+        None => None,
+    })
+}
+
 /// Moves a message to the dead-letter queue. In a standard queue its age goes on; in a FIFO queue it
 /// begins anew, as on AWS.
-fn bury(
+pub(super) fn bury(
     db: &Connection,
     from: &Kept,
     to: &Kept,
@@ -308,11 +318,7 @@ fn receive(db: &Connection, asked: &Receive, now: Timestamp) -> Done<Received> {
         });
     }
     let attributes = &kept.queue.attributes;
-    let dead_letter = match &attributes.redrive {
-        // Without the queue that it names, messages go on being received, as on AWS.
-        Some(redrive) => find(db, &redrive.dead_letter)?.map(|to| (to, redrive.max_receives)),
-        None => None,
-    };
+    let dead_letter = dead_letter(db, &kept)?;
     let visibility = asked.visibility.unwrap_or(attributes.visibility);
     let mut turn = Turn {
         db,
