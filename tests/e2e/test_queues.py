@@ -19,7 +19,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from conftest import wait_for
+from conftest import REPO, Server, wait_for
 
 ARN = "arn:aws:sqs:us-east-1:000000000000:"
 NAMESPACE = "{http://queue.amazonaws.com/doc/2012-11-05/}"
@@ -539,6 +539,48 @@ def test_a_mapping_gives_messages_to_a_function_and_keeps_those_that_fail(server
     assert client.delete_event_source_mapping(UUID=made["UUID"])["State"] == "Deleting"
     with pytest.raises(client.exceptions.ResourceNotFoundException):
         client.get_event_source_mapping(UUID=made["UUID"])
+
+
+ECHOER = """
+import boto3
+def handler(event, context):
+    sqs = boto3.client("sqs")
+    for record in event["Records"]:
+        url = sqs.get_queue_url(QueueName="round")["QueueUrl"]
+        sqs.send_message(QueueUrl=url, MessageBody=record["body"] + "+")
+"""
+
+
+def test_a_function_that_wakes_itself_over_a_queue_is_cut(tmp_path):
+    packages = REPO / "examples/shop/thumbnail-py/packages"
+    if not packages.exists():
+        pytest.exit(f"{packages} is missing: run ./test, which installs it", 2)
+    server = Server(tmp_path / "data", ["--max-depth", "3"]).start()
+    try:
+        files = {"app.py": ECHOER, "six.py": (packages / "six.py").read_bytes()}
+        for package in ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3"):
+            for file in (packages / package).rglob("*"):
+                # Of the services' descriptions only what is used: the zip stays small.
+                used = "/data/" not in str(file) or "/data/sqs/" in str(file) or file.parent.name == "data"
+                if file.is_file() and file.suffix != ".pyc" and used:
+                    files[str(file.relative_to(packages))] = file.read_bytes()
+        server.create("echoer", "python3.11", files, Timeout=30)
+        sqs = server.client("sqs")
+        dead = make(sqs, "cut")
+        url = make(sqs, "round", RedrivePolicy=dead_letters("cut", 9))
+        server.client("lambda").create_event_source_mapping(EventSourceArn=ARN + "round", FunctionName="echoer")
+        sqs.send_message(QueueUrl=url, MessageBody="a")
+        wait_for("the end of the loop", lambda: counts(sqs, dead) == [1, 0, 0], timeout=120)
+        # The first is worked on and what it causes down to the depth of 3, which is four calls.
+        assert bodies(sqs, dead) == ["a++++"]
+        wait_for("the last batch", lambda: counts(sqs, url) == [0, 0, 0])
+        listed = lambda: server.control("runs?target=function:echoer&limit=10")
+        wait_for("its record", lambda: len(listed()) == 5)
+        runs = sorted(listed(), key=lambda run: run["ending"])
+        assert [run["ending"] for run in runs] == ["cut"] + ["succeeded"] * 4
+        assert "is 5 of a chain" in runs[0]["error"]
+    finally:
+        server.stop()
 
 
 MANIFEST = """
