@@ -3,9 +3,11 @@
 //! A handler that does something for somebody takes a [`Verified`], and only this module can make
 //! one. Secrets are compared in constant time and are never in an error, a log or `Debug`.
 
+mod policy;
 mod root;
 mod signature;
 
+pub(crate) use policy::{PolicySignature, SignedPolicy};
 pub use root::RootCredential;
 pub(crate) use signature::scope_of;
 

@@ -51,7 +51,7 @@ pub(crate) fn scope_of(parts: &Parts) -> Option<Scope> {
 }
 
 /// `AKID/20261122/us-east-1/s3/aws4_request`.
-fn parse_scope(credential: &str, presigned: bool) -> Option<Scope> {
+pub(super) fn parse_scope(credential: &str, presigned: bool) -> Option<Scope> {
     let fields: Vec<&str> = credential.split('/').collect();
     let [access_key_id, _date, region, service, "aws4_request"] = fields[..] else {
         return None;

@@ -4,6 +4,7 @@ use super::error::{error, of_refused};
 use crate::Origin;
 use crate::auth::{Auth, Refused, Verified};
 use engine::Engine;
+use http::Extensions;
 use model::{EventId, Principal};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
@@ -46,17 +47,23 @@ impl S3Access for Doorkeeper {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
         let verified = self.auth.verified_by_s3s(context.credentials()).await;
         let verified = verified.map_err(|refused| of_refused(&refused))?;
-        if !may(verified.get(), context.s3_op().name()) {
-            let refused = Refused::Forbidden {
-                who: verified.get().key(),
-                reason: "functions and services read and write objects; only the owner of the \
-                         server changes buckets",
-            };
-            return Err(of_refused(&refused));
-        }
+        admit(&verified, context.s3_op().name())?;
         context.extensions_mut().insert(verified);
         Ok(())
     }
+}
+
+/// Whether somebody may do what is asked for.
+pub(super) fn admit(verified: &Verified, operation: &str) -> S3Result<()> {
+    if may(verified.get(), operation) {
+        return Ok(());
+    }
+    let refused = Refused::Forbidden {
+        who: verified.get().key(),
+        reason: "functions and services read and write objects; only the owner of the server \
+                 changes buckets",
+    };
+    Err(of_refused(&refused))
 }
 
 /// Functions and services use all objects, and leave buckets and what they wake as they are.
@@ -84,12 +91,17 @@ impl Caller {
     pub(super) fn take<T>(engine: &Engine, request: &mut S3Request<T>) -> S3Result<Self> {
         let verified: Option<Verified> = request.extensions.remove();
         let verified = verified.ok_or_else(|| error(S3ErrorCode::AccessDenied, "not verified"))?;
-        let cause = match request.extensions.get::<Origin>() {
+        Ok(Self::of(engine, &request.extensions, &verified))
+    }
+
+    /// Who was verified, on a connection of which the server noted where it comes from.
+    pub(super) fn of(engine: &Engine, extensions: &Extensions, verified: &Verified) -> Self {
+        let cause = match extensions.get::<Origin>() {
             Some(Origin::Instance { instance, .. }) => engine.current_event(instance),
             Some(Origin::Client) | None => None,
         };
         let principal = verified.get().clone();
-        Ok(Self { principal, cause })
+        Self { principal, cause }
     }
 }
 

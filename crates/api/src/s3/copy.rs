@@ -152,7 +152,7 @@ pub(super) async fn part(
         None => None,
     };
     if range.map_or(from.size, |range| range.length) > super::gate::MAX_PUT {
-        return Err(super::gate::too_large());
+        return Err(super::gate::too_large(super::gate::MAX_PUT));
     }
     let translate = of_storage(S3ErrorCode::NoSuchKey, S3ErrorCode::OperationAborted);
     let mut body = storage.read_object(&from, range).await.map_err(translate)?;

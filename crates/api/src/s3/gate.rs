@@ -1,14 +1,14 @@
 //! What is refused before s3s sees it, because s3s would take it: Signature Version 2 outside of
-//! presigned URLs, presigned URLs that last longer than AWS allows, `x-amz-` headers that were not signed, forms
-//! (their files are gathered in memory), and headers that ask for what is not done.
+//! presigned URLs, presigned URLs that last longer than AWS allows, `x-amz-` headers that were not signed,
+//! and headers that ask for what is not done.
 
 use super::access::Keys;
 use super::error::{error, invalid_argument, unsupported};
 use super::presigned_v2;
 use crate::auth::scope_of;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use http::request::Parts;
-use http::{HeaderName, Method};
+use http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
 use s3s::{S3ErrorCode, S3Result};
 
@@ -84,9 +84,8 @@ fn check_version_4(parts: &Parts) -> S3Result<()> {
 }
 
 fn check_request(parts: &Parts) -> S3Result<()> {
-    check_form(parts)?;
     check_size(parts)?;
-    check_headers(parts)?;
+    check_headers(&parts.headers)?;
     check_query(parts)
 }
 
@@ -166,18 +165,8 @@ fn check_signed_headers(parts: &Parts) -> S3Result<()> {
     Ok(())
 }
 
-fn check_form(parts: &Parts) -> S3Result<()> {
-    let form = parts.headers.get_all(CONTENT_TYPE).iter().any(|value| {
-        let value = value.as_bytes().trim_ascii_start();
-        value.len() >= 19 && value[..19].eq_ignore_ascii_case(b"multipart/form-data")
-    });
-    if parts.method == Method::POST && form {
-        return Err(unsupported("an upload by an HTML form"));
-    }
-    Ok(())
-}
-
-fn check_size(parts: &Parts) -> S3Result<()> {
+/// Whether one put can be as long as is announced.
+pub(super) fn check_size(parts: &Parts) -> S3Result<()> {
     let Some(length) = parts.headers.get(CONTENT_LENGTH) else {
         return Ok(());
     };
@@ -187,19 +176,23 @@ fn check_size(parts: &Parts) -> S3Result<()> {
         .and_then(|text| text.parse::<u64>().ok());
     match length {
         Some(length) if length <= MAX_PUT + MAX_FRAMING => Ok(()),
-        Some(_) => Err(too_large()),
+        Some(_) => Err(too_large(MAX_PUT)),
         None => Err(invalid_argument("Content-Length must be a number")),
     }
 }
 
-/// One put has a bound.
-pub(super) fn too_large() -> s3s::S3Error {
-    let message = format!("one put takes at most {MAX_PUT} bytes; use a multipart upload");
+/// One put has a bound, and a form's policy may set a lower one.
+pub(super) fn too_large(most: u64) -> s3s::S3Error {
+    let message = match most {
+        MAX_PUT => format!("one put takes at most {MAX_PUT} bytes; use a multipart upload"),
+        _ => format!("the policy of the form takes a file of at most {most} bytes"),
+    };
     error(S3ErrorCode::EntityTooLarge, message)
 }
 
-fn check_headers(parts: &Parts) -> S3Result<()> {
-    for (name, value) in &parts.headers {
+/// Whether nothing is asked for that is not done.
+pub(super) fn check_headers(headers: &HeaderMap) -> S3Result<()> {
+    for (name, value) in headers {
         let name = name.as_str();
         if !name.starts_with("x-amz-") {
             continue;

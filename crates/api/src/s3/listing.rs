@@ -16,7 +16,7 @@ use storage::{ListPage, ListQuery, ObjectRow};
 const MAX_KEYS: i32 = 1000;
 
 /// What `encoding-type=url` leaves as it is.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+pub(super) const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')

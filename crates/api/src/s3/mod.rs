@@ -9,6 +9,7 @@ mod checksum;
 mod copy;
 mod deletion;
 mod error;
+mod form;
 mod gate;
 mod host;
 mod kept;
@@ -26,6 +27,8 @@ use access::{Caller, Doorkeeper, Keys};
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use engine::Engine;
+use http::header::CONNECTION;
+use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode};
 use model::RequestId;
 use s3s::config::{S3Config, StaticConfigProvider};
@@ -41,6 +44,8 @@ const MAX_XML: usize = 4 << 20;
 #[derive(Clone)]
 pub(crate) struct S3Door {
     service: S3Service,
+    handlers: Handlers,
+    auth: Auth,
     keys: Keys,
     region: String,
 }
@@ -52,7 +57,7 @@ impl S3Door {
             engine: doors.engine.clone(),
             region: doors.options.region.clone(),
         };
-        let mut builder = S3ServiceBuilder::new(handlers);
+        let mut builder = S3ServiceBuilder::new(handlers.clone());
         let keys = Keys::new(doors.auth.clone());
         builder.set_auth(keys.clone());
         builder.set_access(Doorkeeper::new(Auth::clone(&doors.auth)));
@@ -64,6 +69,8 @@ impl S3Door {
         let region = doors.options.region.clone();
         Self {
             service,
+            handlers,
+            auth: Auth::clone(&doors.auth),
             keys,
             region,
         }
@@ -73,7 +80,27 @@ impl S3Door {
     pub(crate) async fn serve(self, request: Request<Body>) -> Response {
         let id = request.extensions().get::<RequestId>().cloned();
         let (parts, body) = request.into_parts();
-        let mut response = match gate::check(&parts, &self.keys).await {
+        let mut response = if form::is_one(&parts) {
+            let served = form::serve(&self.handlers, &self.auth, parts, body).await;
+            served.unwrap_or_else(|error| {
+                let mut response = error::respond(error);
+                // The rest of the form was not read: nobody should send another request behind it.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+                response
+            })
+        } else {
+            self.serve_signed(parts, body).await
+        };
+        let id = id.and_then(|id| HeaderValue::from_str(id.as_str()).ok());
+        if let Some(id) = id {
+            response.headers_mut().insert("x-amz-request-id", id);
+        }
+        response
+    }
+
+    async fn serve_signed(&self, parts: Parts, body: Body) -> Response {
+        match gate::check(&parts, &self.keys).await {
             _ if gate::names_no_region(&parts) => error::wrong_region(&self.region),
             Err(error) => error::respond(error),
             Ok(()) => {
@@ -83,16 +110,12 @@ impl S3Door {
                     Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
                 }
             }
-        };
-        let id = id.and_then(|id| HeaderValue::from_str(id.as_str()).ok());
-        if let Some(id) = id {
-            response.headers_mut().insert("x-amz-request-id", id);
         }
-        response
     }
 }
 
 /// What carries out the operations.
+#[derive(Clone)]
 struct Handlers {
     engine: Engine,
     region: String,

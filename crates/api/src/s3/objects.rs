@@ -4,6 +4,7 @@ use super::Handlers;
 use super::access::Caller;
 use super::buckets::{grants, owner};
 use super::error::{error, of_bucket, of_storage, unsupported};
+use super::gate::MAX_PUT;
 use super::kept::{Kept, metadata};
 use super::precondition::{Conditions, Failed, etag, failed, modified, of_write};
 use super::receive::Incoming;
@@ -80,6 +81,7 @@ pub(super) async fn put(
         trailers: request.trailing_headers.as_ref(),
         body: input.body,
         length: input.content_length,
+        most: MAX_PUT,
     };
     let (writer, sums) = handlers.receive(incoming).await?;
     let storage = handlers.storage().clone();

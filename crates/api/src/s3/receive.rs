@@ -3,10 +3,10 @@
 use super::Handlers;
 use super::checksum::{Expected, Sums};
 use super::error::{error, of_bucket};
-use super::gate::{MAX_PUT, too_large};
-use futures::StreamExt as _;
+use super::gate::too_large;
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
 use http::HeaderMap;
-use s3s::dto::StreamingBlob;
 use s3s::{S3Error, S3ErrorCode, S3Result, StdError, TrailingHeaders};
 use std::time::Duration;
 use storage::ObjectWriter;
@@ -15,12 +15,14 @@ use storage::ObjectWriter;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What of a request tells how to take its body.
-pub(super) struct Incoming<'a> {
+pub(super) struct Incoming<'a, B> {
     pub(super) headers: &'a HeaderMap,
     pub(super) trailers: Option<&'a TrailingHeaders>,
-    pub(super) body: Option<StreamingBlob>,
+    pub(super) body: Option<B>,
     /// The bytes that were announced, without chunk signatures.
     pub(super) length: Option<i64>,
+    /// Most bytes that are taken: `MAX_PUT`, or less.
+    pub(super) most: u64,
 }
 
 impl Handlers {
@@ -29,13 +31,19 @@ impl Handlers {
     /// # Errors
     /// `EntityTooLarge`, `IncompleteBody`, `RequestTimeout`, `BadDigest`, or of the storage. The file
     /// is deleted.
-    pub(super) async fn receive(&self, incoming: Incoming<'_>) -> S3Result<(ObjectWriter, Sums)> {
+    pub(super) async fn receive<B>(
+        &self,
+        incoming: Incoming<'_, B>,
+    ) -> S3Result<(ObjectWriter, Sums)>
+    where
+        B: Stream<Item = Result<Bytes, StdError>> + Unpin,
+    {
         let mut expected = Expected::read(incoming.headers)?;
         let mut writer = self.storage().begin_object().await.map_err(of_bucket)?;
         if let Some(mut body) = incoming.body {
             while let Some(chunk) = next(&mut body).await? {
-                if writer.size() + chunk.len() as u64 > MAX_PUT {
-                    return Err(too_large());
+                if writer.size() + chunk.len() as u64 > incoming.most {
+                    return Err(too_large(incoming.most));
                 }
                 expected.update(&chunk);
                 writer.write(chunk).await.map_err(of_bucket)?;
@@ -54,7 +62,10 @@ impl Handlers {
     }
 }
 
-async fn next(body: &mut StreamingBlob) -> S3Result<Option<bytes::Bytes>> {
+async fn next<B>(body: &mut B) -> S3Result<Option<Bytes>>
+where
+    B: Stream<Item = Result<Bytes, StdError>> + Unpin,
+{
     match tokio::time::timeout(PATIENCE, body.next()).await {
         Ok(None) => Ok(None),
         Ok(Some(Ok(chunk))) => Ok(Some(chunk)),

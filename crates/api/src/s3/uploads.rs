@@ -5,6 +5,7 @@ use super::access::Caller;
 use super::buckets::owner;
 use super::error::{error, invalid_argument, of_bucket, of_upload, unsupported};
 use super::gate::ACCOUNT;
+use super::gate::MAX_PUT;
 use super::kept::{Kept, metadata};
 use super::precondition::{etag, of_write, time};
 use super::receive::Incoming;
@@ -86,6 +87,7 @@ pub(super) async fn put_part(
         trailers: request.trailing_headers.as_ref(),
         body: input.body,
         length: input.content_length,
+        most: MAX_PUT,
     };
     let (writer, sums) = handlers.receive(incoming).await?;
     let row = whole(async move {
