@@ -34,6 +34,9 @@ pub(crate) fn check(deployment: &Deployment) -> std::result::Result<(), Invalid>
                 return Err(Invalid::new(at, reason));
             }
         }
+        let checked = rule.delivery.check(&rule.target);
+        checked
+            .map_err(|invalid| Invalid::new(format!("{at}.{}", invalid.field), invalid.reason))?;
         Pattern::parse(&rule.pattern)
             .map_err(|error| Invalid::new(format!("{at}.pattern"), error.to_string()))?;
     }
@@ -59,7 +62,7 @@ fn rule_of(declared: DeclaredRule) -> Rule {
         input: None,
         input_path: None,
         transformer: None,
-        delivery: Default::default(),
+        delivery: declared.delivery,
     };
     Rule {
         bus: declared.bus,

@@ -49,6 +49,7 @@ impl Engine {
         }
         schedule::check_declared(&deployment)?;
         declared::check(&deployment)?;
+        self.check_letters(&deployment).await?;
         let prepared = corridor.prepare(deployment).await?;
         let _changing = corridor.changing.lock().await;
         if corridor.draining.is_cancelled() {
@@ -114,6 +115,25 @@ impl Engine {
             if let Some(target) = target {
                 let checked = self.check_woken(target, deployment).await;
                 checked.map_err(|reason| at(field, reason))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where dead letters of schedules and rules go must be declared or there.
+    async fn check_letters(&self, deployment: &Deployment) -> Result<()> {
+        let schedules = deployment.schedules.iter();
+        let schedules = schedules.map(|spec| ("schedules", spec.key.to_string(), &spec.delivery));
+        let rules = deployment.rules.iter();
+        let rules = rules.map(|rule| ("rules", rule.name.to_string(), &rule.delivery));
+        for (what, name, delivery) in schedules.chain(rules) {
+            if let Some(letters) = &delivery.dead_letter {
+                let target = Target::Queue {
+                    name: letters.queue.clone(),
+                };
+                let checked = self.check_woken(&target, deployment).await;
+                checked
+                    .map_err(|reason| Invalid::new(format!("{what}.{name}.dead_letter"), reason))?;
             }
         }
         Ok(())

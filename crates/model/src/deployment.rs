@@ -1,8 +1,8 @@
 //! A deployment: what one manifest declares, and what deploying it changed.
 
 use crate::{
-    BucketSpec, BusName, FunctionSpec, MappingSpec, QueueSpec, RuleName, ScheduleSpec, ServiceSpec,
-    Target,
+    BucketSpec, BusName, Delivery, FunctionSpec, MappingSpec, QueueSpec, RuleName, ScheduleSpec,
+    ServiceSpec, Target,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,9 @@ pub struct DeclaredRule {
     pub pattern: String,
     /// A function or a service.
     pub target: Target,
+    /// How its events are delivered.
+    #[serde(default, skip_serializing_if = "Delivery::is_plain")]
+    pub delivery: Delivery,
 }
 
 impl DeclaredRule {

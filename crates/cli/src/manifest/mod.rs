@@ -7,6 +7,7 @@
 mod bucket;
 mod compose;
 mod concurrency;
+mod delivery;
 mod fields;
 mod function;
 mod interpolate;

@@ -1,5 +1,6 @@
 //! Triggers by the clock: `triggers` of a function and `x-rouse-triggers` of a service.
 
+use super::delivery::parse_delivery;
 use super::fields::Fields;
 use super::node::{Node, Value};
 use super::place::Result;
@@ -75,7 +76,7 @@ fn parse_schedule(entry: &Node, target: &Target, number: usize) -> Result<Schedu
         input: text(&mut fields, "input")?,
         owner: Some(owner),
         entry: None,
-        delivery: Default::default(),
+        delivery: parse_delivery(&mut fields)?,
         annotations: BTreeMap::new(),
     };
     fields.finish(&[(

@@ -64,6 +64,15 @@ where
     node.text(sort)?.parse().map_err(told)
 }
 
+/// The queue of `dead_letter`.
+pub(crate) fn parse_dead_letter(node: &Node) -> Result<QueueName> {
+    let queue: QueueName = name(node, "dead_letter")?;
+    if queue.is_fifo() {
+        return Err(node.error("dead_letter must be a standard queue"));
+    }
+    Ok(queue)
+}
+
 /// `on_success`, `on_failure` and `dead_letter` of a function.
 pub(crate) fn parse_destinations(
     context: &Context,
@@ -87,16 +96,8 @@ pub(crate) fn parse_destinations(
         Ok(Some(target))
     };
     let (on_success, on_failure) = (parse("on_success")?, parse("on_failure")?);
-    let dead_letter = match fields.take("dead_letter") {
-        None => None,
-        Some(node) => {
-            let queue: QueueName = name(node, "dead_letter")?;
-            if queue.is_fifo() {
-                return Err(node.error("dead_letter must be a standard queue"));
-            }
-            Some(queue)
-        }
-    };
+    let dead_letter = fields.take("dead_letter");
+    let dead_letter = dead_letter.map(parse_dead_letter).transpose()?;
     Ok(Destinations {
         on_success,
         on_failure,

@@ -41,6 +41,8 @@ services:
           name: nightly
           timezone: europe/berlin
           catch_up: all
+          retry: {attempts: 1, max_age: 90m}
+          dead_letter: letters
           window: 15m
           start: 2026-11-22T00:00:00Z
           end: 2027-11-22T00:00:00+01:00
@@ -258,6 +260,11 @@ fn schedules_are_read_and_named() {
     assert_eq!(table.start.unwrap().rfc3339(), "2026-11-22T00:00:00.000Z");
     assert_eq!(table.end.unwrap().rfc3339(), "2027-11-21T23:00:00.000Z");
     assert_eq!((nightly.window, nightly.catch_up), (Some(15), CatchUp::All));
+    assert_eq!(nightly.delivery.max_attempts, Some(1));
+    assert_eq!(nightly.delivery.max_age, Some(5_400_000));
+    let letters = nightly.delivery.dead_letter.as_ref().unwrap();
+    assert_eq!(letters.queue.as_str(), "letters");
+    assert!(plain.delivery.is_plain());
     assert!(nightly.input.as_deref().unwrap().starts_with("{\"full\""));
     let services: Vec<_> = manifest.services[0].schedules.iter().collect();
     assert_eq!(services[0].target.key(), "service:catalog/tick");

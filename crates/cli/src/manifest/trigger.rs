@@ -1,6 +1,7 @@
 //! Triggers by events of a bus: `- {bus: default, pattern: {source: [shop]}}`.
 
 use super::bucket::parse_path;
+use super::delivery::parse_delivery;
 use super::fields::Fields;
 use super::node::{Node, Value};
 use super::place::Result;
@@ -39,6 +40,7 @@ fn parse_trigger(entry: &Node, target: &Target, number: usize) -> Result<Declare
         (_, Some(node)) => return Err(node.error("a function takes no path; only a service does")),
         (target, None) => target.clone(),
     };
+    let delivery = parse_delivery(&mut fields)?;
     fields.finish(&[])?;
     let name = rule_name(&target, number);
     let name: RuleName = name
@@ -49,6 +51,7 @@ fn parse_trigger(entry: &Node, target: &Target, number: usize) -> Result<Declare
         name,
         pattern,
         target,
+        delivery,
     };
     Ok(rule)
 }
@@ -148,6 +151,19 @@ mod tests {
         assert!(parse(text, &function("f")).is_err());
         assert!(parse("- {bus: default}", &service).is_err());
         assert!(parse("- {bus: a b, pattern: {a: [1]}}", &service).is_err());
+    }
+
+    #[test]
+    fn its_events_are_tried_as_it_says() {
+        let text = "- {bus: default, pattern: {a: [1]}, retry: {attempts: 186, max_age: 24h}, dead_letter: letters}
+- {bus: default, pattern: {a: [1]}}";
+        let rules = parse(text, &function("f")).unwrap();
+        let delivery = &rules[0].delivery;
+        assert_eq!(delivery.max_attempts, Some(186));
+        assert_eq!(delivery.max_age, Some(86_400_000));
+        let letters = delivery.dead_letter.as_ref().unwrap();
+        assert_eq!(letters.queue.as_str(), "letters");
+        assert!(rules[1].delivery.is_plain());
     }
 
     #[test]

@@ -283,6 +283,41 @@ const BAD: &[Bad] = &[
         "not a time zone",
     ),
     (
+        "services:\n  f: {image: x, x-rouse: {triggers: [{schedule: rate(1 day), retry: {attempts: 187}}]}}",
+        "2:80",
+        "1 to 186",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {triggers: [{schedule: rate(1 day), retry: {max_age: 59s}}]}}",
+        "2:79",
+        "1m to 24h",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {triggers: [{schedule: rate(1 day), retry: {base_delay: 1s}}]}}",
+        "2:70",
+        "its own `retry`",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {triggers: [{schedule: rate(1 day), dead_letter: q.fifo}]}}",
+        "2:75",
+        "standard queue",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {triggers: [{bus: b, pattern: {a: [1]}, retry: {attempts: 0}}]}}",
+        "2:84",
+        "1 to 186",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {triggers: [{bus: b, pattern: {a: [1]}, retry: {max_age: 25h}}]}}",
+        "2:83",
+        "1m to 24h",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {triggers: [{bus: b, pattern: {a: [1]}, dead_letter: 'a b'}]}}",
+        "2:79",
+        "dead_letter",
+    ),
+    (
         "services:\n  f: {image: x, x-rouse: {triggers: [{schedule: rate(1 day), catch_up: never}]}}",
         "2:72",
         "skip, once or all",
