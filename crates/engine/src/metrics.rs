@@ -2,7 +2,7 @@
 //! seeks for each target and each queue.
 
 use crate::{Engine, Result};
-use model::{QueueCounts, QueueName, Timestamp};
+use model::{Kind, QueueCounts, QueueName, Timestamp};
 use state::{EventCounts, EventTotals, QueueTotals};
 use std::collections::BTreeMap;
 
@@ -59,7 +59,6 @@ impl Engine {
         &self,
         most: usize,
     ) -> Result<(BTreeMap<QueueName, QueueMetrics>, bool)> {
-        let store = &self.corridor.state;
         let mut metrics = BTreeMap::new();
         let mut after = String::new();
         loop {
@@ -72,24 +71,31 @@ impl Engine {
                 if metrics.len() == most {
                     return Ok((metrics, true));
                 }
-                let counts = self.queue_counts(&queue.name).await;
-                let oldest = store.oldest_message(queue.name.clone()).await;
-                let (counts, oldest) = match (counts, oldest) {
-                    (Ok(counts), Ok(oldest)) => (counts, oldest),
-                    // It was deleted meanwhile.
-                    (Err(error), _) if error.kind() == model::Kind::NotFound => continue,
-                    (_, Err(error)) if error.kind() == model::Kind::NotFound => continue,
-                    (Err(error), _) => return Err(error),
-                    (_, Err(error)) => return Err(error.into()),
-                };
-                let totals = store.queue_totals(&queue.name);
-                let one = QueueMetrics {
-                    counts,
-                    totals,
-                    oldest,
-                };
-                metrics.insert(queue.name, one);
+                if let Some(one) = self.metrics_of_queue(&queue.name).await? {
+                    metrics.insert(queue.name, one);
+                }
             }
+        }
+    }
+
+    /// The messages of one queue; `None` if there is no such queue any more.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn metrics_of_queue(&self, name: &QueueName) -> Result<Option<QueueMetrics>> {
+        let store = &self.corridor.state;
+        let counts = self.queue_counts(name).await;
+        let oldest = store.oldest_message(name.clone()).await;
+        match (counts, oldest) {
+            (Ok(counts), Ok(oldest)) => Ok(Some(QueueMetrics {
+                counts,
+                totals: store.queue_totals(name),
+                oldest,
+            })),
+            (Err(error), _) if error.kind() == Kind::NotFound => Ok(None),
+            (_, Err(error)) if error.kind() == Kind::NotFound => Ok(None),
+            (Err(error), _) => Err(error),
+            (_, Err(error)) => Err(error.into()),
         }
     }
 }

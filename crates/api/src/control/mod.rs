@@ -46,6 +46,7 @@ mod replays;
 mod runs;
 mod schedules;
 mod services;
+mod targets;
 mod upload;
 mod webhooks;
 
@@ -76,6 +77,7 @@ pub(crate) fn router(doors: Doors) -> Router {
         .route("/services/{name}", delete(services::delete))
         .route("/buckets", get(buckets::list))
         .route("/queues", get(queues::list))
+        .route("/targets", get(targets::list))
         .route("/instances", get(instances::list))
         .route("/events", get(events::list).post(cloudevents::put))
         .route("/buses/{name}/events", post(cloudevents::put_on))

@@ -21,19 +21,17 @@ pub(super) async fn list(_: Owner, State(doors): State<Doors>) -> Result<Json<Ve
         };
         after = last.name.to_string();
         for queue in page {
-            let counts = match doors.engine.queue_counts(&queue.name).await {
-                Ok(counts) => counts,
-                // It was deleted meanwhile.
-                Err(error) if error.kind() == model::Kind::NotFound => continue,
-                Err(error) => return Err(error.into()),
+            let Some(one) = doors.engine.metrics_of_queue(&queue.name).await? else {
+                continue;
             };
             shown.push(json!({
                 "name": queue.name,
                 "created": queue.created,
                 "attributes": queue.attributes,
-                "visible": counts.visible,
-                "in_flight": counts.in_flight,
-                "delayed": counts.delayed,
+                "visible": one.counts.visible,
+                "in_flight": one.counts.in_flight,
+                "delayed": one.counts.delayed,
+                "oldest": one.oldest,
             }));
         }
     }

@@ -1,4 +1,4 @@
-//! `rouse ls`: functions, services, buckets and queues.
+//! `rouse ls`: functions, services, buckets and queues, and how much waits for whom.
 
 use crate::client::Client;
 use crate::error::Result;
@@ -9,7 +9,7 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 
-/// List functions, services, buckets and queues
+/// List functions, services, buckets and queues, and how many events wait for whom
 ///
 /// Examples:
 ///   rouse ls
@@ -39,6 +39,20 @@ struct QueueView {
     visible: u64,
     in_flight: u64,
     delayed: u64,
+    /// When the oldest message was sent.
+    oldest: Option<Timestamp>,
+}
+
+/// The events of a target as the control API shows them.
+#[derive(Debug, Serialize, Deserialize)]
+struct TargetView {
+    /// Such as `function:thumbnail`.
+    target: String,
+    waiting: u64,
+    /// Being attempted.
+    leased: u64,
+    /// When the oldest was accepted that waits.
+    oldest: Option<Timestamp>,
 }
 
 /// Runs the command.
@@ -47,15 +61,17 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     let services: Vec<ServiceStatus> = client.get("services", &[]).await?;
     let buckets: Vec<BucketView> = client.get("buckets", &[]).await?;
     let queues: Vec<QueueView> = client.get("queues", &[]).await?;
+    let targets: Vec<TargetView> = client.get("targets", &[]).await?;
     if options.json {
         return output::json(&serde_json::json!({
             "functions": functions,
             "services": services,
             "buckets": buckets,
             "queues": queues,
+            "targets": targets,
         }));
     }
-    let things = functions.len() + services.len() + buckets.len() + queues.len();
+    let things = functions.len() + services.len() + buckets.len() + queues.len() + targets.len();
     if things == 0 {
         output::note("nothing is deployed; `rouse deploy --help` shows how");
         return Ok(());
@@ -72,6 +88,9 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     }
     if !queues.is_empty() {
         print_queues(&queues)?;
+    }
+    if !targets.is_empty() {
+        print_targets(&targets)?;
     }
     Ok(())
 }
@@ -178,6 +197,7 @@ fn print_queues(queues: &[QueueView]) -> Result<()> {
         "VISIBLE",
         "IN FLIGHT",
         "DELAYED",
+        "OLDEST",
         "DEAD LETTERS",
         "MADE",
     ]);
@@ -188,8 +208,22 @@ fn print_queues(queues: &[QueueView]) -> Result<()> {
             queue.visible.to_string(),
             queue.in_flight.to_string(),
             queue.delayed.to_string(),
+            queue.oldest.map_or_else(String::new, output::age),
             redrive.map_or_else(String::new, |redrive| redrive.dead_letter.to_string()),
             format!("{} ago", output::age(queue.created)),
+        ]);
+    }
+    output::print_table(&table, "")
+}
+
+fn print_targets(targets: &[TargetView]) -> Result<()> {
+    let mut table = output::table(["EVENTS FOR", "WAITING", "IN FLIGHT", "OLDEST"]);
+    for one in targets {
+        table.add_row([
+            output::cell(&one.target, 100),
+            one.waiting.to_string(),
+            one.leased.to_string(),
+            one.oldest.map_or_else(String::new, output::age),
         ]);
     }
     output::print_table(&table, "")
