@@ -48,19 +48,13 @@ impl Envelope<'_> {
     /// # Errors
     /// Says so if it is more than 1 MiB.
     pub(crate) fn bytes(&self) -> Result<Bytes, String> {
-        // As AWS writes it: without parts of a second.
-        let time = self.time.rfc3339();
-        let time = match time.split_once('.') {
-            Some((whole, _)) => format!("{whole}Z"),
-            None => time,
-        };
         let written = Written {
             version: "0",
             id: self.id,
             kind: self.kind,
             source: self.source,
             account: ACCOUNT,
-            time,
+            time: self.time.rfc3339_seconds(),
             region: self.region,
             resources: self.resources,
             detail: self.detail,

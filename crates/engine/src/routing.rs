@@ -180,7 +180,7 @@ fn envelope(event: &NewEvent, region: &str) -> (Value, Bytes) {
     if says("source", &event.source) && says("detail-type", &event.kind) {
         return (parsed, event.payload.clone());
     }
-    let time = event.accepted.rfc3339();
+    let time = event.accepted.rfc3339_seconds();
     let wrapped = json!({
         "version": "0",
         "id": event.id,
@@ -306,7 +306,7 @@ mod tests {
         let told: Value = serde_json::from_slice(&routed.effects[0].payload).unwrap();
         assert_eq!(told["source"], "s3:photos");
         assert_eq!(told["detail"], json!({"n": 1}));
-        assert_eq!(told["time"], "1970-01-01T00:00:01.500Z");
+        assert_eq!(told["time"], "1970-01-01T00:00:01Z");
         let routed = hold(&rules, &event("s", r#"{"n": 2}"#.into()), "eu-west-1");
         assert_eq!((routed.fitted, routed.effects.len()), (0, 0));
     }

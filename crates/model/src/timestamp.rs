@@ -49,6 +49,16 @@ impl Timestamp {
             Err(_) => "invalid time".to_owned(),
         }
     }
+
+    /// RFC 3339 without parts of a second, such as `2026-11-22T10:00:00Z`, as events of EventBridge have it
+    /// (<https://docs.aws.amazon.com/eventbridge/latest/ref/overiew-event-structure.html>).
+    pub fn rfc3339_seconds(self) -> String {
+        let text = self.rfc3339();
+        match text.split_once('.') {
+            Some((whole, _)) => format!("{whole}Z"),
+            None => text,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -58,6 +68,7 @@ mod tests {
     #[test]
     fn prints_rfc3339_with_milliseconds() {
         assert_eq!(Timestamp(1_500).rfc3339(), "1970-01-01T00:00:01.500Z");
+        assert_eq!(Timestamp(1_999).rfc3339_seconds(), "1970-01-01T00:00:01Z");
         let read = Timestamp::parse_rfc3339("1970-01-01T01:00:01.5+01:00");
         assert_eq!(read, Ok(Timestamp(1_500)));
         assert!(Timestamp::parse_rfc3339("1970-01-01T01:00:01").is_err());

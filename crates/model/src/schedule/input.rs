@@ -19,7 +19,7 @@ impl ScheduleSpec {
     /// The attempt's number is always 1: handing the event over is one transaction that cannot fail
     /// by itself. How often the target is tried is told by the event.
     pub fn payload(&self, region: &str, time: Timestamp, id: EventId) -> Bytes {
-        let (arn, time, id) = (self.key.arn(region), seconds(time), id.to_string());
+        let (arn, time, id) = (self.key.arn(region), time.rfc3339_seconds(), id.to_string());
         let occurrence = Occurrence {
             arn: &arn,
             time: &time,
@@ -40,7 +40,7 @@ impl ScheduleSpec {
             let reason = format!("is longer than {MAX_SCHEDULE_INPUT} bytes");
             return Err(Invalid::new("input", reason));
         }
-        let (longest, time) = (self.key.arn("us-east-1"), seconds(Timestamp(0)));
+        let (longest, time) = (self.key.arn("us-east-1"), Timestamp(0).rfc3339_seconds());
         let sample = Occurrence {
             arn: &longest,
             time: &time,
@@ -102,15 +102,6 @@ fn notification(region: &str, Occurrence { arn, time, id }: Occurrence<'_>) -> S
         "detail": "{}",
     })
     .to_string()
-}
-
-/// As AWS writes it: `2022-03-22T18:59:43Z`.
-fn seconds(time: Timestamp) -> String {
-    let text = time.rfc3339();
-    match text.split_once('.') {
-        Some((whole, _)) => format!("{whole}Z"),
-        None => text,
-    }
 }
 
 impl ScheduleKey {

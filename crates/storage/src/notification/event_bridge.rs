@@ -64,7 +64,7 @@ pub(super) fn event(
         "detail-type": kind,
         "source": SOURCE,
         "account": ACCOUNT,
-        "time": change.time.rfc3339(),
+        "time": change.time.rfc3339_seconds(),
         "region": region,
         "resources": [format!("arn:aws:s3:::{}", row.bucket)],
         "detail": detail,
