@@ -82,15 +82,17 @@ impl Error {
                 "ServiceUnavailableException",
                 message,
             ),
-            Kind::StorageFull | Kind::Internal => {
+            Kind::StorageFull => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "ServiceUnavailableException",
+                format!("the server's disk is full; free some of it and try again ({message})"),
+            ),
+            Kind::Internal => {
                 tracing::error!(
                     error = message,
                     "the EventBridge API answers InternalException"
                 );
-                let told = match kind {
-                    Kind::StorageFull => "the server's disk is full; free some of it and try again",
-                    _ => "the server failed; its log says why",
-                };
+                let told = "the server failed; its log says why";
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalException", told)
             }
         }
@@ -165,6 +167,11 @@ mod tests {
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["__type"], "ResourceNotFoundException");
         assert_eq!(body["message"], "no such bus");
+        let full = Error::of_kind(Kind::StorageFull, "events".into());
+        assert_eq!(
+            (full.status.as_u16(), full.name),
+            (507, "ServiceUnavailableException")
+        );
         let fault = Error::of_kind(Kind::Internal, "/secret: EIO".into());
         assert_eq!(fault.status, 500);
         assert!(!fault.message().contains("secret"));

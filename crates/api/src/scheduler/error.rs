@@ -165,7 +165,12 @@ impl Error {
                 "ThrottlingException",
                 message,
             ),
-            Kind::Unavailable | Kind::StorageFull => Self::new(
+            Kind::StorageFull => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "InternalServerException",
+                format!("the server's disk is full; free some of it and try again ({message})"),
+            ),
+            Kind::Unavailable => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "InternalServerException",
                 message,
