@@ -14,6 +14,11 @@ pub(crate) fn key(headers: &HeaderMap) -> Option<String> {
     Some(inner.map_or_else(|| text.clone(), str::to_owned))
 }
 
+/// What is said to a key on a call that waits for its answer, which is not kept: to ignore it would be to say that
+/// the call happens once.
+pub(crate) const WAITS: &str = "Idempotency-Key is for asynchronous calls only: a call that is waited for happens each time; \
+     leave the key out, or ask for the invocation type Event";
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

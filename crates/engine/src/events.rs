@@ -1,7 +1,9 @@
 //! Events: accepted, listed, replayed.
 
 use crate::{Engine, Error, Result};
-use model::{Event, EventFilter, EventId, Invalid, MAX_ASYNC_PAYLOAD, NewEvent, Target, Timestamp};
+use model::{
+    Event, EventFilter, EventId, Invalid, MAX_ASYNC_PAYLOAD, NewEvent, Principal, Target, Timestamp,
+};
 use sha2_next::{Digest as _, Sha256};
 use state::{SenderName, crash};
 
@@ -44,12 +46,18 @@ impl Engine {
         Ok(self.corridor.state.put_events_once(events).await?)
     }
 
-    /// Accepts an event under a key that its sender chose: the same key for the same target within a
-    /// day is one event. Gives the id of the event that was accepted under it.
+    /// Accepts an event for a function under a key that its sender chose: the same key of the same sender for the same
+    /// function within a day is one event. A function that was deleted and made again is another one. Gives the id of
+    /// the event that was accepted under it.
     ///
     /// # Errors
     /// As [`Engine::submit`]; `Invalid` (key); `State` (`Conflict`: the key came with another payload).
-    pub async fn submit_keyed(&self, key: &str, event: NewEvent) -> Result<EventId> {
+    pub async fn submit_keyed(
+        &self,
+        sender: &Principal,
+        key: &str,
+        event: NewEvent,
+    ) -> Result<EventId> {
         let legal = |b: u8| b.is_ascii_graphic() || b == b' ';
         if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(legal) {
             let reason = format!("must be 1 to {MAX_KEY} printable ASCII characters");
@@ -57,8 +65,16 @@ impl Engine {
         }
         self.check_event(&event).await?;
         let id = event.id;
+        let made = match &event.target {
+            Target::Function { name } => self.get_function(name).await?.created.0,
+            _ => {
+                return Err(Error::Refused(
+                    "only events for functions have keys".to_owned(),
+                ));
+            }
+        };
         let name = SenderName {
-            key: format!("key:{} {key}", event.target),
+            key: format!("key:{} {} {made} {key}", sender.key(), event.target),
             digest: Some(Sha256::digest(&event.payload).into()),
         };
         let accepted = self

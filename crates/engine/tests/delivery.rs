@@ -7,7 +7,7 @@ use bytes::Bytes;
 use house::{House, event, failed, function, steady, until};
 use model::{
     BucketName, DeadLetter, Delivery, Destinations, Event, EventFilter, EventId, EventState, Kind,
-    NewEvent, QueueAttributes, QueueName, Target, Timestamp,
+    NewEvent, Principal, QueueAttributes, QueueName, Target, Timestamp,
 };
 use runtime::{Fake, FakeStart};
 use state::Receive;
@@ -299,20 +299,56 @@ async fn one_key_is_one_event_and_another_payload_is_refused() {
         ..event(&function(name))
     };
     let engine = &house.engine;
-    let first = engine.submit_keyed("k", new("f", b"1")).await.unwrap();
+    let first = engine
+        .submit_keyed(&Principal::Root, "k", new("f", b"1"))
+        .await
+        .unwrap();
     assert_eq!(
-        engine.submit_keyed("k", new("f", b"1")).await.unwrap(),
+        engine
+            .submit_keyed(&Principal::Root, "k", new("f", b"1"))
+            .await
+            .unwrap(),
         first
     );
-    let other = engine.submit_keyed("k", new("f", b"2")).await.unwrap_err();
+    let other = engine
+        .submit_keyed(&Principal::Root, "k", new("f", b"2"))
+        .await
+        .unwrap_err();
     assert_eq!(other.kind(), Kind::Conflict);
     assert!(other.to_string().contains("\"k\""), "{other}");
     assert_ne!(
-        engine.submit_keyed("k", new("g", b"2")).await.unwrap(),
+        engine
+            .submit_keyed(&Principal::Root, "k", new("g", b"2"))
+            .await
+            .unwrap(),
         first
     );
+    // The key of somebody else, and that for a function of the same name, are other keys.
+    let other = Principal::Function {
+        name: "g".parse().unwrap(),
+    };
+    let theirs = engine
+        .submit_keyed(&other, "k", new("f", b"2"))
+        .await
+        .unwrap();
+    assert_ne!(theirs, first);
+    house
+        .engine
+        .delete_function(&"f".parse().unwrap())
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    house.function("f").await;
+    let again = engine
+        .submit_keyed(&Principal::Root, "k", new("f", b"3"))
+        .await
+        .unwrap();
+    assert_ne!(again, first);
     for bad in ["", "ü", "a\nb", &"k".repeat(256)] {
-        let error = engine.submit_keyed(bad, new("f", b"1")).await.unwrap_err();
+        let error = engine
+            .submit_keyed(&Principal::Root, bad, new("f", b"1"))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid, "{bad:?}");
     }
 }

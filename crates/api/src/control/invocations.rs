@@ -17,8 +17,8 @@ use engine::{Answer, Call};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use model::{
-    Ending, EventId, FunctionName, MAX_ASYNC_PAYLOAD, MAX_PAYLOAD, NewEvent, Outcome, RequestId,
-    Target, Timestamp,
+    Ending, EventId, FunctionName, MAX_ASYNC_PAYLOAD, MAX_PAYLOAD, NewEvent, Outcome, Principal,
+    RequestId, Target, Timestamp,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -66,6 +66,9 @@ pub(super) async fn create(
         return Err(Error::invalid("the payload is not JSON"));
     }
     match how.way {
+        Way::Wait if idempotency::key(&parts.headers).is_some() => {
+            Err(Error::invalid(idempotency::WAITS))
+        }
         Way::Wait => {
             let id = id.unwrap_or_else(RequestId::generate);
             wait(&doors, &name, id, payload).await
@@ -92,9 +95,13 @@ async fn submit(
         replay_of: None,
         delivery: Default::default(),
     };
-    // One request of the store, which is done whole: it needs no task of its own.
+    // One request of the store, which is done whole: it needs no task of its own. The control plane has
+    // one principal.
     let id = match idempotency::key(headers) {
-        Some(key) => doors.engine.submit_keyed(&key, event).await?,
+        Some(key) => {
+            let sender = Principal::Root;
+            doors.engine.submit_keyed(&sender, &key, event).await?
+        }
         None => doors.engine.submit(event).await?,
     };
     let accepted = axum::Json(json!({"event_id": id}));

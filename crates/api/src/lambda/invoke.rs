@@ -17,8 +17,8 @@ use engine::{Answer, Call};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use model::{
-    EventId, FunctionName, Kind, MAX_ASYNC_PAYLOAD, MAX_PAYLOAD, NewEvent, RequestId, Target,
-    Timestamp,
+    EventId, FunctionName, Kind, MAX_ASYNC_PAYLOAD, MAX_PAYLOAD, NewEvent, Principal, RequestId,
+    Target, Timestamp,
 };
 
 const OPERATION: &str = "Invoke";
@@ -41,7 +41,7 @@ enum Way {
 
 /// Invoke. Anybody who was verified may: the owner, functions and services.
 pub(super) async fn invoke(
-    _: Verified,
+    who: Verified,
     State(doors): State<Doors>,
     Extension(origin): Extension<Origin>,
     Extension(id): Extension<RequestId>,
@@ -53,6 +53,10 @@ pub(super) async fn invoke(
         FunctionRef::parse(&name)?.latest(query.qualifier.as_deref(), &doors.options.region)?;
     let headers = request.headers().clone();
     let way = way_of(&headers)?;
+    let key = idempotency::key(&headers);
+    if way == Way::Wait && key.is_some() {
+        return Err(Error::invalid_parameter(idempotency::WAITS));
+    }
     let limit = match way {
         Way::Event => MAX_ASYNC_PAYLOAD,
         Way::Wait | Way::DryRun => MAX_PAYLOAD,
@@ -60,7 +64,10 @@ pub(super) async fn invoke(
     let payload = payload_of(read_body(request, limit, OPERATION).await?)?;
     let result = match way {
         Way::Wait => wait(&doors, &name, &headers, id, payload).await,
-        Way::Event => submit(&doors, &name, &origin, &headers, payload).await,
+        Way::Event => {
+            let key = key.map(|key| (who.get().clone(), key));
+            submit(&doors, &name, &origin, key, payload).await
+        }
         Way::DryRun => dry_run(&doors, &name).await,
     };
     // The answer carries our name for what is missing, as AWS does.
@@ -100,7 +107,7 @@ async fn submit(
     doors: &Doors,
     name: &FunctionName,
     origin: &Origin,
-    headers: &HeaderMap,
+    key: Option<(Principal, String)>,
     payload: Bytes,
 ) -> std::result::Result<Response, Failure> {
     let cause = match origin {
@@ -120,8 +127,8 @@ async fn submit(
         delivery: Default::default(),
     };
     // One request of the store, which is done whole: it needs no task of its own.
-    let id = match idempotency::key(headers) {
-        Some(key) => doors.engine.submit_keyed(&key, event).await?,
+    let id = match key {
+        Some((sender, key)) => doors.engine.submit_keyed(&sender, &key, event).await?,
         None => doors.engine.submit(event).await?,
     };
     let mut response = StatusCode::ACCEPTED.into_response();
