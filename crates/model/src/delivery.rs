@@ -63,7 +63,8 @@ impl Destinations {
 }
 
 fn is_path(text: &str) -> bool {
-    let legal = |b: u8| b.is_ascii_graphic() && b != b'#';
+    // The characters of a path and query (RFC 3986), so that whatever calls it can write it into a request.
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&b);
     text.starts_with('/') && text.len() <= 1024 && text.bytes().all(legal)
 }
 
@@ -86,6 +87,9 @@ pub struct Delivery {
     /// Attributes of the message, for a queue: 10 at most.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, MessageAttribute>,
+    /// For a queue: when it does not take so large a message, it is given one that says so in place of the payload.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub may_leave_out: bool,
     /// Where the event goes if it becomes a dead letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<DeadLetter>,
@@ -218,6 +222,22 @@ mod tests {
         assert!(to(queue("q")).check(&own).is_ok());
         assert!(to(queue("q.fifo")).check(&own).is_err());
         assert!(to(own.clone()).check(&own).is_err());
+        for (path, legal) in [
+            ("/", true),
+            ("/failed/a%20b?x=1&y=:@!$'()*+,;~", true),
+            ("failed", false),
+            ("/a b", false),
+            ("/a#b", false),
+            ("/a<b>", false),
+            ("/a`b", false),
+            ("/\u{e4}", false),
+        ] {
+            let service = Target::Service {
+                name: "s".parse().unwrap(),
+                path: path.into(),
+            };
+            assert_eq!(to(service).check(&own).is_ok(), legal, "{path}");
+        }
         let letters = Destinations {
             dead_letter: Some("q.fifo".parse().unwrap()),
             ..Destinations::default()

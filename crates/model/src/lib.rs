@@ -64,8 +64,8 @@ pub use pressure::Pressure;
 pub use queue::{
     AttributeValue, DEDUPLICATION, MAX_BATCH, MAX_IN_FLIGHT, MAX_MESSAGE, Message,
     MessageAttribute, MessageId, MoveState, MoveTask, NewMessage, Queue, QueueAttributes,
-    QueueCounts, QueueName, QueueSpec, ReceiptHandle, Redrive, RedriveAllow, legal_token,
-    sequence_number,
+    QueueCounts, QueueName, QueueSpec, ReceiptHandle, Redrive, RedriveAllow, legal_char,
+    legal_token, sequence_number,
 };
 pub use replay::{EventQuery, Replay, ReplayId, ReplayOrder, ReplayState};
 pub use retry::RetryPolicy;

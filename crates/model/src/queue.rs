@@ -5,8 +5,8 @@ mod message;
 mod receipt;
 
 pub use message::{
-    AttributeValue, MAX_MESSAGE, Message, MessageAttribute, MessageId, NewMessage, legal_token,
-    sequence_number,
+    AttributeValue, MAX_MESSAGE, Message, MessageAttribute, MessageId, NewMessage, legal_char,
+    legal_token, sequence_number,
 };
 pub use receipt::ReceiptHandle;
 

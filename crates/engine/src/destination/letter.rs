@@ -2,7 +2,9 @@
 
 use super::{End, caused};
 use crate::retry::Why;
-use model::{AttributeValue, Delivery, Destinations, Ending, MessageAttribute, NewEvent, Target};
+use model::{
+    AttributeValue, Delivery, Destinations, Ending, MessageAttribute, NewEvent, Target, legal_char,
+};
 use std::collections::BTreeMap;
 
 /// Most characters of an error that a function's dead letter says (AWS's bound is 1 KB).
@@ -24,9 +26,8 @@ fn put(attributes: &mut Attributes, name: &str, data_type: &str, value: String) 
 
 /// The beginning of an error, of characters that a message may hold.
 fn shown(error: &str) -> String {
-    let legal = |c: char| matches!(c, '\t' | '\n' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
     let chars = error.chars().take(MAX_ERROR);
-    chars.map(|c| if legal(c) { c } else { ' ' }).collect()
+    chars.map(|c| if legal_char(c) { c } else { ' ' }).collect()
 }
 
 /// For the function's own dead-letter queue
@@ -46,6 +47,7 @@ pub(super) fn of_function(end: End<'_>, destinations: &Destinations) -> Option<N
     put(&mut attributes, "ErrorMessage", "String", shown(error));
     let delivery = Delivery {
         attributes,
+        may_leave_out: true,
         ..Delivery::default()
     };
     Some(caused(end, Target::Queue { name }, delivery))
@@ -80,6 +82,7 @@ pub(super) fn of_maker(end: End<'_>) -> Option<NewEvent> {
     );
     let delivery = Delivery {
         attributes,
+        may_leave_out: true,
         ..Delivery::default()
     };
     let queue = Target::Queue {

@@ -110,7 +110,7 @@ pub(super) fn event(
             detail_type: &kind,
             source: SOURCE,
             account: ACCOUNT,
-            time: end.at.rfc3339(),
+            time: end.at.rfc3339_seconds(),
             region,
             resources: [
                 &arn,
@@ -122,6 +122,7 @@ pub(super) fn event(
     };
     let payload = fitting(end, &arn, wrap);
     let delivery = Delivery {
+        may_leave_out: matches!(target, Target::Queue { .. }),
         object: matches!(target, Target::Bucket { .. }).then(|| object_key(name, end.at, id)),
         ..Delivery::default()
     };

@@ -181,10 +181,13 @@ pub fn legal_token(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// The characters that XML 1.0 allows (<https://www.w3.org/TR/REC-xml/#charsets>).
+/// Whether a message may hold the character: those that XML 1.0 allows (<https://www.w3.org/TR/REC-xml/#charsets>).
+pub fn legal_char(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+}
+
 fn legal_text(text: &str) -> Result<(), Invalid> {
-    let legal = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
-    if text.chars().all(legal) {
+    if text.chars().all(legal_char) {
         return Ok(());
     }
     let reason = "holds a character that is not allowed: only tab, line feed, carriage return and \
