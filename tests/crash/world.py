@@ -308,7 +308,10 @@ class World:
             else:
                 count = found[token, asked_for]
             if not answered <= count <= asked:
-                wrong.append((f"{asked_for}: {asked} asked, {answered} answered, {count} found", token, meant))
+                # `./test planted` looks for the word: a bug that loses is not caught by one that doubles.
+                kind = "lost" if count < answered else "too many"
+                counts = f"{asked} asked, {answered} answered, {count} found"
+                wrong.append((f"{asked_for}: {kind}: {counts}", token, meant))
             # A receive counts when it is made, as on AWS: a message that servers were killed with often
             # enough is a dead letter though no function saw it.
             if answered and not self.witness.seen[token] and not refused[token]:
