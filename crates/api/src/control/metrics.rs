@@ -29,8 +29,8 @@ pub(super) async fn read(_: Owner, State(doors): State<Doors>) -> Result<Respons
         .collect();
     let now = Timestamp::now();
     let mut text = String::new();
-    write_events(&mut text, &events, now);
-    write_queues(&mut text, &queues, now);
+    write(&mut text, "target", EVENTS, &events, now);
+    write(&mut text, "queue", QUEUES, &queues, now);
     let family = Family {
         name: "rouse_metrics_left_out",
         kind: "gauge",
@@ -120,80 +120,117 @@ fn age(then: Option<Timestamp>, now: Timestamp) -> Option<f64> {
     number(now.since(then?)).map(|millis| millis / 1_000.0)
 }
 
-fn write_events(text: &mut String, all: &[(String, EventMetrics)], now: Timestamp) {
-    let label = "target";
-    gauge(
-        "rouse_events_waiting",
-        "Events that wait for their next attempt.",
-    )
-    .write(text, label, all, |one| number(one.counts.waiting));
-    gauge("rouse_events_leased", "Events that are being attempted.").write(
-        text,
-        label,
-        all,
-        |one| number(one.counts.leased),
-    );
-    let help = "Time since the oldest waiting event was accepted.";
-    gauge("rouse_events_oldest_waiting_age_seconds", help)
-        .write(text, label, all, |one| age(one.oldest, now));
-    counter("rouse_events_accepted_total", "Events accepted.")
-        .write(text, label, all, |one| number(one.totals.accepted));
-    counter("rouse_events_succeeded_total", "Events that ended well.").write(
-        text,
-        label,
-        all,
-        |one| number(one.totals.succeeded),
-    );
-    counter(
-        "rouse_events_dead_total",
-        "Events that became dead letters.",
-    )
-    .write(text, label, all, |one| number(one.totals.dead));
-    counter("rouse_events_expired_total", "Events that grew too old.").write(
-        text,
-        label,
-        all,
-        |one| number(one.totals.expired),
-    );
-    counter(
-        "rouse_events_cancelled_total",
-        "Events whose target was deleted.",
-    )
-    .write(text, label, all, |one| number(one.totals.cancelled));
-}
+/// What a metric says of one target or queue, now.
+type Reading<T> = fn(&T, Timestamp) -> Option<f64>;
 
-fn write_queues(text: &mut String, all: &[(String, QueueMetrics)], now: Timestamp) {
-    let label = "queue";
-    gauge(
-        "rouse_queue_messages_visible",
-        "Messages that can be received.",
-    )
-    .write(text, label, all, |one| number(one.counts.visible));
-    gauge(
-        "rouse_queue_messages_in_flight",
-        "Messages that were received and are hidden.",
-    )
-    .write(text, label, all, |one| number(one.counts.in_flight));
-    gauge(
-        "rouse_queue_messages_delayed",
-        "Messages that were sent with a delay.",
-    )
-    .write(text, label, all, |one| number(one.counts.delayed));
-    let help = "Time since the oldest message was sent.";
-    gauge("rouse_queue_oldest_message_age_seconds", help)
-        .write(text, label, all, |one| age(one.oldest, now));
-    counter("rouse_queue_messages_sent_total", "Messages sent.")
-        .write(text, label, all, |one| number(one.totals.sent));
-    counter(
-        "rouse_queue_messages_received_total",
-        "Messages received, again each time.",
-    )
-    .write(text, label, all, |one| number(one.totals.received));
-    counter(
-        "rouse_queue_messages_deleted_total",
-        "Messages deleted by who received them.",
-    )
-    .write(text, label, all, |one| number(one.totals.deleted));
+/// The metrics of each target.
+const EVENTS: &[(Family, Reading<EventMetrics>)] = &[
+    (
+        gauge(
+            "rouse_events_waiting",
+            "Events that wait for their next attempt.",
+        ),
+        |one, _| number(one.counts.waiting),
+    ),
+    (
+        gauge("rouse_events_leased", "Events that are being attempted."),
+        |one, _| number(one.counts.leased),
+    ),
+    (
+        gauge(
+            "rouse_events_oldest_waiting_age_seconds",
+            "Time since the oldest waiting event was accepted.",
+        ),
+        |one, now| age(one.oldest, now),
+    ),
+    (
+        counter("rouse_events_accepted_total", "Events accepted."),
+        |one, _| number(one.totals.accepted),
+    ),
+    (
+        counter("rouse_events_succeeded_total", "Events that ended well."),
+        |one, _| number(one.totals.succeeded),
+    ),
+    (
+        counter(
+            "rouse_events_dead_total",
+            "Events that became dead letters.",
+        ),
+        |one, _| number(one.totals.dead),
+    ),
+    (
+        counter("rouse_events_expired_total", "Events that grew too old."),
+        |one, _| number(one.totals.expired),
+    ),
+    (
+        counter(
+            "rouse_events_cancelled_total",
+            "Events whose target was deleted.",
+        ),
+        |one, _| number(one.totals.cancelled),
+    ),
+];
+
+/// The metrics of each queue.
+const QUEUES: &[(Family, Reading<QueueMetrics>)] = &[
+    (
+        gauge(
+            "rouse_queue_messages_visible",
+            "Messages that can be received.",
+        ),
+        |one, _| number(one.counts.visible),
+    ),
+    (
+        gauge(
+            "rouse_queue_messages_in_flight",
+            "Messages that were received and are hidden.",
+        ),
+        |one, _| number(one.counts.in_flight),
+    ),
+    (
+        gauge(
+            "rouse_queue_messages_delayed",
+            "Messages that were sent with a delay.",
+        ),
+        |one, _| number(one.counts.delayed),
+    ),
+    (
+        gauge(
+            "rouse_queue_oldest_message_age_seconds",
+            "Time since the oldest message was sent.",
+        ),
+        |one, now| age(one.oldest, now),
+    ),
+    (
+        counter("rouse_queue_messages_sent_total", "Messages sent."),
+        |one, _| number(one.totals.sent),
+    ),
+    (
+        counter(
+            "rouse_queue_messages_received_total",
+            "Messages received, again each time.",
+        ),
+        |one, _| number(one.totals.received),
+    ),
+    (
+        counter(
+            "rouse_queue_messages_deleted_total",
+            "Messages deleted by who received them.",
+        ),
+        |one, _| number(one.totals.deleted),
+    ),
+];
+
+fn write<T>(
+    text: &mut String,
+    label: &str,
+    metrics: &[(Family, Reading<T>)],
+    all: &[(String, T)],
+    now: Timestamp,
+) {
+    for (family, reading) in metrics {
+        family.write(text, label, all, |one| reading(one, now));
+    }
 }
 
 #[cfg(test)]
@@ -211,7 +248,7 @@ mod tests {
             ("service:s/\"\n".to_owned(), EventMetrics::default()),
         ];
         let mut text = String::new();
-        write_events(&mut text, &all, Timestamp(3_500));
+        write(&mut text, "target", EVENTS, &all, Timestamp(3_500));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[..4],
