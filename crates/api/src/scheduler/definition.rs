@@ -2,12 +2,8 @@
 
 use super::bus;
 use super::error::{Error, Result};
-use crate::arn;
-use crate::delivery::Wanted;
-use model::{
-    AfterCompletion, CatchUp, Delivery, ScheduleKey, ScheduleSpec, Target, Timestamp, Timetable,
-    Zone,
-};
+use super::target;
+use model::{AfterCompletion, CatchUp, ScheduleKey, ScheduleSpec, Timestamp, Timetable, Zone};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -18,16 +14,6 @@ const LATEST_START: Duration = Duration::from_secs(300);
 /// Under which names of a schedule's annotations what only AWS understands is kept.
 pub(super) const TARGET: &str = "target";
 pub(super) const KMS_KEY: &str = "kms_key_arn";
-/// What a target may say here. The parameters of other kinds of targets are refused by name.
-const TARGET_FIELDS: [&str; 6] = [
-    "Arn",
-    "RoleArn",
-    "Input",
-    "RetryPolicy",
-    "DeadLetterConfig",
-    "SqsParameters",
-];
-
 /// The body of CreateSchedule and UpdateSchedule.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -81,10 +67,10 @@ impl Definition {
             Some(Value::String(input)) => Some(input),
             Some(_) => return Err(Error::invalid("target.input must be a string")),
         };
-        let woken = woken(text(&declared, "Arn")?)?;
+        let woken = target::woken(target::text(&declared, "Arn")?)?;
         let entry = bus::entry(&mut declared, &woken)?;
-        check_target(&declared)?;
-        let delivery = delivery(&declared, &woken)?;
+        target::check(&declared)?;
+        let delivery = target::delivery(&declared, &woken)?;
         bus::keep(&mut declared, entry.as_ref());
         let mut annotations = BTreeMap::from([(TARGET.to_owned(), Value::Object(declared))]);
         if let Some(arn) = self.kms_key_arn {
@@ -213,91 +199,6 @@ fn point(field: &str, seconds: f64) -> Result<Timestamp> {
     }
     #[allow(clippy::cast_possible_truncation)] // within the bound above
     Ok(Timestamp((seconds * 1000.0).round() as i64))
-}
-
-fn text<'a>(declared: &'a Map<String, Value>, name: &str) -> Result<&'a str> {
-    let field = format!("target.{}{}", name[..1].to_ascii_lowercase(), &name[1..]);
-    match declared.get(name) {
-        Some(Value::String(text)) if text.len() > 1600 => Err(Error::too_long(&field, 1600)),
-        Some(Value::String(text)) => Ok(text),
-        _ => Err(Error::missing(&field)),
-    }
-}
-
-/// What a target's ARN names.
-fn woken(arn: &str) -> Result<Target> {
-    arn::target_of(arn).map_err(|reason| {
-        let shown: String = arn.chars().take(200).collect();
-        Error::invalid(format!(
-            "Provided Arn {} is not in correct format or not supported: {reason}.",
-            shown.escape_debug()
-        ))
-    })
-}
-
-/// What a target says of its delivery, in the words of both EventBridges.
-fn delivery(declared: &Map<String, Value>, woken: &Target) -> Result<Delivery> {
-    let fields = ["RetryPolicy", "DeadLetterConfig", "SqsParameters"];
-    let said = fields.iter().filter_map(|name| {
-        let value = declared.get(*name).filter(|value| !value.is_null())?;
-        Some(((*name).to_owned(), value.clone()))
-    });
-    let said: Map<String, Value> = said.collect();
-    let wanted: Wanted = serde_json::from_value(Value::Object(said))
-        .map_err(|error| Error::invalid(format!("target: {error}")))?;
-    let mut delivery = wanted.checked().map_err(Error::invalid)?;
-    let refused = |error: model::Invalid| Error::invalid(error.to_string());
-    delivery.check(woken).map_err(refused)?;
-    if let (Some(letters), Some(arn)) = (&mut delivery.dead_letter, declared.get("Arn")) {
-        letters.say("TARGET_ARN", arn.as_str().unwrap_or_default());
-    }
-    Ok(delivery)
-}
-
-/// What is kept of a target must have AWS's form.
-fn check_target(declared: &Map<String, Value>) -> Result<()> {
-    let other = |(name, value): &(&String, &Value)| {
-        !value.is_null() && !TARGET_FIELDS.contains(&name.as_str())
-    };
-    if let Some((name, _)) = declared.iter().find(other) {
-        let shown: String = name.chars().take(60).collect();
-        return Err(Error::invalid(format!(
-            "{} is for another kind of target than the one that is named.",
-            shown.escape_debug()
-        )));
-    }
-    let role = text(declared, "RoleArn")?;
-    let is_role = role.starts_with("arn:aws") && role.contains(":iam::") && role.contains(":role/");
-    if !is_role {
-        let pattern = "arn:aws[a-z-]*:iam::\\d{12}:role\\/[\\w+=,.@\\/-]+";
-        return Err(Error::pattern("target.roleArn", role, pattern));
-    }
-    if let Some(policy) = declared.get("RetryPolicy").filter(|value| !value.is_null()) {
-        let within = |name: &str, least: i64, most: i64| {
-            let value = policy.get(name).filter(|value| !value.is_null());
-            match value.map(|value| (value, value.as_i64())) {
-                None => Ok(()),
-                Some((_, Some(number))) if (least..=most).contains(&number) => Ok(()),
-                Some((value, _)) => {
-                    let field = format!("target.retryPolicy.{name}");
-                    Err(Error::range(&field, value, least, most))
-                }
-            }
-        };
-        within("MaximumEventAgeInSeconds", 60, 86_400)?;
-        within("MaximumRetryAttempts", 0, 185)?;
-    }
-    let queue = declared
-        .get("DeadLetterConfig")
-        .and_then(|value| value.get("Arn"));
-    if let Some(queue) = queue.filter(|value| !value.is_null()) {
-        let arn = queue.as_str().unwrap_or_default();
-        if !arn.starts_with("arn:aws") || !arn.contains(":sqs:") || arn.len() > 1600 {
-            let pattern = "arn:aws[a-z-]*:sqs:[a-z0-9\\-]+:\\d{12}:[a-zA-Z0-9\\-_]+";
-            return Err(Error::pattern("target.deadLetterConfig.arn", arn, pattern));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

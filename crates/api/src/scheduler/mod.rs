@@ -9,6 +9,7 @@ mod groups;
 mod page;
 mod schedules;
 mod tags;
+mod target;
 mod view;
 
 use crate::auth::{Refused, Verified};
