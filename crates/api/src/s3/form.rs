@@ -107,7 +107,7 @@ fn broken(fault: &Broken) -> S3Error {
         Broken::Malformed(_) => S3ErrorCode::MalformedPOSTRequest,
         Broken::TooLarge => S3ErrorCode::MaxPostPreDataLengthExceededError,
         Broken::NoFile => S3ErrorCode::IncorrectNumberOfFilesInPostRequest,
-        Broken::BrokenOff => S3ErrorCode::IncompleteBody,
+        Broken::Incomplete => S3ErrorCode::IncompleteBody,
     };
     error(code, fault.to_string())
 }

@@ -29,7 +29,7 @@ pub(super) enum Broken {
     NoFile,
     /// It came too slowly, or the connection broke.
     #[error("the form broke off")]
-    BrokenOff,
+    Incomplete,
 }
 
 /// The bytes of a request, as they come.
@@ -131,7 +131,7 @@ impl Reader {
             match chunk {
                 Ok(Some(Ok(chunk))) => self.buffer.extend_from_slice(&chunk),
                 Ok(None) => return Err(Broken::Malformed("it ends too early")),
-                Ok(Some(Err(_))) | Err(_) => return Err(Broken::BrokenOff),
+                Ok(Some(Err(_))) | Err(_) => return Err(Broken::Incomplete),
             }
         }
     }
