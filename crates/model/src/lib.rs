@@ -5,6 +5,7 @@
 mod bucket;
 mod bus;
 mod chain;
+mod content_digest;
 mod credential;
 mod delivery;
 mod deployment;
@@ -24,6 +25,7 @@ mod name;
 mod pressure;
 mod queue;
 mod replay;
+mod repository;
 mod retry;
 mod schedule;
 mod service;
@@ -38,6 +40,7 @@ pub use bus::{
     Bus, MAX_BUSES, MAX_DEPTH, MAX_RULE_TARGETS, MAX_RULES, MAX_TAGS, Rule, RuleTarget, Transformer,
 };
 pub use chain::Chain;
+pub use content_digest::{Algorithm, ContentDigest};
 pub use credential::{Credential, Principal};
 pub use delivery::{DeadLetter, Delivery, Destinations};
 pub use deployment::{Change, ChangeKind, DeclaredRule, Deployment, DeploymentReport};
@@ -68,6 +71,7 @@ pub use queue::{
     legal_token, sequence_number,
 };
 pub use replay::{EventQuery, Replay, ReplayId, ReplayOrder, ReplayState};
+pub use repository::{ManifestReference, RepositoryName, Tag};
 pub use retry::RetryPolicy;
 pub use schedule::{
     Advance, AfterCompletion, BusEntry, CatchUp, Due, Expression, MAX_CATCH_UP, MAX_SCHEDULE_INPUT,

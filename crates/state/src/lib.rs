@@ -30,6 +30,7 @@ mod overdue;
 mod partitions;
 mod queues;
 mod readers;
+mod registry;
 mod replays;
 mod row;
 mod rules;
@@ -57,6 +58,10 @@ pub use objects::{ObjectRow, Precondition};
 pub use once::SenderName;
 pub use partitions::{Retention, Tended};
 pub use queues::{Accepted, Changed, Deleted, MoveStep, Receive, Received};
+pub use registry::{
+    BlobUploadRow, LinkCursor, MAX_BLOB_UPLOADS, ManifestPut, ManifestRow, NewManifest,
+    ReferenceRow,
+};
 pub use replays::ReplayStep;
 pub use schedule_requests::Once;
 pub use schedules::{ScheduleFilter, Ticked};

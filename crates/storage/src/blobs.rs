@@ -55,12 +55,15 @@ impl Storage {
         }
         let folder = self.folders().blobs();
         let path = self.folders().blob(&digest);
+        // The registry may be about to delete a blob of the same bytes.
+        let kept = self.registry_turn().read_owned().await;
         blocking::on_disk(move || {
             std::fs::rename(complete.path(), &path)
                 .map_err(|error| Error::io("renaming the blob to", &path, error))?;
             let size = complete.size;
             complete.keep();
             folders::sync_folder(&folder)?;
+            drop(kept);
             Ok((digest, size))
         })
         .await

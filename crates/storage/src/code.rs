@@ -6,7 +6,7 @@ use crate::store::names_in;
 use crate::tree::{self, Links, Tree};
 use crate::{Error, Result, Storage, blocking, page_cache};
 use model::Digest;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -39,23 +39,33 @@ impl Storage {
         .await
     }
 
-    /// Deletes unpacked code and blobs that are not in `keep`. Gives how many.
+    /// Deletes unpacked code and blobs that are not in `keep`; what the registry knows stays. Gives how
+    /// many. For a server that takes nothing in yet.
     ///
     /// # Errors
     /// Of the file system.
     pub async fn sweep_code(&self, keep: &[Digest]) -> Result<u64> {
+        let mut keep: Vec<String> = keep.iter().map(|digest| digest.hex().to_owned()).collect();
+        let code = self.folders().code();
+        let mut swept = self.sweep_folder(code, &keep).await?;
+        let folder = self.folders().blobs();
+        let names = blocking::on_disk(move || names_in(&folder)).await?;
+        keep.extend(self.registry_names(names).await?);
+        swept += self.sweep_folder(self.folders().blobs(), &keep).await?;
+        Ok(swept)
+    }
+
+    async fn sweep_folder(&self, folder: PathBuf, keep: &[String]) -> Result<u64> {
         let folders = Arc::clone(self.folders());
-        let keep: Vec<String> = keep.iter().map(|digest| digest.hex().to_owned()).collect();
+        let keep: HashSet<String> = keep.iter().cloned().collect();
         blocking::on_disk(move || {
             let mut swept = 0;
-            for folder in [folders.code(), folders.blobs()] {
-                for name in names_in(&folder)? {
-                    // A list goes with what it is of.
-                    let of = name.strip_suffix(folders::WARM).unwrap_or(&name);
-                    if !keep.iter().any(|kept| kept == of) {
-                        retire(&folders, &folder.join(name))?;
-                        swept += 1;
-                    }
+            for name in names_in(&folder)? {
+                // A list goes with what it is of.
+                let of = name.strip_suffix(folders::WARM).unwrap_or(&name);
+                if !keep.contains(of) {
+                    retire(&folders, &folder.join(name))?;
+                    swept += 1;
                 }
             }
             Ok(swept)

@@ -47,9 +47,21 @@ pub enum Error {
     /// A request that cannot be meant (range, part number, key length).
     #[error("{0}")]
     Invalid(String),
+    /// A manifest names blobs or manifests that its repository does not have.
+    #[error("the manifest names {}, which the repository does not have; push it first", shown(.0))]
+    Unknown(Vec<model::ContentDigest>),
     /// The server is going down and began nothing new.
     #[error("the storage is stopping; try again after the server's start")]
     Stopping,
+}
+
+/// The first of several digests, and how many more.
+fn shown(digests: &[model::ContentDigest]) -> String {
+    match digests {
+        [] => "nothing".to_owned(),
+        [only] => only.to_string(),
+        [first, others @ ..] => format!("{first} and {} more", others.len()),
+    }
 }
 
 impl Error {
@@ -100,7 +112,9 @@ impl Error {
             }
             Self::Io { .. } => Kind::Internal,
             Self::Stopping => Kind::Unavailable,
-            Self::Archive(_) | Self::Mismatch(_) | Self::Invalid(_) => Kind::Invalid,
+            Self::Archive(_) | Self::Mismatch(_) | Self::Invalid(_) | Self::Unknown(_) => {
+                Kind::Invalid
+            }
             Self::NotFound { .. } => Kind::NotFound,
             Self::TooLarge { .. } => Kind::TooLarge,
         }

@@ -1,7 +1,7 @@
 //! Where everything is below the data folder, and making folders and files that are only ours.
 
 use crate::{Error, Result};
-use model::Digest;
+use model::{Algorithm, ContentDigest, Digest};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -26,6 +26,8 @@ impl Folders {
         for folder in [
             "objects",
             "blobs/sha256",
+            "blobs/sha512",
+            "uploads",
             "code",
             "images",
             "logs",
@@ -59,6 +61,25 @@ impl Folders {
 
     pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
         self.blobs().join(digest.hex())
+    }
+
+    /// Blobs by their SHA-512.
+    pub(crate) fn long_blobs(&self) -> PathBuf {
+        self.data.join("blobs/sha512")
+    }
+
+    /// The file of a blob by a digest of either algorithm.
+    pub(crate) fn content(&self, digest: &ContentDigest) -> PathBuf {
+        let folder = match digest.algorithm() {
+            Algorithm::Sha256 => self.blobs(),
+            Algorithm::Sha512 => self.long_blobs(),
+        };
+        folder.join(digest.hex())
+    }
+
+    /// The files of uploads of blobs, which outlive a restart.
+    pub(crate) fn uploads(&self) -> PathBuf {
+        self.data.join("uploads")
     }
 
     pub(crate) fn code(&self) -> PathBuf {

@@ -1,6 +1,7 @@
 //! Bytes: objects and buckets, code, images and their layers, logs, volumes.
 //!
-//! Below the data folder: `objects/` (one file a put), `blobs/sha256/` (uploaded archives),
+//! Below the data folder: `objects/` (one file a put), `blobs/` (by digest: uploaded
+//! archives, what was pushed to the registry), `uploads/` (pushes under way),
 //! `code/` (unpacked, by digest), `images/` (flattened, by manifest digest), `logs/`, `volumes/`,
 //! `staging/` (emptied at start). Everything is 0700 and belongs to the server's user; only below
 //! `code/` and `images/` all is readable for everyone, since sandboxed programs are other users.
@@ -25,6 +26,7 @@ mod notification;
 mod objects;
 mod page_cache;
 mod reference;
+mod registry;
 mod rootfs;
 mod segments;
 mod store;
@@ -41,5 +43,7 @@ pub use images::ImportProgress;
 pub use logs::LogQuery;
 pub use objects::{Body, ByteRange, ObjectWriter, PutObject};
 pub use page_cache::{Guess, Warmed};
+pub use registry::{ChunkWriter, Collected, MAX_MANIFEST, PushedManifest};
+pub use state::{BlobUploadRow, ManifestRow};
 pub use state::{Bucket, ListPage, ListQuery, ObjectRow, PartRow, Precondition, UploadRow};
 pub use store::Storage;

@@ -3,6 +3,7 @@
 use crate::code::Unpacking;
 use crate::folders::{self, Folders};
 use crate::logs::Logs;
+use crate::registry::Hashing;
 use crate::{Error, Result, blocking};
 use state::{State, crash};
 use std::path::Path;
@@ -25,6 +26,9 @@ struct Inner {
     unpacking: Unpacking,
     /// Images come and go one at a time: each takes much disk, and none must go while it comes.
     images: Arc<tokio::sync::Mutex<()>>,
+    /// Read by who gives a file a blob's name until its row is there; written by who deletes blobs.
+    registry: Arc<tokio::sync::RwLock<()>>,
+    hashing: Hashing,
 }
 
 impl Storage {
@@ -48,6 +52,8 @@ impl Storage {
             logs: Logs::start(folders.logs())?,
             unpacking: Unpacking::default(),
             images: Arc::default(),
+            registry: Arc::default(),
+            hashing: Hashing::default(),
             folders,
             state,
             region: region.into(),
@@ -57,6 +63,7 @@ impl Storage {
         };
         crash::point("sweep-before");
         storage.sweep_objects().await?;
+        storage.sweep_registry().await?;
         crash::point("sweep-after");
         Ok(storage)
     }
@@ -86,6 +93,15 @@ impl Storage {
     /// The turn to change the folder of images.
     pub(crate) async fn images_turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
         Arc::clone(&self.inner.images).lock_owned().await
+    }
+
+    /// Whether blobs may be deleted: see [`Inner::registry`].
+    pub(crate) fn registry_turn(&self) -> Arc<tokio::sync::RwLock<()>> {
+        Arc::clone(&self.inner.registry)
+    }
+
+    pub(crate) fn hashing(&self) -> &Hashing {
+        &self.inner.hashing
     }
 
     async fn sweep_objects(&self) -> Result<()> {

@@ -1,0 +1,16 @@
+//! The registry: repositories, what they hold, and uploads under way.
+
+mod blobs;
+mod collection;
+mod manifests;
+mod repositories;
+mod tags;
+mod uploads;
+
+pub use collection::LinkCursor;
+pub use manifests::{ManifestPut, ManifestRow, NewManifest, ReferenceRow};
+pub use uploads::{BlobUploadRow, MAX_BLOB_UPLOADS};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;

@@ -1,0 +1,12 @@
+//! The registry: blobs by digest that repositories name, uploads of them, manifests.
+
+mod blobs;
+mod collection;
+mod image;
+mod manifest;
+mod uploads;
+
+pub use collection::Collected;
+pub use manifest::{MAX_MANIFEST, PushedManifest};
+pub use uploads::ChunkWriter;
+pub(crate) use uploads::Hashing;
