@@ -12,7 +12,7 @@ use crate::schedule::{self, Scheduler};
 use crate::service::Services;
 use crate::webhooks::Webhooks;
 use crate::working::Working;
-use crate::{Result, cancellations, pressure, purge, replays};
+use crate::{Result, cancellations, pressure, purge, registry, replays};
 use model::{Chain, EventId, InstanceId, InstanceStatus, Pressure};
 use runtime::Runtime;
 use state::{Retention, State};
@@ -55,6 +55,9 @@ pub struct Options {
     pub region: String,
     /// Whether webhooks may lead to private networks and the host itself; not by default.
     pub private_webhooks: bool,
+    /// How long a blob of the registry is kept that was pushed, mounted or asked for and that no manifest
+    /// names yet, and an upload that nobody goes on with: 24 hours by default.
+    pub registry_grace: Duration,
 }
 
 impl Default for Options {
@@ -73,6 +76,7 @@ impl Default for Options {
             max_depth: model::MAX_DEPTH,
             region: "us-east-1".to_owned(),
             private_webhooks: false,
+            registry_grace: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -160,6 +164,7 @@ impl Engine {
         tokio::spawn(purge::run(engine.corridor.clone(), options.retention));
         tokio::spawn(cancellations::run(engine.corridor.clone()));
         tokio::spawn(queues::sweep(engine.corridor.clone()));
+        tokio::spawn(registry::run(engine.clone(), options.registry_grace));
         queues::resume(&engine.corridor).await?;
         replays::resume(&engine.corridor).await?;
         engine.corridor.start_mappings().await?;

@@ -38,6 +38,7 @@ mod prototype;
 mod purge;
 mod queues;
 mod reclaim;
+mod registry;
 mod replays;
 mod retry;
 mod routing;

@@ -153,11 +153,16 @@ pub(crate) async fn pin_code(storage: &Storage, code: &Code) -> Result<Code> {
             })
         }
         Code::Image { reference, .. } => {
-            let found = storage.get_image(reference).await;
+            // What was pushed here last is meant, before what was imported under the same name.
+            let found = match storage.ready_image(reference).await? {
+                Some(image) => Ok(image),
+                None => storage.get_image(reference).await,
+            };
             let found = found.and_then(|image| storage.image_root(&image.digest).map(|_| image));
             let image = found.map_err(|error| match error.kind() {
                 Kind::NotFound => Error::Absent(format!(
-                    "image \"{reference}\" is not on this server; import it with `rouse image import`"
+                    "image \"{reference}\" is not on this server; push it to the registry, or import it with \
+                     `rouse image import`"
                 )),
                 _ => error.into(),
             })?;
