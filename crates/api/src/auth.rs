@@ -4,10 +4,12 @@
 //! one. Secrets are compared in constant time and are never in an error, a log or `Debug`.
 
 mod policy;
+mod registry;
 mod root;
 mod signature;
 
 pub(crate) use policy::{PolicySignature, SignedPolicy};
+pub(crate) use registry::{Action, RegistryAccess, TOKEN_LIFE};
 pub use root::RootCredential;
 pub(crate) use signature::scope_of;
 
@@ -120,6 +122,8 @@ pub(crate) enum Schemes {
 pub(crate) struct Auth {
     root: Arc<Root>,
     engine: Engine,
+    /// Signs tokens of the registry.
+    signer: Arc<registry::Signer>,
 }
 
 struct Root {
@@ -138,7 +142,11 @@ impl Auth {
             secret_access_key: root.secret_access_key,
         };
         let root = Arc::new(Root { credential, token });
-        Self { root, engine }
+        Self {
+            root,
+            engine,
+            signer: Arc::default(),
+        }
     }
 
     /// Verifies a token. Only the owner of the server has one.
@@ -151,11 +159,15 @@ impl Auth {
         schemes: Schemes,
     ) -> Result<Verified, Refused> {
         let token = token_of(headers, schemes)?;
-        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        if bool::from(digest.ct_eq(&self.root.token)) {
-            return Ok(Verified(Principal::Root));
+        match self.is_root_token(&token) {
+            true => Ok(Verified(Principal::Root)),
+            false => Err(Refused::BadToken),
         }
-        Err(Refused::BadToken)
+    }
+
+    fn is_root_token(&self, token: &str) -> bool {
+        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        bool::from(digest.ct_eq(&self.root.token))
     }
 
     /// Verifies the SigV4 signature in the headers of a request, all of whose body is `body`, for an
@@ -227,16 +239,28 @@ fn token_of(headers: &HeaderMap, schemes: Schemes) -> Result<String, Refused> {
         return Ok(rest.trim().to_owned());
     }
     if schemes == Schemes::BearerOrBasic && scheme.eq_ignore_ascii_case("basic") {
-        let decoded = base64::engine::general_purpose::STANDARD
-            .decode(rest.trim())
-            .map_err(|_| malformed("its Basic part is not base64"))?;
-        let decoded = String::from_utf8(decoded).map_err(|_| malformed("it is not UTF-8"))?;
-        let (_, password) = decoded
-            .split_once(':')
-            .ok_or_else(|| malformed("its Basic part has no ':'"))?;
-        return Ok(password.to_owned());
+        return Ok(basic_of(headers)?.1);
     }
     Err(malformed("this address takes `Bearer TOKEN`"))
+}
+
+/// User and password of HTTP Basic in the headers.
+fn basic_of(headers: &HeaderMap) -> Result<(String, String), Refused> {
+    let malformed = |what: &str| Refused::Malformed(what.to_owned());
+    let header = headers.get(AUTHORIZATION).ok_or(Refused::Missing)?;
+    let text = header.to_str().map_err(|_| malformed("it is not ASCII"))?;
+    let encoded = match text.split_once(' ') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("basic") => rest.trim(),
+        _ => return Err(malformed("this address takes Basic and Bearer")),
+    };
+    let decoded = base64::engine::general_purpose::STANDARD
+        .decode(encoded)
+        .map_err(|_| malformed("its Basic part is not base64"))?;
+    let decoded = String::from_utf8(decoded).map_err(|_| malformed("it is not UTF-8"))?;
+    let (user, password) = decoded
+        .split_once(':')
+        .ok_or_else(|| malformed("its Basic part has no ':'"))?;
+    Ok((user.to_owned(), password.to_owned()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A request with an AWS signature goes to the door of its credential scope (`s3`, `lambda`, `sqs`,
 //! `events`, `scheduler`); others
 //! go by path: `/_rouse/…` (control, bearer token), `/svc/NAME/…` and `/fn/NAME/…` (HTTP routes of
-//! services and functions), or by host: `NAME.svc.localhost` is a service. Only `/_rouse/health`
+//! services and functions), `/v2/…` (the registry), or by host: `NAME.svc.localhost` is a service. Only `/_rouse/health`
 //! answers anonymously.
 
 mod arn;
@@ -18,6 +18,7 @@ mod events;
 mod exception;
 mod idempotency;
 mod lambda;
+mod oci;
 mod route;
 mod s3;
 mod scheduler;

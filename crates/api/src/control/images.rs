@@ -1,4 +1,4 @@
-//! `images` and `images/REFERENCE`: imported, listed, removed.
+//! `images` and `images/REFERENCE`: imported, listed, resolved, removed.
 
 use super::error::{Error, Result};
 use super::owner::Owner;
@@ -103,6 +103,22 @@ fn end_of(
 /// `GET`: all of them.
 pub(super) async fn list(_: Owner, State(doors): State<Doors>) -> Result<Json<Vec<ImageRecord>>> {
     Ok(Json(doors.engine.storage().list_images().await?))
+}
+
+/// `GET images/REFERENCE`: what a name means now, in the registry before what was imported.
+pub(super) async fn resolve(
+    _: Owner,
+    State(doors): State<Doors>,
+    Path(reference): Path<String>,
+) -> Result<Json<Value>> {
+    check_reference(&reference)?;
+    let storage = doors.engine.storage();
+    let pushed = storage.resolve_image(&reference).await?;
+    let digest = match pushed {
+        Some(digest) => digest.to_string(),
+        None => storage.get_image(&reference).await?.digest.to_string(),
+    };
+    Ok(Json(json!({"reference": reference, "digest": digest})))
 }
 
 /// `DELETE images/REFERENCE`: the name goes; the files too, if no other name means them. The last name

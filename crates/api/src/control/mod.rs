@@ -22,6 +22,8 @@
 //! | `GET logs?key=&since=&request=&tail=&follow=` | lines of [`model::LogLine`] |
 //! | `GET metrics` | in Prometheus' text format |
 //! | `GET`, `POST images`; `DELETE images/{reference}` | [`model::ImageRecord`] |
+//! | `GET images/{reference}` | what a name means now: its reference and digest |
+//! | `POST registry/collections?grace=` | blobs and uploads that the registry does not need |
 //!
 //! Errors are `{"error":{"kind":…,"message":…}}`, the kind being a [`model::Kind`].
 
@@ -42,6 +44,7 @@ mod metrics;
 mod owner;
 mod query;
 mod queues;
+mod registry;
 mod replays;
 mod runs;
 mod schedules;
@@ -106,7 +109,11 @@ pub(crate) fn router(doors: Doors) -> Router {
         .route("/logs", get(logs::read))
         .route("/metrics", get(metrics::read))
         .route("/images", get(images::list).post(images::create))
-        .route("/images/{*reference}", delete(images::delete));
+        .route(
+            "/images/{*reference}",
+            get(images::resolve).delete(images::delete),
+        )
+        .route("/registry/collections", post(registry::collect));
     Router::new()
         .nest("/_rouse/v1", routes)
         .fallback(not_found)

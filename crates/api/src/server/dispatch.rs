@@ -4,7 +4,7 @@ use super::Origin;
 use super::signed_body::Budget;
 use crate::auth::{Auth, Refused, Schemes, Verified, scope_of};
 use crate::doors::Doors;
-use crate::{control, events, lambda, route, s3, scheduler, sqs};
+use crate::{control, events, lambda, oci, route, s3, scheduler, sqs};
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
@@ -48,6 +48,7 @@ enum Way {
     Route(bool),
     Health,
     Control,
+    Registry,
 }
 
 /// By the signature's scope first: an object's key may look like any path.
@@ -73,6 +74,8 @@ fn way_of(parts: &Parts) -> Way {
         "/_rouse/health" => Way::Health,
         _ if below("/_rouse") => Way::Control,
         _ if routed => Way::Route(false),
+        // No bucket has a name so short.
+        _ if below("/v2") => Way::Registry,
         _ => Way::S3,
     }
 }
@@ -158,6 +161,7 @@ impl App {
                 Ok(who) => enter(&self.control, parts, body, who).await,
                 Err(refused) => control::refuse(&refused),
             },
+            Way::Registry => oci::serve(&self.doors, parts, body).await,
         }
     }
 
@@ -261,6 +265,10 @@ mod tests {
         assert_eq!(way(None, "/_rouse"), Way::Control);
         assert_eq!(way(None, "/svc/catalog/photos"), Way::Route(false));
         assert_eq!(way(None, "/fn/thumbnail"), Way::Route(false));
+        assert_eq!(way(None, "/v2/"), Way::Registry);
+        assert_eq!(way(None, "/v2/shop/tags/list"), Way::Registry);
+        assert_eq!(way(Some("s3"), "/v2/"), Way::S3);
+        assert_eq!(way(None, "/v2x"), Way::S3);
         assert_eq!(way(None, "/svcx"), Way::S3);
         assert_eq!(way(None, "/photos/a.jpg"), Way::S3);
     }

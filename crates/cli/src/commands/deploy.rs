@@ -2,13 +2,14 @@
 
 use crate::archive;
 use crate::client::{self, Client};
-use crate::commands::{progress, upload, wait};
+use crate::commands::{image, progress, upload, wait};
 use crate::data::DataFolder;
 use crate::error::{Error, Result};
 use crate::manifest::{CodeSource, MAX_MANIFEST, Manifest, Place, Source, Variables};
 use crate::output;
-use model::{Code, Deployment, DeploymentReport, ImageRecord};
+use model::{Code, Deployment, DeploymentReport, Digest, Kind};
 use reqwest::Method;
+use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -260,25 +261,35 @@ async fn place_code(
     }
 }
 
+/// What an image's name means on the server.
+#[derive(Debug, Deserialize)]
+struct Resolved {
+    reference: String,
+    digest: Digest,
+}
+
 async fn find_image(client: &Client, reference: &str, place: &Place) -> Result<Code> {
-    let images: Vec<ImageRecord> = client.get("images", &[]).await?;
-    let latest = format!("{reference}:latest");
-    let found = [reference, &latest]
-        .into_iter()
-        .find_map(|name| images.iter().find(|image| image.reference == name));
-    match found {
-        Some(image) => Ok(Code::Image {
-            reference: image.reference.clone(),
-            digest: image.digest.clone(),
-        }),
-        None => Err(Error::Manifest(
-            place
-                .error(format!("the image \"{reference}\" is not imported"))
-                .hint(format!(
-                    "docker save {reference} -o image.tar && rouse image import image.tar --name {reference}"
-                )),
-        )),
-    }
+    let path = format!("images/{}", image::path_of(reference));
+    let request = client.request(Method::GET, &path);
+    let found = match client.send(request).await {
+        Ok(response) => client::parse::<Resolved>(response, "GET images").await?,
+        Err(Error::Refused {
+            kind: Kind::NotFound,
+            ..
+        }) => {
+            let missing = place.error(format!("the server has no image \"{reference}\""));
+            let how = format!(
+                "docker push it to the server's registry, or docker save {reference} -o image.tar && \
+                 rouse image import image.tar --name {reference}"
+            );
+            return Err(Error::Manifest(missing.hint(how)));
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Code::Image {
+        reference: found.reference,
+        digest: found.digest,
+    })
 }
 
 fn print_report(report: &DeploymentReport) -> Result<()> {

@@ -107,7 +107,7 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
 }
 
 /// A reference as the rest of a path: its slashes stay.
-fn path_of(reference: &str) -> String {
+pub(super) fn path_of(reference: &str) -> String {
     reference
         .split('/')
         .map(segment)
