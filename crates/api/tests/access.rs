@@ -212,6 +212,7 @@ async fn an_instance_that_asks_for_a_service_that_is_not_there_is_hung_up_on() {
     let owner = Owner::Function {
         name: "thumbnail".parse().unwrap(),
         revision: 1,
+        version: None,
     };
     let door = Door::Service {
         name: "nobody".parse().unwrap(),

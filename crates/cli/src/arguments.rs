@@ -1,6 +1,8 @@
 //! The command line.
 
-use crate::commands::{deploy, doctor, env, events, image, invoke, logs, ls, ps, rm, schedule};
+use crate::commands::{
+    deploy, doctor, env, events, image, invoke, logs, ls, ps, rm, schedule, versions,
+};
 use crate::error::EXIT_CODES;
 use crate::serve;
 use clap::{Parser, Subcommand};
@@ -42,6 +44,9 @@ pub(crate) enum Command {
     Events(events::Options),
     Schedule(schedule::Options),
     Image(image::Options),
+    Versions(versions::Options),
+    Rollback(versions::Rollback),
+    Alias(versions::Naming),
     Env(env::Options),
     Rm(rm::Options),
     Doctor(doctor::Options),

@@ -81,6 +81,9 @@ pub(crate) struct Options {
     /// Most instances of functions at a time; past it the one idle for the longest time makes room
     #[arg(long, default_value_t = 1000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=4000))]
     max_instances: u32,
+    /// Most published versions that are kept of a function; past it the oldest go that no alias names
+    #[arg(long, default_value_t = 100, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(model::MAX_VERSIONS)))]
+    max_versions: u32,
     /// Most starts of instances in a second, once the burst is used up
     #[arg(long, default_value_t = 2000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     start_rate: u32,
@@ -112,6 +115,7 @@ impl Options {
     fn engine(&self) -> engine::Options {
         engine::Options {
             max_instances: self.max_instances as usize,
+            max_versions: self.max_versions,
             start_rate: self.start_rate,
             start_burst: self.start_burst,
             max_depth: self.max_depth,

@@ -5,8 +5,8 @@ use crate::pool::{Grant, Lease, Refused, unavailable};
 use crate::{Error, Result};
 use bytes::Bytes;
 use model::{
-    Chain, Event, EventId, FunctionName, HttpRequest, Invocation, Outcome, RequestId, Run, Target,
-    Timestamp,
+    Chain, Event, EventId, FunctionName, HttpRequest, Invocation, Outcome, Qualifier, RequestId, Run,
+    Target, Timestamp,
 };
 use state::crash;
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub(crate) struct Job {
     pub(crate) chain: Option<Chain>,
     pub(crate) client_context: Option<String>,
     pub(crate) trace_id: Option<String>,
+    /// Which version is meant; without, what the function's calls go to now.
+    pub(crate) qualifier: Option<Qualifier>,
 }
 
 /// What an attempt left.
@@ -43,7 +45,7 @@ impl Corridor {
     pub(crate) async fn attempt(&self, name: &FunctionName, job: Job) -> Result<Attempted> {
         let started = Timestamp::now();
         let asked = Instant::now();
-        let (granted, timeout) = self.grant(name, asked).await?;
+        let (granted, timeout) = self.grant(name, job.qualifier.as_ref(), asked).await?;
         let queued = micros(asked.elapsed());
         let request_id = job.request_id.clone();
         let event = job.event.as_deref().map(|event| event.accepted.id);
@@ -74,13 +76,14 @@ impl Corridor {
     async fn grant(
         &self,
         name: &FunctionName,
+        qualifier: Option<&Qualifier>,
         asked: Instant,
     ) -> Result<(std::result::Result<Lease, Outcome>, u64)> {
         loop {
             if self.node.kill.is_cancelled() {
                 return Err(Error::Draining);
             }
-            let pool = self.functions.pool(name)?;
+            let pool = self.pool_for(name, qualifier).await?;
             let timeout = pool.function().spec.limits.timeout;
             let patience = Duration::from_millis(timeout) + PATIENCE;
             let left = patience.saturating_sub(asked.elapsed());
@@ -90,6 +93,7 @@ impl Corridor {
                     let outcome = Outcome {
                         ending: failure.ending,
                         cold: true,
+                        version: pool.version(),
                         log_tail: failure.log_tail,
                         ..unavailable(String::new())
                     };
@@ -133,10 +137,7 @@ impl Corridor {
             event: job.event,
             client_context: job.client_context,
             trace_id: job.trace_id.unwrap_or_else(new_trace_id),
-            function_arn: format!(
-                "arn:aws:lambda:{}:000000000000:function:{name}",
-                self.buses.region()
-            ),
+            function_arn: self.invoked_arn(name, job.qualifier.as_ref()),
             timeout,
         };
         let cold = lease.cold();
@@ -147,6 +148,18 @@ impl Corridor {
                 cold,
                 ..unavailable("the server was shut down during the call".to_owned())
             },
+        }
+    }
+}
+
+impl Corridor {
+    /// The ARN that a function is called by, with the qualifier that the call said.
+    fn invoked_arn(&self, name: &FunctionName, qualifier: Option<&Qualifier>) -> String {
+        let region = self.buses.region();
+        let arn = format!("arn:aws:lambda:{region}:000000000000:function:{name}");
+        match qualifier {
+            Some(qualifier) => format!("{arn}:{qualifier}"),
+            None => arn,
         }
     }
 }
@@ -171,6 +184,7 @@ pub(crate) fn record(outcome: &Outcome, record: Record) -> Run {
         timing: outcome.timing,
         cold: outcome.cold,
         start_kind: outcome.start_kind,
+        version: outcome.version,
         instance: outcome.instance.clone(),
         ending: outcome.ending.word().to_owned(),
         error: outcome.ending.error(),

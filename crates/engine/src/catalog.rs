@@ -31,6 +31,10 @@ impl PreparedFunction {
     pub(crate) fn name(&self) -> &FunctionName {
         &self.0.name
     }
+
+    pub(crate) fn spec(&self) -> &FunctionSpec {
+        &self.0
+    }
 }
 
 impl Engine {
@@ -50,7 +54,8 @@ impl Engine {
         corridor.admissible(&spec.name, &put)?;
         let prepared = corridor.prepare_function(spec).await?;
         let _changing = corridor.changing.lock().await;
-        corridor.keep_function(prepared, &put).await
+        let leads = corridor.functions.is_unled(prepared.name());
+        corridor.keep_function(prepared, &put, leads).await
     }
 
     /// One function.
@@ -96,7 +101,7 @@ impl Engine {
         corridor.drop_declared_rules(owner).await
     }
 
-    /// Digests of code and images that functions and services need.
+    /// Digests of code and images that functions, their versions and services need.
     ///
     /// # Errors
     /// Of the store.
@@ -108,6 +113,7 @@ impl Engine {
             .iter()
             .map(|function| digest(&function.spec.code))
             .chain(services.map(|service| digest(&service.spec.code)))
+            .chain(self.corridor.functions.digests())
             .collect();
         digests.sort_unstable();
         digests.dedup();
@@ -130,11 +136,13 @@ impl Corridor {
         Ok(PreparedFunction(spec))
     }
 
-    /// Keeps a function and opens the pool of its new revision. The caller holds `changing`.
+    /// Keeps a function and opens the pool of its new revision; `leads`: calls without a qualifier go
+    /// to it. The caller holds `changing`.
     pub(crate) async fn keep_function(
         &self,
         PreparedFunction(mut spec): PreparedFunction,
         put: &Put,
+        leads: bool,
     ) -> Result<(Function, ChangeKind)> {
         let before = self.admissible(&spec.name, put)?;
         if let (Some(before), Put::Update { .. }) = (&before, put) {
@@ -148,14 +156,14 @@ impl Corridor {
         if let Some(before) = &before
             && *put == Put::Upsert
             && before.spec == spec
-            && !self.functions.pool(&spec.name)?.is_broken()
+            && !self.functions.latest(&spec.name)?.is_broken()
         {
             return Ok((Function::clone(before), ChangeKind::Unchanged));
         }
         let now = Timestamp::now();
         if let Some(before) = &before
             && before.spec.runs_like(&spec)
-            && !self.functions.pool(&spec.name)?.is_broken()
+            && !self.functions.latest(&spec.name)?.is_broken()
             && before.spec != spec
         {
             let function = Function {
@@ -176,7 +184,7 @@ impl Corridor {
             modified: now,
             spec,
         };
-        let prototype = Prototype::of_function(&self.state, &function).await?;
+        let prototype = Prototype::of_function(&self.state, &function, None).await?;
         if prototype.is_broken() {
             let reason = "its image was removed meanwhile: import it again, then deploy";
             return Err(Error::Absent(reason.to_owned()));
@@ -200,8 +208,10 @@ impl Corridor {
                 ChangeKind::Created
             }
         };
-        let pool = Pool::open(Arc::new(function.clone()), prototype, self.node.clone());
+        let opened = Arc::new(function.clone());
+        let pool = Pool::open(opened, leads, prototype, self.node.clone());
         self.functions.put(pool);
+        self.open_leading(&function.spec.name).await?;
         // The new revision may have room where the old one had none.
         self.dispatcher.slot_freed();
         Ok((function, change))
@@ -219,8 +229,8 @@ impl Corridor {
 
     /// Instances that are reserved for functions, but for one.
     fn reserved(&self, but: Option<&FunctionName>) -> usize {
-        let pools = self.functions.all();
-        let specs = pools.iter().map(|pool| &pool.function().spec);
+        let functions = self.functions.list();
+        let specs = functions.iter().map(|function| &function.spec);
         let specs = specs.filter(|spec| but != Some(&spec.name));
         let reserved = specs.filter_map(|spec| spec.scaling.reserved);
         reserved.map(|count| count as usize).sum()

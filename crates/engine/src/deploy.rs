@@ -4,7 +4,7 @@ use crate::catalog::{self, PreparedFunction, below};
 use crate::engine::Corridor;
 use crate::schedule;
 use crate::service::{self, PreparedService};
-use crate::{Engine, Error, Put, Result};
+use crate::{Engine, Error, Result};
 use crate::{declared, mapping};
 use model::{
     BucketSpec, Change, ChangeKind, DeclaredRule, Deployment, DeploymentReport, FunctionName,
@@ -296,8 +296,8 @@ impl Corridor {
         for function in prepared.functions {
             functions.push(function.name().clone());
             let name = function.name().to_string();
-            let kept = self.keep_function(function, &Put::Upsert).await;
-            let (_, change) = kept.map_err(|error| apply("function", &name, error))?;
+            let kept = self.release_function(function).await;
+            let change = kept.map_err(|error| apply("function", &name, error))?;
             done("function", &name, change);
             owners.push(format!("function:{name}"));
         }

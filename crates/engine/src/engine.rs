@@ -3,6 +3,7 @@
 use crate::buses::Buses;
 use crate::dispatch::{self, Dispatcher};
 use crate::functions::Functions;
+use crate::line::{Line, Released};
 use crate::mapping::Mappings;
 use crate::node::Node;
 use crate::pool::Pool;
@@ -13,9 +14,10 @@ use crate::service::Services;
 use crate::webhooks::Webhooks;
 use crate::working::Working;
 use crate::{Result, cancellations, pressure, purge, registry, replays};
-use model::{Chain, EventId, InstanceId, InstanceStatus, Pressure};
+use model::{Chain, EventId, FunctionName, InstanceId, InstanceStatus, Pressure};
 use runtime::Runtime;
 use state::{Retention, State};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::Storage;
@@ -51,6 +53,9 @@ pub struct Options {
     /// How deep a chain of events may be that cause each other: 16 by default. What is deeper is a
     /// dead letter without an attempt, so that a loop ends.
     pub max_depth: u32,
+    /// Most published versions that are kept of a function: 100 by default, 1 000 at most. Past it the
+    /// oldest go that no alias names.
+    pub max_versions: u32,
     /// The region in events and ARNs: `us-east-1` by default.
     pub region: String,
     /// Whether webhooks may lead to private networks and the host itself; not by default.
@@ -74,6 +79,7 @@ impl Default for Options {
                 bytes: 10 << 30,
             },
             max_depth: model::MAX_DEPTH,
+            max_versions: 100,
             region: "us-east-1".to_owned(),
             private_webhooks: false,
             registry_grace: Duration::from_secs(24 * 3600),
@@ -98,6 +104,8 @@ pub(crate) struct Corridor {
     pub(crate) mappings: Mappings,
     /// See [`Options::max_depth`].
     pub(crate) max_depth: u32,
+    /// See [`Options::max_versions`].
+    pub(crate) max_versions: u32,
     /// Held by whoever changes functions, services, buckets or buses, so that each change sees the one
     /// before complete.
     pub(crate) changing: tokio::sync::Mutex<()>,
@@ -136,6 +144,7 @@ impl Engine {
             buses: Buses::new(&options.region),
             webhooks: Webhooks::new(options.private_webhooks),
             max_depth: options.max_depth,
+            max_versions: options.max_versions.clamp(1, model::MAX_VERSIONS),
             dispatcher: Dispatcher::new(options.max_attempts),
             scheduler: Scheduler::new(options.region),
             bells: Bells::default(),
@@ -182,15 +191,33 @@ impl Engine {
         for (resident, prototype) in residents {
             resident.apply(prototype, &corridor.node);
         }
+        let mut lines = self.load_lines().await?;
         for function in corridor.state.list_functions().await? {
-            let prototype = Prototype::of_function(&corridor.state, &function).await?;
-            let pool = Pool::open(Arc::new(function), prototype, corridor.node.clone());
-            corridor.functions.put(pool);
+            let name = function.spec.name.clone();
+            let line = lines.remove(&name).unwrap_or_default();
+            let leads = line.leading().is_none();
+            let prototype = Prototype::of_function(&corridor.state, &function, None).await?;
+            let pool = Pool::open(Arc::new(function), leads, prototype, corridor.node.clone());
+            corridor.functions.admit(pool, line);
+            corridor.open_leading(&name).await?;
         }
         corridor.warn_of_reservations();
         corridor.load_buses().await?;
         corridor.load_webhooks().await?;
         Ok(())
+    }
+
+    /// The versions and aliases of all functions.
+    async fn load_lines(&self) -> Result<BTreeMap<FunctionName, Line>> {
+        let state = &self.corridor.state;
+        let mut lines: BTreeMap<FunctionName, Line> = BTreeMap::new();
+        for (name, version) in state.list_versions().await? {
+            lines.entry(name).or_default().put(Released::new(version));
+        }
+        for (name, alias) in state.list_aliases().await? {
+            lines.entry(name).or_default().put_alias(alias);
+        }
+        Ok(lines)
     }
 
     /// Takes no new work, lets what is under way end for at most `grace`, stops every instance and

@@ -70,6 +70,18 @@ pub enum Error {
     /// The last name of an image that something runs on.
     #[error("a function or service runs on {0}: remove or change it first (see `rouse ls`)")]
     InUse(String),
+    /// No instance of a new version started.
+    #[error(
+        "the new version of {name} did not start, so version {serving} goes on serving: {reason}"
+    )]
+    NotStarted {
+        /// Which function.
+        name: String,
+        /// Which version serves.
+        serving: u64,
+        /// Why it did not.
+        reason: String,
+    },
     /// The server is shutting down.
     #[error("the server is shutting down; try again when it is back")]
     Draining,
@@ -129,7 +141,7 @@ impl Error {
             Self::Runtime(error) => error.kind(),
             Self::Throttled { .. } | Self::Off { .. } | Self::Waited { .. } => Kind::Throttled,
             Self::Absent(_) => Kind::NotFound,
-            Self::InUse(_) => Kind::Conflict,
+            Self::InUse(_) | Self::NotStarted { .. } => Kind::Conflict,
             Self::Prepare { source, .. } | Self::Apply { source, .. } => source.kind(),
             Self::Random(_) => Kind::Internal,
             Self::Draining | Self::NoReplica(_) => Kind::Unavailable,
@@ -141,6 +153,18 @@ impl Error {
         Self::State(state::Error::NotFound {
             what: "function",
             name: name.to_string(),
+        })
+    }
+
+    /// A version or alias that is not there, in the words of the store.
+    pub(crate) fn no_version(
+        name: &model::FunctionName,
+        qualifier: Option<&model::Qualifier>,
+    ) -> Self {
+        let qualifier = qualifier.map_or_else(String::new, |qualifier| format!(":{qualifier}"));
+        Self::State(state::Error::NotFound {
+            what: "version or alias",
+            name: format!("{name}{qualifier}"),
         })
     }
 

@@ -6,7 +6,7 @@ use crate::pool::unavailable;
 use crate::{Engine, Error, Result};
 use bytes::Bytes;
 use futures::FutureExt as _;
-use model::{FunctionName, HttpRequest, MAX_PAYLOAD, Outcome, RequestId};
+use model::{FunctionName, HttpRequest, MAX_PAYLOAD, Outcome, Qualifier, RequestId};
 use std::panic::AssertUnwindSafe;
 
 /// A call.
@@ -20,6 +20,8 @@ pub struct Call {
     pub client_context: Option<String>,
     /// Trace id, if the caller had one.
     pub trace_id: Option<String>,
+    /// Which version is meant; without, what the function's calls go to now.
+    pub qualifier: Option<Qualifier>,
     /// Request id, if the door made one already.
     pub request_id: Option<RequestId>,
 }
@@ -50,6 +52,7 @@ impl Engine {
             chain: None,
             client_context: call.client_context,
             trace_id: call.trace_id,
+            qualifier: call.qualifier,
         };
         let corridor = self.corridor.clone();
         let name = name.clone();

@@ -165,6 +165,7 @@ fn is_broken_off(corridor: &Corridor, ending: &Ending) -> bool {
 }
 
 async fn function(corridor: &Corridor, name: &FunctionName, event: Event) -> Result<Attempted> {
+    let qualifier = event.accepted.delivery.qualifier.clone();
     let job = Job {
         request_id: RequestId::generate(),
         payload: event.accepted.payload.clone(),
@@ -173,6 +174,7 @@ async fn function(corridor: &Corridor, name: &FunctionName, event: Event) -> Res
         chain: None,
         client_context: None,
         trace_id: None,
+        qualifier,
     };
     corridor.attempt(name, job).await
 }

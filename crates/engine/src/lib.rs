@@ -28,6 +28,7 @@ mod functions;
 mod images;
 mod invoke;
 mod judged;
+mod line;
 mod mapping;
 mod metrics;
 mod node;
@@ -39,6 +40,7 @@ mod purge;
 mod queues;
 mod reclaim;
 mod registry;
+mod release;
 mod replays;
 mod retry;
 mod routing;
@@ -47,6 +49,7 @@ mod scaler;
 mod schedule;
 mod service;
 mod share;
+mod versions;
 mod webhook;
 mod webhooks;
 mod working;
@@ -62,5 +65,7 @@ pub use metrics::{EventMetrics, QueueMetrics};
 pub use rules::PutRule;
 pub use runtime::{Door, Inbound};
 pub use state::{
-    Accepted, Changed, Deleted, Lineage, Once, Receive, Received, Retention, ScheduleFilter, crash,
+    Accepted, Changed, Deleted, Lineage, Once, PutAlias, Receive, Received, Retention,
+    ScheduleFilter, crash,
 };
+pub use versions::{AliasChange, Publish, Resolved};

@@ -5,7 +5,7 @@ use crate::bucket::Bucket;
 use crate::places::{Asked, Place, Places};
 use crate::pool::Pool;
 use crate::{Options, reclaim};
-use model::{FunctionName, Pressure};
+use model::Pressure;
 use runtime::{Peer, Runtime};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use tokio::sync::{Semaphore, watch};
@@ -79,24 +79,35 @@ impl Node {
 
     /// A place for an instance of a function. While there is none, idle instances of others are
     /// stopped to make room, those that were used least recently.
-    pub(crate) async fn place(&self, name: &FunctionName) -> Place {
+    pub(crate) async fn place(&self, pool: &Arc<Pool>) -> Place {
         loop {
-            let granted = match self.places.ask(name) {
+            let granted = match self.places.ask(&pool.function().spec.name, pool.id()) {
                 Asked::Now(place) => return place,
                 Asked::Later(granted) => granted,
             };
-            self.make_room(name);
+            self.make_room(pool);
             if let Ok(place) = granted.await {
                 return place;
             }
         }
     }
 
-    fn make_room(&self, name: &FunctionName) {
-        let mut pools = self.pools();
+    /// Another version of the same function gives up one that nobody uses; else others do.
+    fn make_room(&self, asking: &Arc<Pool>) {
+        let name = &asking.function().spec.name;
+        let (siblings, mut pools): (Vec<_>, Vec<_>) = self
+            .pools()
+            .into_iter()
+            .partition(|pool| pool.function().spec.name == *name);
+        for pool in siblings.iter().filter(|pool| !Arc::ptr_eq(pool, asking)) {
+            if pool.give_up(1, !self.places.is_shared(name)) > 0 {
+                self.places.leave(name, 1);
+                return;
+            }
+        }
         pools.retain(|pool| {
             let other = &pool.function().spec.name;
-            other != name && self.places.is_shared(other)
+            self.places.is_shared(other)
         });
         for (pool, count) in reclaim::stop_idle(&pools, self.places.missing(), false) {
             self.places.leave(&pool.function().spec.name, count);

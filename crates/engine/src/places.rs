@@ -7,7 +7,7 @@
 use crate::share;
 use model::FunctionName;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -38,9 +38,22 @@ struct Holder {
     leaving: usize,
 }
 
+/// Tells pools apart: each version of a function has its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PoolId(u64);
+
+impl PoolId {
+    /// One that no other pool of this process has.
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// A start that waits for a place.
 struct Want {
     name: FunctionName,
+    pool: PoolId,
     sender: oneshot::Sender<Place>,
 }
 
@@ -91,7 +104,7 @@ impl Places {
     }
 
     /// A place for an instance of a function, or the promise of one.
-    pub(crate) fn ask(&self, name: &FunctionName) -> Asked {
+    pub(crate) fn ask(&self, name: &FunctionName, pool: PoolId) -> Asked {
         let mut account = self.account();
         if account.may_have(name, self.shared.most) {
             return Asked::Now(self.grant(&mut account, name));
@@ -99,6 +112,7 @@ impl Places {
         let (sender, receiver) = oneshot::channel();
         account.queue.push_back(Want {
             name: name.clone(),
+            pool,
             sender,
         });
         self.count(&account);
@@ -123,6 +137,21 @@ impl Places {
         let fewest = account.wants(Some(name));
         let fewest = fewest.map(|want| account.held(&want.name)).min();
         let goes = !needed || fewest.is_some_and(|fewest| share::yields(held, fewest));
+        if goes {
+            account.leave(name, 1);
+        }
+        goes
+    }
+
+    /// Whether another version of the same function waits for a place, which an instance of this one
+    /// should leave to it: the versions of a function take turns. If so, it is counted as leaving.
+    pub(crate) fn is_siblings_turn(&self, name: &FunctionName, pool: PoolId) -> bool {
+        let mut account = self.account();
+        let waits =
+            |want: &&Want| want.name == *name && want.pool != pool && !want.sender.is_closed();
+        let waiting = account.queue.iter().filter(waits).count();
+        let leaving = account.holders.get(name).map_or(0, |holder| holder.leaving);
+        let goes = waiting > leaving;
         if goes {
             account.leave(name, 1);
         }

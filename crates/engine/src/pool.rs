@@ -15,6 +15,7 @@ mod table;
 pub(crate) use lease::{Lease, unavailable};
 
 use crate::node::Node;
+use crate::places::PoolId;
 use crate::prototype::Prototype;
 use crate::scaler::{self, Action};
 use bytes::Bytes;
@@ -66,7 +67,11 @@ pub(crate) enum Refused {
 
 /// The pool of one revision.
 pub(crate) struct Pool {
+    /// Tells the pools of the machine apart.
+    id: PoolId,
     function: Arc<Function>,
+    /// The published version that it runs; `None` for `$LATEST`.
+    version: Option<u64>,
     prototype: Prototype,
     node: Arc<Node>,
     /// Bounds how many of the node's starts this function asks for at a time.
@@ -83,25 +88,61 @@ enum Asked {
 }
 
 impl Pool {
-    /// A pool and the task that keeps it: `min_instances` up, idle ones not longer than they may be.
+    /// The pool of what was declared last, and the task that keeps it: `min_instances` up, idle ones
+    /// not longer than they may be. `leads`: calls without a qualifier go to it.
     pub(crate) fn open(
         function: Arc<Function>,
+        leads: bool,
         prototype: Prototype,
         node: Arc<Node>,
     ) -> Arc<Self> {
         let spec = &function.spec;
         node.places.reserve(&spec.name, spec.scaling.reserved);
+        Self::begin(function, None, leads, prototype, node)
+    }
+
+    /// The pool of a published version. Its places are counted as its function's.
+    pub(crate) fn open_version(
+        function: Arc<Function>,
+        version: u64,
+        prototype: Prototype,
+        node: Arc<Node>,
+    ) -> Arc<Self> {
+        Self::begin(function, Some(version), false, prototype, node)
+    }
+
+    fn begin(
+        function: Arc<Function>,
+        version: Option<u64>,
+        leads: bool,
+        prototype: Prototype,
+        node: Arc<Node>,
+    ) -> Arc<Self> {
         let pool = Arc::new(Self {
+            id: PoolId::next(),
+            version,
             turn: Semaphore::new(node.starts_each),
             function,
             prototype,
             node,
-            table: Mutex::new(Table::default()),
+            table: Mutex::new(Table::new(leads)),
             changed: Notify::new(),
         });
         pool.node.register(&pool);
         tokio::spawn(keeper::keep(pool.clone()));
         pool
+    }
+
+    /// Says whether this is the pool that calls without a qualifier go to: only that one keeps
+    /// `min_instances` up and has sandboxes made ahead before its first call.
+    pub(crate) fn lead(self: &Arc<Self>, leads: bool) {
+        let mut table = self.table();
+        if table.leads != leads {
+            table.leads = leads;
+            self.replan(&mut table);
+            drop(table);
+            self.changed.notify_one();
+        }
     }
 
     /// Whose instances these are.
@@ -163,6 +204,10 @@ impl Pool {
         }
         let (sender, receiver) = oneshot::channel();
         table.waiters.push_back(sender);
+        if !table.used {
+            table.used = true;
+            self.changed.notify_one();
+        }
         self.replan(&mut table);
         Ok(Asked::Later(receiver))
     }
@@ -229,7 +274,7 @@ impl Pool {
 
     /// Its instances, as seen now.
     pub(crate) fn statuses(&self) -> Vec<InstanceStatus> {
-        self.table().statuses(&self.function)
+        self.table().statuses(&self.function, self.version)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -275,6 +320,9 @@ impl Pool {
     /// is `needed` goes only if this function has more than its share.
     fn is_wanted_back(&self, table: &Table, needed: bool) -> bool {
         let places = &self.node.places;
+        if places.is_short() && places.is_siblings_turn(&self.function.spec.name, self.id) {
+            return true;
+        }
         places.is_short()
             && (needed || table.spare(&self.function) > 0)
             && places.is_wanted_back(&self.function.spec.name, needed)

@@ -22,8 +22,12 @@ impl Prototype {
         Self(Ok(Box::new(spec)))
     }
 
-    /// Of a function's revision.
-    pub(crate) async fn of_function(state: &State, function: &Function) -> Result<Self> {
+    /// Of a function's revision, published as a version or not.
+    pub(crate) async fn of_function(
+        state: &State,
+        function: &Function,
+        version: Option<u64>,
+    ) -> Result<Self> {
         let spec = &function.spec;
         let principal = Principal::Function {
             name: spec.name.clone(),
@@ -38,6 +42,7 @@ impl Prototype {
             owner: Owner::Function {
                 name: spec.name.clone(),
                 revision: function.revision,
+                version,
             },
             runtime: spec.runtime,
             handler: spec.handler.clone(),

@@ -1,7 +1,9 @@
 //! What becomes of events beyond their attempts: who is told of their end, and what their maker wants
 //! of their delivery.
 
-use crate::{AttributeValue, Invalid, MessageAttribute, QueueName, RetryPolicy, Target, Timestamp};
+use crate::{
+    AttributeValue, Invalid, MessageAttribute, Qualifier, QueueName, RetryPolicy, Target, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -93,6 +95,9 @@ pub struct Delivery {
     /// Where the event goes if it becomes a dead letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<DeadLetter>,
+    /// Which version of its function works on it; an alias is followed at each attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qualifier: Option<Qualifier>,
 }
 
 /// Where dead letters of one maker go.
@@ -149,6 +154,10 @@ impl Delivery {
         if letters.is_some_and(|letters| letters.queue.is_fifo()) {
             let reason = "must name a standard queue: a dead letter has no message group";
             return Err(Invalid::new("DeadLetterConfig", reason));
+        }
+        if self.qualifier.is_some() && !matches!(target, Target::Function { .. }) {
+            let reason = "names a version, which only functions have";
+            return Err(Invalid::new("qualifier", reason));
         }
         let field = "SqsParameters.MessageGroupId";
         match (target, &self.group) {

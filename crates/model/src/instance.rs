@@ -37,6 +37,9 @@ pub enum Owner {
         name: FunctionName,
         /// Which revision of it.
         revision: u64,
+        /// Which published version; `None` for what was declared last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u64>,
     },
     /// A replica of a service.
     Service {

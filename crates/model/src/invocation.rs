@@ -234,6 +234,8 @@ pub struct Outcome {
     pub cold: bool,
     /// How that instance came to be; `None` when warm, or when there was none.
     pub start_kind: Option<StartKind>,
+    /// Which version of the function ran; `None` for `$LATEST`, or when there was no instance.
+    pub version: Option<u64>,
     /// Which instance ran it; `None` if there was none.
     pub instance: Option<InstanceId>,
     /// The most memory its instance has used, in bytes; 0 if not known.
@@ -262,6 +264,9 @@ pub struct Run {
     /// [`Outcome::start_kind`]; records from before it was kept have none.
     #[serde(default)]
     pub start_kind: Option<StartKind>,
+    /// Which version of the function ran; `None` for `$LATEST` and for what is no function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
     /// Which instance ran it.
     pub instance: Option<InstanceId>,
     /// [`Ending::word`].

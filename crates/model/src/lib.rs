@@ -33,6 +33,7 @@ mod service;
 pub mod simulation;
 mod snapshot;
 mod timestamp;
+mod version;
 mod webhook;
 
 pub use bucket::{BucketSpec, ChangeForm, EventPattern, NotificationRule};
@@ -80,4 +81,7 @@ pub use schedule::{
 pub use service::{HealthCheck, ReplicaStatus, Service, ServiceSpec, ServiceStatus, VolumeMount};
 pub use snapshot::Snapshot;
 pub use timestamp::Timestamp;
+pub use version::{
+    Alias, AliasName, FunctionVersion, MAX_ALIASES, MAX_VERSIONS, Qualifier, Share, kept_labels,
+};
 pub use webhook::{MAX_WEBHOOKS, Secret, Webhook};

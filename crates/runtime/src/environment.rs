@@ -68,13 +68,14 @@ fn fixed(spec: &InstanceSpec) -> BTreeMap<String, String> {
     if spec.contract == Contract::Http && spec.port != 0 {
         all.set("PORT", &spec.port.to_string());
     }
-    let Owner::Function { name, .. } = &spec.owner else {
+    let Owner::Function { name, version, .. } = &spec.owner else {
         return all.0;
     };
     let name = name.as_str();
     let memory = (spec.limits.memory / MIB).to_string();
     all.set("AWS_LAMBDA_FUNCTION_NAME", name);
-    all.set("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST");
+    let version = version.map_or_else(|| "$LATEST".to_owned(), |number| number.to_string());
+    all.set("AWS_LAMBDA_FUNCTION_VERSION", &version);
     all.set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &memory);
     let initialised = match spec.snapshot {
         Snapshot::None => "on-demand",

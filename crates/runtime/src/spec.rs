@@ -86,6 +86,7 @@ pub(crate) mod tests {
             owner: Owner::Function {
                 name: "thumbnail".parse().unwrap(),
                 revision: 1,
+                version: None,
             },
             runtime: RuntimeName::Nodejs20,
             handler: Some("index.handler".into()),

@@ -85,6 +85,7 @@ pub(crate) fn run(target: &Target, event: Option<EventId>, started: i64) -> Run 
         },
         cold: true,
         start_kind: Some(model::StartKind::Armed),
+        version: None,
         instance: None,
         ending: "failed".to_owned(),
         error: Some("Error: no".to_owned()),

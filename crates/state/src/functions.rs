@@ -2,7 +2,7 @@
 
 use crate::error::{Done, Failure};
 use crate::row::{all, count, first, int, json, run, time, to_json};
-use crate::{Result, State, cancellations, credentials, schedules};
+use crate::{Result, State, cancellations, credentials, schedules, versions};
 use model::{Function, FunctionName};
 use rusqlite::{Row, params};
 
@@ -118,9 +118,10 @@ impl State {
         .await
     }
 
-    /// Removes a function, its credential and what its manifest scheduled. Its events that have not
-    /// ended are cancelled ("function deleted"): 500 in the same transaction, and from then on none is given
-    /// out until [`State::cancel_step`] has cancelled the others. Records of what ran stay.
+    /// Removes a function, its versions and aliases, its credential and what its manifest scheduled. Its
+    /// events that have not ended are cancelled ("function deleted"): 500 in the same transaction, and from
+    /// then on none is given out until [`State::cancel_step`] has cancelled the others. Records of what ran
+    /// stay.
     ///
     /// # Errors
     /// `NotFound`.
@@ -129,6 +130,7 @@ impl State {
             if run(tx, "DELETE FROM function WHERE name = ?1", [name.as_str()])? == 0 {
                 return Err(Failure::not_found("function", name));
             }
+            versions::forget(tx, &name)?;
             let key = format!("function:{name}");
             credentials::remove(tx, &key)?;
             schedules::forget(tx, &key)?;

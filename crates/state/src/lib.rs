@@ -6,6 +6,7 @@
 //! that SQLite says can be believed.
 
 mod acceptance;
+mod aliases;
 mod buckets;
 mod buses;
 mod cancellations;
@@ -44,10 +45,12 @@ mod services;
 mod simulation;
 mod store;
 mod uploads;
+mod versions;
 mod walk;
 mod webhooks;
 mod writer;
 
+pub use aliases::PutAlias;
 pub use buckets::Bucket;
 pub use counters::{EventCounts, EventTotals, QueueTotals};
 pub use error::{Error, Result};
@@ -67,6 +70,7 @@ pub use schedule_requests::Once;
 pub use schedules::{ScheduleFilter, Ticked};
 pub use store::State;
 pub use uploads::{PartRow, UploadRow};
+pub use versions::Published;
 pub use walk::{Chosen, ChosenPage};
 
 #[cfg(test)]

@@ -184,6 +184,7 @@ mod tests {
             },
             cold: true,
             start_kind: Some(StartKind::Armed),
+            version: None,
             instance: None,
             memory_peak: 0,
             log_tail: vec![b'x'; 5_000].into(),

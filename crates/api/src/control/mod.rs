@@ -5,6 +5,8 @@
 //! | `HEAD`, `PUT blobs/{digest}` | archives of code |
 //! | `POST deployments` | a [`model::Deployment`], answered with a [`model::DeploymentReport`] |
 //! | `GET functions`; `GET`, `DELETE functions/{name}` | [`model::Function`] |
+//! | `GET functions/{name}/versions`; `POST functions/{name}/rollback` | [`model::FunctionVersion`], [`model::Alias`] |
+//! | `PUT`, `DELETE functions/{name}/aliases/{alias}` | [`model::Alias`] |
 //! | `POST functions/{name}/invocations?type=wait\|event` | calls |
 //! | `GET services`; `DELETE services/{name}` | [`model::ServiceStatus`] |
 //! | `GET buckets` | names and what they wake |
@@ -51,6 +53,7 @@ mod schedules;
 mod services;
 mod targets;
 mod upload;
+mod versions;
 mod webhooks;
 
 pub(crate) use error::status_of;
@@ -60,7 +63,7 @@ use crate::doors::Doors;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{delete, get, head, post};
+use axum::routing::{delete, get, head, post, put};
 use error::Error;
 use http::{Method, Uri};
 use model::Kind;
@@ -76,6 +79,12 @@ pub(crate) fn router(doors: Doors) -> Router {
             get(functions::get).delete(functions::delete),
         )
         .route("/functions/{name}/invocations", post(invocations::create))
+        .route("/functions/{name}/versions", get(versions::list))
+        .route("/functions/{name}/rollback", post(versions::rollback))
+        .route(
+            "/functions/{name}/aliases/{alias}",
+            put(versions::put_alias).delete(versions::delete_alias),
+        )
         .route("/services", get(services::list))
         .route("/services/{name}", delete(services::delete))
         .route("/buckets", get(buckets::list))

@@ -5,6 +5,7 @@ use super::configuration::{compare, render};
 use super::error::{Error, Result};
 use super::functions::{owner, read_body, refer, update};
 use super::settings;
+use super::versions;
 use crate::auth::Verified;
 use crate::doors::Doors;
 use axum::Json;
@@ -166,6 +167,7 @@ struct Change<'a> {
     image_uri: Option<String>,
     architectures: Vec<String>,
     dry_run: bool,
+    publish: bool,
     revision_id: Option<String>,
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
@@ -215,6 +217,11 @@ pub(super) async fn put(
     let mut spec = function.spec.clone();
     spec.code = code;
     let changed = update(&doors, &function, spec, change.revision_id).await?;
+    if change.publish {
+        let by = verified.get().key();
+        let shown = versions::published(&doors, &changed, None, None, by).await?;
+        return Ok(Json(shown));
+    }
     Ok(Json(render(&changed, &doors.options.region)))
 }
 

@@ -2,7 +2,7 @@
 //! UpdateFunctionConfiguration, and how a function is written as a `FunctionConfiguration`.
 
 use super::error::{Error, Result};
-use super::functions::{must_have_letters, owner, read_body, refer, update};
+use super::functions::{must_have_letters, owner, read_body, refer, refer_to, update};
 use super::name::{self, LATEST};
 use super::settings::{self, Settings};
 use crate::auth::Verified;
@@ -13,7 +13,7 @@ use axum::extract::{Path, Query, Request, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::Put;
-use model::{Code, Function, Timestamp};
+use model::{Code, Function, Qualifier, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ const MAX_BODY: usize = 512 * 1024;
 /// The query of operations on one function.
 #[derive(Debug, Deserialize)]
 pub(super) struct Qualified {
-    /// Version or alias; only `$LATEST` is there.
+    /// Version or alias.
     #[serde(rename = "Qualifier")]
     pub(super) qualifier: Option<String>,
 }
@@ -37,8 +37,8 @@ pub(super) async fn get(
     Query(query): Query<Qualified>,
 ) -> Result<Json<Value>> {
     owner(&verified, "GetFunctionConfiguration")?;
-    let function = refer(&doors, &name, query.qualifier.as_deref()).await?;
-    Ok(Json(render(&function, &doors.options.region)))
+    let asked = refer_to(&doors, &name, query.qualifier.as_deref()).await?;
+    Ok(Json(asked.render(&doors.options.region)))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -82,9 +82,21 @@ pub(super) fn compare(read: &Function, named: Option<&str>) -> Result<Put> {
     })
 }
 
-/// A function as a `FunctionConfiguration`. `State` is always `Active`: a function that was answered
-/// can be invoked.
+/// What was declared last, as a `FunctionConfiguration`.
 pub(super) fn render(function: &Function, region: &str) -> Value {
+    render_version(function, None, None, region)
+}
+
+/// A function as a `FunctionConfiguration`, with the version that it is and the qualifier that it was
+/// asked by. `State` is always `Active`: a function that was answered
+/// can be invoked.
+pub(super) fn render_version(
+    function: &Function,
+    version: Option<u64>,
+    qualifier: Option<&Qualifier>,
+    region: &str,
+) -> Value {
+    let version = version.map_or_else(|| LATEST.to_owned(), |number| number.to_string());
     let spec = &function.spec;
     let (package, size, sha256) = match &spec.code {
         Code::Zip { digest, size } => ("Zip", *size, base64_of_hex(digest.hex())),
@@ -93,7 +105,7 @@ pub(super) fn render(function: &Function, region: &str) -> Value {
     };
     let mut shown = json!({
         "FunctionName": spec.name,
-        "FunctionArn": name::arn(&spec.name, region),
+        "FunctionArn": name::qualified_arn(&spec.name, qualifier, region),
         "Role": spec.role,
         "CodeSize": size,
         "CodeSha256": sha256,
@@ -101,7 +113,7 @@ pub(super) fn render(function: &Function, region: &str) -> Value {
         "Timeout": spec.limits.timeout.div_ceil(1000),
         "MemorySize": spec.limits.memory / (1024 * 1024),
         "LastModified": aws_time(function.modified),
-        "Version": LATEST,
+        "Version": version,
         "RevisionId": function.revision_id,
         "TracingConfig": {"Mode": "PassThrough"},
         "State": "Active",

@@ -105,8 +105,8 @@ impl Error {
             StatusCode::NOT_IMPLEMENTED,
             "NotImplementedException",
             format!(
-                "{what} is not served; functions can be created, updated, read, listed, deleted \
-                 and invoked, and concurrency reserved for them"
+                "{what} is not served; functions can be created, updated, read, listed, deleted, \
+                 published and invoked, and concurrency reserved for them"
             ),
         )
     }

@@ -3,10 +3,11 @@
 
 use super::code::{self, Source};
 use super::concurrency;
-use super::configuration::{Qualified, compare, render};
+use super::configuration::{Qualified, compare, render, render_version};
 use super::error::{Error, Result};
 use super::name::{self, FunctionRef, LATEST};
 use super::settings::{self, Settings};
+use super::versions;
 use crate::auth::Verified;
 use crate::body;
 use crate::doors::Doors;
@@ -14,11 +15,11 @@ use crate::whole::whole;
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use bytes::Bytes;
-use engine::Put;
+use engine::{Put, Resolved};
 use http::StatusCode;
 use model::{
     Code, Contract, Destinations, Fresh, Function, FunctionName, FunctionSpec, Kind, Limits,
-    Principal, RetryPolicy, RuntimeName, Scaling, Snapshot,
+    Principal, Qualifier, RetryPolicy, RuntimeName, Scaling, Snapshot,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -35,6 +36,8 @@ struct Creation<'a> {
     code: Source<'a>,
     #[serde(default)]
     package_type: Option<String>,
+    #[serde(default)]
+    publish: bool,
     #[serde(default)]
     architectures: Vec<String>,
     #[serde(flatten)]
@@ -95,7 +98,11 @@ pub(super) async fn create(
         Kind::Conflict => already_there(&name),
         _ => of_put(error),
     })?;
-    let shown = render(&function, &doors.options.region);
+    let shown = if creation.publish {
+        versions::published(&doors, &function, None, None, verified.get().key()).await?
+    } else {
+        render(&function, &doors.options.region)
+    };
     Ok((StatusCode::CREATED, Json(shown)))
 }
 
@@ -125,7 +132,8 @@ pub(super) async fn get(
     Query(query): Query<Qualified>,
 ) -> Result<Json<Value>> {
     owner(&verified, "GetFunction")?;
-    let function = refer(&doors, &name, query.qualifier.as_deref()).await?;
+    let asked = refer_to(&doors, &name, query.qualifier.as_deref()).await?;
+    let function = &asked.resolved.function;
     let code = match &function.spec.code {
         Code::Zip { .. } => json!({"RepositoryType": "S3"}),
         Code::Image { reference, digest } => {
@@ -141,7 +149,7 @@ pub(super) async fn get(
         }
     };
     let mut shown = json!({
-        "Configuration": render(&function, &doors.options.region),
+        "Configuration": asked.render(&doors.options.region),
         "Code": code,
         "Tags": {},
     });
@@ -181,29 +189,39 @@ pub(super) async fn list(
 
 /// The part of all functions (ordered by name) that a page asks for, and the marker of the next.
 fn cut<'a>(functions: &'a [Function], page: &Page) -> Result<(&'a [Function], Option<&'a str>)> {
-    let most = match page.max_items.as_deref().map(str::parse::<usize>) {
-        None => PAGE,
-        Some(Ok(count @ 1..=10_000)) => count.min(PAGE),
-        Some(_) => {
-            return Err(Error::invalid_parameter("MaxItems must be 1 to 10000"));
-        }
-    };
-    let begin = match page.marker.as_deref().filter(|text| !text.is_empty()) {
-        None => 0,
-        Some(text) => {
-            let marker: FunctionName = text.parse().map_err(|_| {
-                Error::invalid_parameter("Marker must be the NextMarker of an earlier answer")
-            })?;
-            functions.partition_point(|function| function.spec.name <= marker)
-        }
-    };
+    let (begin, most) = start_of(page, PAGE, |text| {
+        let marker: FunctionName = text.parse().ok()?;
+        Some(functions.partition_point(|function| function.spec.name <= marker))
+    })?;
     let rest = &functions[begin..];
     let shown = &rest[..most.min(rest.len())];
     let next = shown.last().filter(|_| rest.len() > shown.len());
     Ok((shown, next.map(|function| function.spec.name.as_str())))
 }
 
-/// DeleteFunction.
+/// Where a page begins and how many it has at most; `after` finds what comes after a marker.
+pub(super) fn start_of(
+    page: &Page,
+    limit: usize,
+    after: impl Fn(&str) -> Option<usize>,
+) -> Result<(usize, usize)> {
+    let most = match page.max_items.as_deref().map(str::parse::<usize>) {
+        None => limit,
+        Some(Ok(count @ 1..=10_000)) => count.min(limit),
+        Some(_) => {
+            return Err(Error::invalid_parameter("MaxItems must be 1 to 10000"));
+        }
+    };
+    let marker = page.marker.as_deref().filter(|text| !text.is_empty());
+    let begin = marker.map(|text| {
+        after(text).ok_or_else(|| {
+            Error::invalid_parameter("Marker must be the NextMarker of an earlier answer")
+        })
+    });
+    Ok((begin.transpose()?.unwrap_or(0), most))
+}
+
+/// DeleteFunction: all of it, or with a qualifier one version.
 pub(super) async fn delete(
     verified: Verified,
     State(doors): State<Doors>,
@@ -212,16 +230,41 @@ pub(super) async fn delete(
 ) -> Result<StatusCode> {
     owner(&verified, "DeleteFunction")?;
     let named = FunctionRef::parse(&name)?;
-    if query.qualifier.is_some() || named.qualifier.is_some() {
-        named.latest(query.qualifier.as_deref(), &doors.options.region)?;
-        return Err(Error::invalid_parameter(format!(
-            "{LATEST} version cannot be deleted without deleting the function."
-        )));
+    let (named, qualifier) = named.qualified(query.qualifier.as_deref())?;
+    if let Some(qualifier) = qualifier {
+        return delete_version(&doors, named, qualifier).await;
     }
-    let (engine, name) = (doors.engine.clone(), named.name.clone());
+    let (engine, name) = (doors.engine.clone(), named.clone());
     let result = whole(async move { engine.delete_function(&name).await }).await;
     result.map_err(|error| match error.kind() {
-        Kind::NotFound => not_found(&doors, &named.name),
+        Kind::NotFound => not_found(&doors, &named),
+        _ => error.into(),
+    })?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn delete_version(
+    doors: &Doors,
+    name: FunctionName,
+    qualifier: Qualifier,
+) -> Result<StatusCode> {
+    let number = match qualifier {
+        Qualifier::Version(number) => number,
+        Qualifier::Latest => {
+            return Err(Error::invalid_parameter(format!(
+                "{LATEST} version cannot be deleted without deleting the function."
+            )));
+        }
+        Qualifier::Alias(_) => {
+            return Err(Error::invalid_parameter(
+                "Qualifier must be a version; an alias is deleted by DeleteAlias",
+            ));
+        }
+    };
+    let (engine, of) = (doors.engine.clone(), name.clone());
+    let result = whole(async move { engine.delete_version(&of, number).await }).await;
+    result.map_err(|error| match error.kind() {
+        Kind::NotFound => not_found_at(doors, &name, Some(&Qualifier::Version(number))),
         _ => error.into(),
     })?;
     Ok(StatusCode::NO_CONTENT)
@@ -250,6 +293,54 @@ pub(super) async fn refer(doors: &Doors, text: &str, qualifier: Option<&str>) ->
         Kind::NotFound => not_found(doors, &name),
         _ => error.into(),
     })
+}
+
+/// A function as a request asked for it.
+pub(super) struct AskedFor {
+    /// What the qualifier means now.
+    pub(super) resolved: Resolved,
+    qualifier: Option<Qualifier>,
+}
+
+impl AskedFor {
+    /// As a `FunctionConfiguration`.
+    pub(super) fn render(&self, region: &str) -> Value {
+        let version = self.resolved.version.as_ref().map(|version| version.number);
+        render_version(
+            &self.resolved.function,
+            version,
+            self.qualifier.as_ref(),
+            region,
+        )
+    }
+}
+
+/// The function that a path (and its query) names, of the version that they name.
+pub(super) async fn refer_to(
+    doors: &Doors,
+    text: &str,
+    qualifier: Option<&str>,
+) -> Result<AskedFor> {
+    let (name, qualifier) = FunctionRef::parse(text)?.qualified(qualifier)?;
+    let found = doors.engine.get_qualified(&name, qualifier.as_ref()).await;
+    let resolved = found.map_err(|error| match error.kind() {
+        Kind::NotFound => not_found_at(doors, &name, qualifier.as_ref()),
+        _ => error.into(),
+    })?;
+    Ok(AskedFor {
+        resolved,
+        qualifier,
+    })
+}
+
+/// What is said of a version or alias that is not there.
+pub(super) fn not_found_at(
+    doors: &Doors,
+    name: &FunctionName,
+    qualifier: Option<&Qualifier>,
+) -> Error {
+    let arn = name::qualified_arn(name, qualifier, &doors.options.region);
+    Error::not_found(format!("Function not found: {arn}"))
 }
 
 /// What is said of a function that is not there.

@@ -2,7 +2,7 @@
 
 use super::configuration::Qualified;
 use super::error::{Error, Result};
-use super::functions::{not_found, read_body};
+use super::functions::{not_found_at, read_body};
 use super::name::{FunctionRef, LATEST};
 use crate::Origin;
 use crate::auth::Verified;
@@ -17,8 +17,8 @@ use engine::{Answer, Call};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use model::{
-    EventId, FunctionName, Kind, MAX_ASYNC_PAYLOAD, MAX_PAYLOAD, NewEvent, Principal, RequestId,
-    Target, Timestamp,
+    Delivery, EventId, FunctionName, Kind, MAX_ASYNC_PAYLOAD, MAX_PAYLOAD, NewEvent, Principal,
+    Qualifier, RequestId, Target, Timestamp,
 };
 
 const OPERATION: &str = "Invoke";
@@ -49,8 +49,8 @@ pub(super) async fn invoke(
     Query(query): Query<Qualified>,
     request: Request,
 ) -> Result<Response> {
-    let name =
-        FunctionRef::parse(&name)?.latest(query.qualifier.as_deref(), &doors.options.region)?;
+    let asked = FunctionRef::parse(&name)?.qualified(query.qualifier.as_deref())?;
+    let (name, qualifier) = asked;
     let headers = request.headers().clone();
     let way = way_of(&headers)?;
     let key = idempotency::key(&headers);
@@ -63,16 +63,18 @@ pub(super) async fn invoke(
     };
     let payload = payload_of(read_body(request, limit, OPERATION).await?)?;
     let result = match way {
-        Way::Wait => wait(&doors, &name, &headers, id, payload).await,
+        Way::Wait => wait(&doors, &name, qualifier.clone(), &headers, id, payload).await,
         Way::Event => {
             let key = key.map(|key| (who.get().clone(), key));
-            submit(&doors, &name, &origin, key, payload).await
+            submit(&doors, &name, qualifier.clone(), &origin, key, payload).await
         }
-        Way::DryRun => dry_run(&doors, &name).await,
+        Way::DryRun => dry_run(&doors, &name, qualifier.as_ref()).await,
     };
     // The answer carries our name for what is missing, as AWS does.
     result.map_err(|error| match error {
-        Failure::Engine(error) if error.kind() == Kind::NotFound => not_found(&doors, &name),
+        Failure::Engine(error) if error.kind() == Kind::NotFound => {
+            not_found_at(&doors, &name, qualifier.as_ref())
+        }
         Failure::Engine(error) => error.into(),
         Failure::Request(error) => error,
     })
@@ -96,8 +98,12 @@ impl From<Error> for Failure {
     }
 }
 
-async fn dry_run(doors: &Doors, name: &FunctionName) -> std::result::Result<Response, Failure> {
-    doors.engine.get_function(name).await?;
+async fn dry_run(
+    doors: &Doors,
+    name: &FunctionName,
+    qualifier: Option<&Qualifier>,
+) -> std::result::Result<Response, Failure> {
+    doors.engine.get_qualified(name, qualifier).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -106,10 +112,14 @@ async fn dry_run(doors: &Doors, name: &FunctionName) -> std::result::Result<Resp
 async fn submit(
     doors: &Doors,
     name: &FunctionName,
+    qualifier: Option<Qualifier>,
     origin: &Origin,
     key: Option<(Principal, String)>,
     payload: Bytes,
 ) -> std::result::Result<Response, Failure> {
+    if qualifier.is_some() {
+        doors.engine.get_qualified(name, qualifier.as_ref()).await?;
+    }
     let cause = match origin {
         Origin::Client => None,
         Origin::Instance { instance, .. } => doors.engine.current_event(instance),
@@ -124,7 +134,10 @@ async fn submit(
         accepted: Timestamp::now(),
         cause,
         replay_of: None,
-        delivery: Default::default(),
+        delivery: Delivery {
+            qualifier,
+            ..Delivery::default()
+        },
     };
     // One request of the store, which is done whole: it needs no task of its own.
     let id = match key {
@@ -139,6 +152,7 @@ async fn submit(
 async fn wait(
     doors: &Doors,
     name: &FunctionName,
+    qualifier: Option<Qualifier>,
     headers: &HeaderMap,
     id: RequestId,
     payload: Bytes,
@@ -148,6 +162,7 @@ async fn wait(
         http: None,
         client_context: client_context(headers)?,
         trace_id: trace_id(headers),
+        qualifier,
         request_id: Some(id.clone()),
     };
     let log_tail = wants_log_tail(headers)?;
@@ -160,7 +175,9 @@ async fn wait(
     let mut response = payload.into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    insert(headers, "x-amz-executed-version", LATEST);
+    let version = outcome.version.map(|number| number.to_string());
+    let version = version.as_deref().unwrap_or(LATEST);
+    insert(headers, "x-amz-executed-version", version);
     if failed {
         insert(headers, "x-amz-function-error", "Unhandled");
     }

@@ -4,11 +4,14 @@
 //! Served: CreateFunction, UpdateFunctionCode, UpdateFunctionConfiguration, GetFunction,
 //! GetFunctionConfiguration, ListFunctions, DeleteFunction, PutFunctionConcurrency,
 //! GetFunctionConcurrency, DeleteFunctionConcurrency, FunctionEventInvokeConfig (Put-, Update-, Get-,
-//! Delete-, List-), Invoke, and event source mappings of queues
-//! (Create-, Get-, List-, Update- and DeleteEventSourceMapping). There is one version,
-//! `$LATEST`; every other qualifier is not found. Functions and services may invoke and no more. The
+//! Delete-, List-), PublishVersion, ListVersionsByFunction, aliases (CreateAlias, UpdateAlias,
+//! GetAlias, ListAliases, DeleteAlias), Invoke, and event source mappings of queues
+//! (Create-, Get-, List-, Update- and DeleteEventSourceMapping). A call without a qualifier goes to
+//! `$LATEST`, but where `rouse deploy` made a version live it goes there.
+//! Functions and services may invoke and no more. The
 //! request id that the server gave a request is also that of the call it makes.
 
+mod aliases;
 mod code;
 mod concurrency;
 mod configuration;
@@ -19,6 +22,7 @@ mod invoke;
 mod mappings;
 mod name;
 mod settings;
+mod versions;
 
 use crate::auth::Refused;
 use crate::doors::Doors;
@@ -42,6 +46,20 @@ pub(crate) fn router(doors: Doors) -> Router {
         .route(
             "/2015-03-31/functions/{name}/configuration",
             get(configuration::get).put(configuration::put),
+        )
+        .route(
+            "/2015-03-31/functions/{name}/versions",
+            get(versions::list).post(versions::publish),
+        )
+        .route(
+            "/2015-03-31/functions/{name}/aliases",
+            get(aliases::list).post(aliases::create),
+        )
+        .route(
+            "/2015-03-31/functions/{name}/aliases/{alias}",
+            get(aliases::get)
+                .put(aliases::update)
+                .delete(aliases::delete),
         )
         // Each operation has the date of the version that brought it.
         .route(

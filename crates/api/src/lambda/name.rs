@@ -2,12 +2,12 @@
 //! qualifier (the `FunctionName` parameter of Invoke in the API reference).
 
 use super::error::{Error, Result};
-use model::FunctionName;
+use model::{FunctionName, Qualifier};
 
 /// The account that every ARN of this server shows.
 pub(super) const ACCOUNT: &str = "000000000000";
 
-/// The one qualifier there is: a function has no published versions and no aliases.
+/// The qualifier of what was declared last.
 pub(super) const LATEST: &str = "$LATEST";
 
 /// A function as a request names it.
@@ -58,17 +58,29 @@ impl FunctionRef {
         })
     }
 
-    /// The name, if the qualifier here and the one in the query (`?Qualifier=`) mean `$LATEST`.
+    /// The name and the qualifier, which may stand here and in the query (`?Qualifier=`).
+    pub(super) fn qualified(
+        self,
+        query: Option<&str>,
+    ) -> Result<(FunctionName, Option<Qualifier>)> {
+        let qualifier = self.agreed(query)?.map(str::parse).transpose()?;
+        Ok((self.name, qualifier))
+    }
+
+    fn agreed<'a>(&'a self, query: Option<&'a str>) -> Result<Option<&'a str>> {
+        match (self.qualifier.as_deref(), query) {
+            (Some(one), Some(other)) if one != other => Err(Error::invalid_parameter(
+                "The derived qualifier from the function name does not match the specified \
+                 qualifier.",
+            )),
+            (one, other) => Ok(one.or(other)),
+        }
+    }
+
+    /// The name, for operations on `$LATEST` alone: if a qualifier here or in the query
+    /// (`?Qualifier=`) means nothing else.
     pub(super) fn latest(self, query: Option<&str>, region: &str) -> Result<FunctionName> {
-        let qualifier = match (self.qualifier.as_deref(), query) {
-            (Some(one), Some(other)) if one != other => {
-                return Err(Error::invalid_parameter(
-                    "The derived qualifier from the function name does not match the specified \
-                     qualifier.",
-                ));
-            }
-            (one, other) => one.or(other).unwrap_or(LATEST),
-        };
+        let qualifier = self.agreed(query)?.unwrap_or(LATEST).to_owned();
         if qualifier == LATEST {
             return Ok(self.name);
         }
@@ -78,6 +90,18 @@ impl FunctionRef {
             arn(&self.name, region),
             shown.escape_debug()
         )))
+    }
+}
+
+/// The ARN of a function, with the qualifier that it was asked by.
+pub(super) fn qualified_arn(
+    name: &FunctionName,
+    qualifier: Option<&Qualifier>,
+    region: &str,
+) -> String {
+    match qualifier {
+        Some(qualifier) => format!("{}:{qualifier}", arn(name, region)),
+        None => arn(name, region),
     }
 }
 
@@ -154,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn only_latest_is_there() {
+    fn operations_on_latest_take_no_other_qualifier() {
         let one = |text: &str, query| FunctionRef::parse(text).unwrap().latest(query, "us-east-1");
         assert!(one("f", None).is_ok());
         assert!(one("f:$LATEST", Some("$LATEST")).is_ok());

@@ -1,7 +1,6 @@
 //! The parameters that CreateFunction and UpdateFunctionConfiguration share, and what is done with
 //! those that ask for something this server does not have: they are refused by name, so that nobody
-//! believes to have it. Accepted and without effect are `Tags` and `Publish` (there is only
-//! `$LATEST`), and the values that ask for nothing: empty ones, `TracingConfig` `PassThrough`,
+//! believes to have it. Accepted and without effect are `Tags`, and the values that ask for nothing: empty ones, `TracingConfig` `PassThrough`,
 //! `SnapStart` `None`, `LoggingConfig` with `LogFormat` `Text`.
 
 use super::error::{Error, Result};
@@ -164,7 +163,6 @@ fn is_harmless(name: &str, value: &Value) -> bool {
     };
     match name {
         "Tags" => value.is_object(),
-        "Publish" => value.is_boolean(),
         "TracingConfig" => only("Mode", "PassThrough"),
         "SnapStart" => only("ApplyOn", "None"),
         "LoggingConfig" => only("LogFormat", "Text"),
@@ -285,7 +283,7 @@ mod tests {
             r#"{"Layers":[]}"#,
             r#"{"KMSKeyArn":""}"#,
             r#"{"TracingConfig":{"Mode":"PassThrough"}}"#,
-            r#"{"Tags":{"a":"b"},"Publish":true}"#,
+            r#"{"Tags":{"a":"b"}}"#,
         ] {
             assert_eq!(applied(harmless).unwrap(), spec(), "{harmless}");
         }

@@ -79,6 +79,7 @@ impl Asking<'_> {
                     headers: self.headers,
                 }),
                 payload: self.body,
+                qualifier: None,
                 request_id,
                 ..Call::default()
             });
@@ -104,6 +105,7 @@ impl Asking<'_> {
         }
         Ok(Call {
             payload,
+            qualifier: None,
             request_id,
             ..Call::default()
         })

@@ -192,6 +192,7 @@ mod tests {
             owner: model::Owner::Function {
                 name: name.parse().unwrap(),
                 revision: 1,
+                version: None,
             },
             instance: model::InstanceId::generate(),
         };

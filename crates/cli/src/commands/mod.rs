@@ -14,6 +14,7 @@ pub(crate) mod ps;
 pub(crate) mod rm;
 pub(crate) mod schedule;
 mod upload;
+pub(crate) mod versions;
 mod wait;
 
 use crate::arguments::Command;
@@ -33,6 +34,9 @@ pub(crate) async fn run(command: Command, data: &DataFolder) -> Result<()> {
         Command::Events(options) => events::run(&options, &client()?).await,
         Command::Schedule(options) => schedule::run(&options, &client()?).await,
         Command::Image(options) => image::run(&options, &client()?).await,
+        Command::Versions(options) => versions::run(&options, &client()?).await,
+        Command::Rollback(options) => versions::rollback(&options, &client()?).await,
+        Command::Alias(options) => versions::alias(&options, &client()?).await,
         Command::Rm(options) => rm::run(&options, &client()?).await,
         Command::Doctor(options) => doctor::run(&options, data).await,
         Command::Serve(_) | Command::Env(_) => {

@@ -28,7 +28,14 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     let mut table = output::table(["INSTANCE", "WHOSE", "STATE", "PID", "AGE", "CALLS"]);
     for instance in &instances {
         let owner = match &instance.owner {
-            Owner::Function { name, revision } => format!("function {name} (revision {revision})"),
+            Owner::Function {
+                name,
+                version: Some(version),
+                ..
+            } => format!("function {name} (version {version})"),
+            Owner::Function { name, revision, .. } => {
+                format!("function {name} (revision {revision})")
+            }
             Owner::Service { name, replica } => format!("service {name} (replica {replica})"),
         };
         let state = match instance.state {

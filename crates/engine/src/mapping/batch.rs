@@ -67,6 +67,7 @@ impl Batch {
             chain: Some(chain),
             client_context: None,
             trace_id: None,
+            qualifier: None,
         };
         let attempted = self.corridor.attempt(&self.spec.function, job).await;
         self.corridor.dispatcher.slot_freed();

@@ -7,14 +7,14 @@ fn name(text: &str) -> FunctionName {
 }
 
 fn now(places: &Places, of: &FunctionName) -> Option<Place> {
-    match places.ask(of) {
+    match places.ask(of, PoolId(0)) {
         Asked::Now(place) => Some(place),
         Asked::Later(_) => None,
     }
 }
 
 fn later(places: &Places, of: &FunctionName) -> oneshot::Receiver<Place> {
-    match places.ask(of) {
+    match places.ask(of, PoolId(0)) {
         Asked::Later(receiver) => receiver,
         Asked::Now(_) => panic!("there was one at once"),
     }
@@ -118,7 +118,7 @@ proptest! {
         let mut waiting: Vec<(usize, oneshot::Receiver<Place>)> = Vec::new();
         for (step, who, count) in steps {
             match step {
-                0 => match places.ask(&names[who]) {
+                0 => match places.ask(&names[who], PoolId(0)) {
                     Asked::Now(place) => held.push((who, place)),
                     Asked::Later(receiver) => waiting.push((who, receiver)),
                 },

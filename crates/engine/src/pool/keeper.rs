@@ -14,6 +14,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Removes dead idle instances, freezes idle ones, stops those past their keep-alive, keeps
 /// `min_instances` up. Ends when the pool is retired.
 pub(super) async fn keep(pool: Arc<Pool>) {
+    if !is_wanted(&pool).await {
+        return;
+    }
     // Sandboxes for the first calls are made ahead. What cannot be made is told to whoever calls.
     let spec = pool
         .prototype
@@ -49,6 +52,19 @@ pub(super) async fn keep(pool: Arc<Pool>) {
             }
             None => pool.changed.notified().await,
         }
+    }
+}
+
+/// Waits until calls may come: the pool leads, or had its first one. `false`: it is retired.
+async fn is_wanted(pool: &Arc<Pool>) -> bool {
+    loop {
+        {
+            let table = pool.table();
+            if table.retired || table.leads || table.used {
+                return !table.retired;
+            }
+        }
+        pool.changed.notified().await;
     }
 }
 

@@ -90,6 +90,7 @@ impl Lease {
         self.under_way = true;
         let mut outcome = worker.instance.call(invocation).await;
         self.under_way = false;
+        outcome.version = self.pool.version;
         worker.calls.fetch_add(1, Ordering::Relaxed);
         if self.cold {
             outcome.cold = true;
@@ -120,6 +121,7 @@ pub(crate) fn unavailable(reason: String) -> Outcome {
         timing: model::Timing::default(),
         cold: false,
         start_kind: None,
+        version: None,
         instance: None,
         memory_peak: 0,
         log_tail: bytes::Bytes::new(),

@@ -1,6 +1,7 @@
 //! What a pool gives up when the machine needs it for something else.
 
 use super::Pool;
+use crate::places::PoolId;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -28,6 +29,16 @@ impl Pool {
         let count = count.min(spare);
         self.discard_oldest(&mut table, count);
         count
+    }
+
+    /// What tells it apart from the machine's other pools.
+    pub(crate) fn id(&self) -> PoolId {
+        self.id
+    }
+
+    /// The published version that it runs; `None` for what was declared last.
+    pub(crate) fn version(&self) -> Option<u64> {
+        self.version
     }
 
     /// For a function that is removed: nothing is kept for it any more.

@@ -72,8 +72,7 @@ impl Start {
     /// A place on the machine; `None` if it is not needed any more when there is one.
     async fn place(&self) -> Option<Place> {
         self.still_needed()?;
-        let name = &self.pool.function.spec.name;
-        let mut asked = pin!(self.pool.node.place(name));
+        let mut asked = pin!(self.pool.node.place(&self.pool));
         loop {
             tokio::select! {
                 biased;

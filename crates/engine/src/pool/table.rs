@@ -3,7 +3,9 @@
 use super::Grant;
 use super::lease::{Facts, Worker};
 use crate::scaler::{Demand, Rest, View};
-use model::{Fresh, Function, InstanceId, InstanceState, InstanceStatus, Owner, Timestamp};
+use model::{
+    Fresh, Function, InstanceId, InstanceState, InstanceStatus, Owner, Scaling, Timestamp,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -44,6 +46,10 @@ pub(super) struct Table {
     pub(super) stopping: HashMap<InstanceId, Facts>,
     /// The revision is no longer the function's.
     pub(super) retired: bool,
+    /// Calls without a qualifier come here.
+    pub(super) leads: bool,
+    /// A call has waited here.
+    pub(super) used: bool,
     /// Grows with each recycling; instances of an older one are not kept.
     pub(super) generation: u64,
     /// Failed starts in a row.
@@ -55,6 +61,13 @@ pub(super) struct Table {
 }
 
 impl Table {
+    pub(super) fn new(leads: bool) -> Self {
+        Self {
+            leads,
+            ..Self::default()
+        }
+    }
+
     /// The instance with the most calls that has room for another, so that the others fall idle.
     pub(super) fn fullest_with_room(&self) -> Option<Arc<Worker>> {
         let (_, id) = self.room.last()?;
@@ -152,12 +165,21 @@ impl Table {
             starting: self.starting.len(),
             busy: self.busy.len(),
             idle: self.idle.iter().map(rest).collect(),
-            scaling: function.spec.scaling.clone(),
+            scaling: self.scaling(function),
             fresh: function.spec.fresh == Fresh::Always,
             retired: self.retired,
             hold_until: self.hold_until,
             short,
         }
+    }
+
+    /// Only the pool that leads keeps instances that nobody asks for.
+    fn scaling(&self, function: &Function) -> Scaling {
+        let mut scaling = function.spec.scaling.clone();
+        if !self.leads {
+            scaling.min_instances = 0;
+        }
+        scaling
     }
 
     pub(super) fn demand(&self) -> Demand {
@@ -166,12 +188,17 @@ impl Table {
         }
     }
 
-    pub(super) fn statuses(&self, function: &Function) -> Vec<InstanceStatus> {
+    pub(super) fn statuses(
+        &self,
+        function: &Function,
+        version: Option<u64>,
+    ) -> Vec<InstanceStatus> {
         let status = |id: &InstanceId, state, facts: &Facts| InstanceStatus {
             id: id.clone(),
             owner: Owner::Function {
                 name: function.spec.name.clone(),
                 revision: function.revision,
+                version,
             },
             state,
             pid: facts.pid,

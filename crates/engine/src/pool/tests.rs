@@ -53,6 +53,7 @@ fn prototype() -> Prototype {
         owner: Owner::Function {
             name: name.clone(),
             revision: 1,
+            version: None,
         },
         runtime: RuntimeName::Provided,
         handler: None,
@@ -112,6 +113,7 @@ fn node(fake: &Fake, max_starts: usize, max_instances: usize) -> Arc<Node> {
 fn open(fake: &Fake, scaling: Scaling, max_starts: usize) -> Arc<Pool> {
     Pool::open(
         function(scaling),
+        true,
         prototype(),
         node(fake, max_starts, 1_000),
     )
@@ -391,7 +393,7 @@ async fn recycling_replaces_idle_instances_now_and_busy_ones_later() {
 async fn a_slow_start_leaves_half_of_the_machines_starts_to_others() {
     let fake = steady();
     let node = node(&fake, 4, 1_000);
-    let pool = Pool::open(function(scaling(100, 100)), prototype(), node.clone());
+    let pool = Pool::open(function(scaling(100, 100)), true, prototype(), node.clone());
     for _ in 0..50 {
         let pool = pool.clone();
         tokio::spawn(async move {

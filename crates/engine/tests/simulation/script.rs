@@ -24,7 +24,7 @@ pub fn fake(seed: u64, functions: &[Function], ledger: &Ledger) -> Fake {
     let (starts, calls) = (faults(functions), faults(functions));
     let (script, book) = (random.clone(), ledger.clone());
     let on_start = move |spec: &InstanceSpec| {
-        let Owner::Function { name, revision } = &spec.owner else {
+        let Owner::Function { name, revision, .. } = &spec.owner else {
             panic!("there are only functions here");
         };
         let revision = *revision;

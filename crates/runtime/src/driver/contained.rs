@@ -190,6 +190,7 @@ impl Contained {
             },
             cold: false,
             start_kind: None,
+            version: None,
             instance: Some(self.id.clone()),
             memory_peak,
         }

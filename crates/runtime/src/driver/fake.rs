@@ -237,6 +237,7 @@ impl FakeInstance {
             },
             cold: false,
             start_kind: None,
+            version: None,
             instance: Some(self.id.clone()),
             memory_peak: 0,
             log_tail: Bytes::new(),

@@ -249,6 +249,7 @@ mod tests {
             owner: Owner::Function {
                 name: "thumbnail".parse().unwrap(),
                 revision: 1,
+                version: None,
             },
             argv: Vec::new(),
             environment: vec![("KEY".to_owned(), secret.to_owned())],

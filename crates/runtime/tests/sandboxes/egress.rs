@@ -62,6 +62,7 @@ async fn function(rig: &Rig, name: &str, egress: Option<Egress>) -> Instance {
     spec.owner = model::Owner::Function {
         name: name.parse().unwrap(),
         revision: 1,
+        version: None,
     };
     spec.egress = egress;
     rig.start(spec).await

@@ -74,6 +74,7 @@ impl Rig {
             owner: Owner::Function {
                 name: name.clone(),
                 revision: 1,
+                version: None,
             },
             runtime,
             handler: Some(handler.to_owned()),

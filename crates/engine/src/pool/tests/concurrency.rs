@@ -211,7 +211,12 @@ fn a_runtime_that_ends_under_calls_that_wait_does_end() {
         let runtime = builder.enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let fake = steady();
-            let pool = Pool::open(function(scaling(1, 9)), prototype(), node(&fake, 1, 9));
+            let pool = Pool::open(
+                function(scaling(1, 9)),
+                true,
+                prototype(),
+                node(&fake, 1, 9),
+            );
             for _ in 0..2 {
                 let pool = pool.clone();
                 tokio::spawn(async move {

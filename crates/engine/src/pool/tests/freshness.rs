@@ -9,7 +9,7 @@ fn fresh(fake: &Fake, min_instances: u32, max_instances: u32) -> Arc<Pool> {
         ..scaling(max_instances, 4)
     };
     let function = named("f", scaling, Fresh::Always);
-    Pool::open(function, prototype(), node(fake, 8, 1_000))
+    Pool::open(function, true, prototype(), node(fake, 8, 1_000))
 }
 
 #[tokio::test(start_paused = true)]

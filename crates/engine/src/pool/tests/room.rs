@@ -7,6 +7,7 @@ use model::Pressure;
 fn pool(node: &Arc<Node>, name: &str, scaling: Scaling) -> Arc<Pool> {
     Pool::open(
         named(name, scaling, Fresh::Reuse),
+        true,
         prototype(),
         node.clone(),
     )

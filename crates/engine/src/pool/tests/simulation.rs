@@ -41,7 +41,7 @@ async fn simulate(seed: u64) {
     // Sometimes the machine has fewer places than the function may have instances.
     let places = random.random_range(1..8);
     let node = node(&fake, starts, places);
-    let pool = Pool::open(named("f", scaling, fresh), prototype(), node.clone());
+    let pool = Pool::open(named("f", scaling, fresh), true, prototype(), node.clone());
     let most = places.min(max as usize);
     let mut callers = Vec::new();
     for _ in 0..60 {
@@ -70,10 +70,12 @@ async fn simulate(seed: u64) {
         "seed {seed}: the books are even"
     );
     assert!(!node.places.is_short(), "seed {seed}");
-    let left = std::iter::from_fn(|| match node.places.ask(&pool.function.spec.name) {
-        Asked::Now(place) => Some(place),
-        Asked::Later(_) => None,
-    });
+    let left = std::iter::from_fn(
+        || match node.places.ask(&pool.function.spec.name, pool.id()) {
+            Asked::Now(place) => Some(place),
+            Asked::Later(_) => None,
+        },
+    );
     let left = left.collect::<Vec<_>>().len();
     assert_eq!(left, places, "seed {seed}: every place was given back");
 }

@@ -1,0 +1,114 @@
+//! `functions/NAME/versions`, `functions/NAME/rollback` and `functions/NAME/aliases/ALIAS`.
+
+use super::error::{Error, Result};
+use super::owner::Owner;
+use crate::body;
+use crate::doors::Doors;
+use crate::whole::whole;
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use engine::{AliasChange, PutAlias};
+use http::StatusCode;
+use model::{Alias, AliasName, FunctionName, FunctionVersion, Principal, Share};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Largest body, in bytes of JSON.
+const MAX_BODY: usize = 16 * 1024;
+
+/// A function's versions by number, and its aliases by name.
+#[derive(Serialize)]
+pub(super) struct Versions {
+    versions: Vec<FunctionVersion>,
+    aliases: Vec<Alias>,
+}
+
+/// `GET functions/NAME/versions`.
+pub(super) async fn list(
+    _: Owner,
+    State(doors): State<Doors>,
+    Path(name): Path<String>,
+) -> Result<Json<Versions>> {
+    let name: FunctionName = name.parse()?;
+    Ok(Json(Versions {
+        versions: doors.engine.list_versions(&name).await?,
+        aliases: doors.engine.list_aliases(&name).await?,
+    }))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Back {
+    to: Option<u64>,
+}
+
+/// `POST functions/NAME/rollback`: the alias `live` as it is now.
+pub(super) async fn rollback(
+    _: Owner,
+    State(doors): State<Doors>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Json<Alias>> {
+    let name: FunctionName = name.parse()?;
+    let Back { to } = read(request, "a rollback").await?;
+    let engine = doors.engine.clone();
+    let by = Principal::Root.key();
+    let alias = whole(async move { engine.rollback(&name, to, &by).await }).await?;
+    Ok(Json(alias))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    version: u64,
+    #[serde(default)]
+    share: Option<Share>,
+    #[serde(default)]
+    description: String,
+}
+
+/// `PUT functions/NAME/aliases/ALIAS`: makes it, or moves it whole.
+pub(super) async fn put_alias(
+    _: Owner,
+    State(doors): State<Doors>,
+    Path((name, alias)): Path<(String, String)>,
+    request: Request,
+) -> Result<Json<Alias>> {
+    let name: FunctionName = name.parse()?;
+    let alias: AliasName = alias.parse()?;
+    let wanted: Wanted = read(request, "an alias").await?;
+    let change = AliasChange {
+        version: wanted.version,
+        share: wanted.share,
+        description: wanted.description,
+        by: Principal::Root.key(),
+    };
+    let engine = doors.engine.clone();
+    let put = whole(async move {
+        engine
+            .put_alias(&name, alias, change, PutAlias::Upsert)
+            .await
+    });
+    Ok(Json(put.await?))
+}
+
+/// `DELETE functions/NAME/aliases/ALIAS`. One that is not there is as good as deleted.
+pub(super) async fn delete_alias(
+    _: Owner,
+    State(doors): State<Doors>,
+    Path((name, alias)): Path<(String, String)>,
+) -> Result<StatusCode> {
+    let name: FunctionName = name.parse()?;
+    let alias: AliasName = alias.parse()?;
+    let engine = doors.engine.clone();
+    whole(async move { engine.delete_alias(&name, &alias).await }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn read<T: DeserializeOwned>(request: Request, what: &str) -> Result<T> {
+    let (parts, stream) = request.into_parts();
+    let bytes = body::read(&parts.headers, stream, MAX_BODY).await?;
+    let bytes = if bytes.is_empty() { b"{}" } else { &bytes[..] };
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::invalid(format!("this is not {what}: {error}")))
+}

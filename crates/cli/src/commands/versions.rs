@@ -1,0 +1,219 @@
+//! `rouse versions`, `rouse rollback` and `rouse alias`: what served, what serves, and what shall.
+
+use crate::client::{self, Client, segment};
+use crate::error::{Error, Result};
+use crate::output;
+use clap::Args;
+use model::{Alias, AliasName, FunctionName, FunctionVersion};
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// List a function's versions: when, by whom, which code, and which aliases name them
+///
+/// Examples:
+///   rouse versions thumbnail
+///   rouse versions thumbnail --json   # with labels and the whole declaration of each
+///
+/// `rouse deploy` makes a version when something changed and moves the alias `live` to it. Nothing of
+/// a version changes. The newest come first.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    /// The function
+    #[arg(value_name = "FUNCTION")]
+    function: FunctionName,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Let an earlier version serve again, at once
+///
+/// Examples:
+///   rouse rollback thumbnail          # the version before the one that serves
+///   rouse rollback thumbnail --to 3
+///
+/// Moves the alias `live`, to which calls and events without a qualifier go: nothing is built, and
+/// calls under way end where they are. The next `rouse deploy` moves it to what the manifest declares.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Rollback {
+    /// The function
+    #[arg(value_name = "FUNCTION")]
+    function: FunctionName,
+    /// Which version, newer ones too
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    to: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Make, move or remove an alias of a function's versions
+///
+/// Examples:
+///   rouse alias thumbnail beta 4
+///   rouse alias thumbnail live 3 --share 4=10%    # a tenth of the calls goes to version 4
+///   rouse alias thumbnail beta --rm
+///
+/// A function is called by an alias as NAME:ALIAS in the Lambda API.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Naming {
+    /// The function
+    #[arg(value_name = "FUNCTION")]
+    function: FunctionName,
+    /// The alias
+    #[arg(value_name = "ALIAS")]
+    alias: AliasName,
+    /// The version that it names
+    #[arg(value_name = "VERSION", required_unless_present = "rm")]
+    version: Option<u64>,
+    /// Another version, and which part of the calls it gets
+    #[arg(long, value_name = "VERSION=PERCENT%", value_parser = share, requires = "version")]
+    share: Option<Share>,
+    /// Remove it
+    #[arg(long, conflicts_with = "version")]
+    rm: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    version: u64,
+    weight: f64,
+}
+
+fn share(text: &str) -> std::result::Result<Share, String> {
+    let parts = text.strip_suffix('%').and_then(|text| text.split_once('='));
+    let parts = parts.and_then(|(version, percent)| {
+        let percent: f64 = percent.parse().ok()?;
+        let version = version.parse().ok()?;
+        (0.0..=100.0).contains(&percent).then_some(Share {
+            version,
+            weight: percent / 100.0,
+        })
+    });
+    parts.ok_or_else(|| "must be like 4=10%".to_owned())
+}
+
+#[derive(Serialize, Deserialize)]
+struct Versions {
+    versions: Vec<FunctionVersion>,
+    aliases: Vec<Alias>,
+}
+
+/// Runs `rouse versions`.
+pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
+    let path = format!("functions/{}/versions", segment(options.function.as_str()));
+    let mut all: Versions = client.get(&path, &[]).await?;
+    all.versions.reverse();
+    if options.json {
+        return output::json(&all);
+    }
+    let mut table = output::table(["VERSION", "AGE", "BY", "DIGEST", "ALIASES", "LABELS"]);
+    for version in &all.versions {
+        let names = all.aliases.iter();
+        let names = names.filter_map(|alias| named(alias, version.number));
+        table.add_row([
+            version.number.to_string(),
+            output::age(version.created),
+            output::cell(&version.by, 30),
+            version.digest().hex().chars().take(12).collect(),
+            names.collect::<Vec<_>>().join(", "),
+            labels(version),
+        ]);
+    }
+    output::print_table(
+        &table,
+        "no version was published; `rouse deploy` makes one when something changed",
+    )
+}
+
+/// How an alias names a version, if it does.
+fn named(alias: &Alias, version: u64) -> Option<String> {
+    match &alias.share {
+        Some(share) if share.version == version => {
+            Some(format!("{} {}%", alias.name, percent(share.weight)))
+        }
+        Some(share) if alias.version == version => {
+            Some(format!("{} {}%", alias.name, percent(1.0 - share.weight)))
+        }
+        None if alias.version == version => Some(alias.name.to_string()),
+        _ => None,
+    }
+}
+
+/// With two digits behind the point at most.
+fn percent(weight: f64) -> f64 {
+    (weight * 10_000.0).round() / 100.0
+}
+
+/// The two that tell a release from another.
+fn labels(version: &FunctionVersion) -> String {
+    let told = ["version", "revision"].iter().filter_map(|key| {
+        let value = version
+            .labels
+            .get(&format!("org.opencontainers.image.{key}"))?;
+        Some(format!("{key}={}", output::cell(value, 20)))
+    });
+    told.collect::<Vec<_>>().join(" ")
+}
+
+/// Runs `rouse rollback`.
+pub(crate) async fn rollback(options: &Rollback, client: &Client) -> Result<()> {
+    let path = format!("functions/{}/rollback", segment(options.function.as_str()));
+    let request = client.request(Method::POST, &path);
+    let request = request.json(&json!({"to": options.to}));
+    let alias: Alias = client::parse(client.send(request).await?, "POST rollback").await?;
+    if options.json {
+        return output::json(&alias);
+    }
+    output::line(format_args!(
+        "version {} of {} serves",
+        alias.version, options.function
+    ))
+}
+
+/// Runs `rouse alias`.
+pub(crate) async fn alias(options: &Naming, client: &Client) -> Result<()> {
+    let (function, alias) = (options.function.as_str(), options.alias.as_str());
+    let path = format!("functions/{}/aliases/{}", segment(function), segment(alias));
+    if options.rm {
+        client.send(client.request(Method::DELETE, &path)).await?;
+        output::note(format_args!("alias {alias} of {function} is removed"));
+        return Ok(());
+    }
+    let version = options
+        .version
+        .ok_or_else(|| Error::Usage("say which version".to_owned()))?;
+    let share = options.share;
+    let share = share.map(|share| json!({"version": share.version, "weight": share.weight}));
+    let request = client.request(Method::PUT, &path);
+    let request = request.json(&json!({"version": version, "share": share}));
+    client.send(request).await?;
+    output::note(format_args!("{function}:{alias} is version {version}"));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_share_is_a_version_and_a_percentage() {
+        let tenth = share("4=10%").unwrap();
+        assert_eq!((tenth.version, tenth.weight), (4, 0.1));
+        for wrong in ["4", "4=10", "x=10%", "4=101%", "4=-1%", "4=NaN%"] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_percentage_is_shown_short() {
+        assert_eq!(percent(0.1).to_string(), "10");
+        assert_eq!(percent(1.0 - 0.1).to_string(), "90");
+        assert_eq!(percent(0.125).to_string(), "12.5");
+    }
+}

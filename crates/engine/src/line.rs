@@ -1,0 +1,144 @@
+//! The versions of one function and its aliases, as they are now.
+
+use crate::pool::Pool;
+use crate::prototype::Prototype;
+use crate::{Result, node::Node};
+use model::{Alias, AliasName, Function, FunctionVersion};
+use state::State;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+
+/// A published version, and its pool once it was needed.
+pub(crate) struct Released {
+    version: FunctionVersion,
+    pool: OnceCell<Arc<Pool>>,
+}
+
+impl Released {
+    pub(crate) fn new(version: FunctionVersion) -> Arc<Self> {
+        Arc::new(Self {
+            version,
+            pool: OnceCell::new(),
+        })
+    }
+
+    /// What was published.
+    pub(crate) fn version(&self) -> &FunctionVersion {
+        &self.version
+    }
+
+    /// Its pool, if it is open.
+    pub(crate) fn pool(&self) -> Option<Arc<Pool>> {
+        self.pool.get().cloned()
+    }
+
+    /// Its pool, which is opened if it is not.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub(crate) async fn open(
+        &self,
+        of: &Function,
+        state: &State,
+        node: &Arc<Node>,
+    ) -> Result<Arc<Pool>> {
+        let open = || async {
+            let function = self.function(of);
+            let number = self.version.number;
+            let prototype = Prototype::of_function(state, &function, Some(number)).await?;
+            let pool = Pool::open_version(Arc::new(function), number, prototype, node.clone());
+            Ok::<_, crate::Error>(pool)
+        };
+        self.pool.get_or_try_init(open).await.cloned()
+    }
+
+    /// As a function: what the version pins, and the rest as the function has it now.
+    pub(crate) fn function(&self, of: &Function) -> Function {
+        let mut spec = self.version.spec.clone();
+        spec.scaling.reserved = of.spec.scaling.reserved;
+        spec.retry = of.spec.retry.clone();
+        spec.destinations = of.spec.destinations.clone();
+        spec.description.clone_from(&self.version.description);
+        Function {
+            spec,
+            revision: self.version.revision,
+            revision_id: self.version.revision_id.clone(),
+            created: of.created,
+            modified: self.version.created,
+        }
+    }
+}
+
+/// All of one function's.
+#[derive(Default)]
+pub(crate) struct Line {
+    versions: BTreeMap<u64, Arc<Released>>,
+    aliases: BTreeMap<AliasName, Alias>,
+}
+
+impl Line {
+    pub(crate) fn version(&self, number: u64) -> Option<&Arc<Released>> {
+        self.versions.get(&number)
+    }
+
+    pub(crate) fn versions(&self) -> impl Iterator<Item = &Arc<Released>> {
+        self.versions.values()
+    }
+
+    pub(crate) fn put(&mut self, released: Arc<Released>) {
+        self.versions.insert(released.version.number, released);
+    }
+
+    pub(crate) fn remove(&mut self, number: u64) -> Option<Arc<Released>> {
+        self.versions.remove(&number)
+    }
+
+    pub(crate) fn alias(&self, name: &AliasName) -> Option<&Alias> {
+        self.aliases.get(name)
+    }
+
+    pub(crate) fn aliases(&self) -> impl Iterator<Item = &Alias> {
+        self.aliases.values()
+    }
+
+    /// The alias that calls without a qualifier go by.
+    pub(crate) fn leading(&self) -> Option<&Alias> {
+        self.aliases.values().find(|alias| alias.leads)
+    }
+
+    pub(crate) fn put_alias(&mut self, alias: Alias) {
+        if alias.leads {
+            self.aliases
+                .values_mut()
+                .for_each(|other| other.leads = false);
+        }
+        self.aliases.insert(alias.name.clone(), alias);
+    }
+
+    pub(crate) fn remove_alias(&mut self, name: &AliasName) {
+        self.aliases.remove(name);
+    }
+
+    /// Tells the open pools whether they lead.
+    pub(crate) fn lead(&self) {
+        let leading = self.leading();
+        for released in self.versions.values() {
+            if let Some(pool) = released.pool.get() {
+                pool.lead(leading.is_some_and(|alias| alias.names(released.version.number)));
+            }
+        }
+    }
+
+    /// Gives the pools that are open; from now on the versions have none.
+    pub(crate) fn renew(&mut self) -> Vec<Arc<Pool>> {
+        let mut open = Vec::new();
+        for released in self.versions.values_mut() {
+            if let Some(pool) = released.pool.get() {
+                open.push(pool.clone());
+                *released = Released::new(released.version.clone());
+            }
+        }
+        open
+    }
+}

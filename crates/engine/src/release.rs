@@ -1,0 +1,99 @@
+//! What a deployment does to one function: kept, published, tried, made live.
+
+use crate::catalog::{PreparedFunction, Put};
+use crate::engine::Corridor;
+use crate::line::Released;
+use crate::versions::Publish;
+use crate::{Error, Result};
+use model::{ChangeKind, Function, FunctionName, Principal};
+use std::sync::Arc;
+
+impl Corridor {
+    /// Keeps a declared function, publishes it if it is no version yet, and moves the alias `live` to
+    /// it. If a version serves already, an instance of the new one must start first: else the old
+    /// version goes on serving. The caller holds `changing`.
+    ///
+    /// # Errors
+    /// As [`Corridor::keep_function`]; `NotStarted`.
+    pub(crate) async fn release_function(&self, prepared: PreparedFunction) -> Result<ChangeKind> {
+        let name = prepared.name().clone();
+        self.keep_serving(&prepared).await?;
+        let (function, change) = self.keep_function(prepared, &Put::Upsert, false).await?;
+        let moved = self.make_live(&name, &function).await?;
+        Ok(match change {
+            ChangeKind::Unchanged if moved => ChangeKind::Updated,
+            change => change,
+        })
+    }
+
+    /// What has served until now without being a version becomes one, so that it goes on until the
+    /// new one has started.
+    async fn keep_serving(&self, prepared: &PreparedFunction) -> Result<()> {
+        let name = prepared.name();
+        let Some(before) = self.functions.find(name) else {
+            return Ok(());
+        };
+        if self.leading(name)?.is_some()
+            || before.spec == *prepared.spec()
+            || self.functions.latest(name)?.is_broken()
+        {
+            return Ok(());
+        }
+        let released = self.published(&before).await?.0;
+        self.go_live(name, released.version().number, &by()).await?;
+        Ok(())
+    }
+
+    /// Gives whether `live` was moved.
+    async fn make_live(&self, name: &FunctionName, function: &Function) -> Result<bool> {
+        let (mut released, new) = self.published(function).await?;
+        let number = released.version().number;
+        let live = self.leading(name)?;
+        let broken = released.pool().is_some_and(|pool| pool.is_broken());
+        if broken {
+            // Its image was away and is here again.
+            self.functions.withdraw(name, &[number]);
+            released = Released::new(released.version().clone());
+            self.functions.release(name, released.clone());
+        }
+        let there = live.as_ref().filter(|alias| alias.share.is_none());
+        if there.is_some_and(|alias| alias.version == number) {
+            self.open_leading(name).await?;
+            return Ok(broken);
+        }
+        let pool = self.open_version(name, &released).await?;
+        if let Some(live) = live
+            && let Err(reason) = self.try_start(&pool).await
+        {
+            if new {
+                self.delete_version(name, number).await?;
+            }
+            return Err(Error::NotStarted {
+                name: name.to_string(),
+                serving: live.version,
+                reason,
+            });
+        }
+        self.go_live(name, number, &by()).await?;
+        Ok(true)
+    }
+
+    /// The newest version that is the same as what is declared, or a new one, and whether it is new.
+    async fn published(&self, function: &Function) -> Result<(Arc<Released>, bool)> {
+        let versions = self.functions.versions(&function.spec.name)?;
+        let same = |released: &&Arc<Released>| released.version().is_of(&function.spec);
+        if let Some(released) = versions.iter().rev().find(same) {
+            return Ok((released.clone(), false));
+        }
+        let publish = Publish {
+            by: by(),
+            ..Publish::default()
+        };
+        Ok((self.publish(function, publish).await?, true))
+    }
+}
+
+/// Only the owner deploys.
+fn by() -> String {
+    Principal::Root.key()
+}
