@@ -1,0 +1,237 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+//! Versions and aliases: pinned, picked by weight, deployed, rolled back.
+
+mod house;
+
+use engine::{AliasChange, Call, Options, Publish, PutAlias};
+use house::{House, event, function, ok, steady, within};
+use model::{
+    Deployment, Ending, EventState, FunctionName, FunctionSpec, Kind, Outcome, Owner, Qualifier,
+    Share,
+};
+use runtime::{Fake, FakeStart};
+use std::time::Duration;
+
+fn f() -> FunctionName {
+    "f".parse().unwrap()
+}
+
+async fn call(house: &House, qualifier: Option<Qualifier>) -> engine::Result<Outcome> {
+    let call = Call {
+        qualifier,
+        ..Call::default()
+    };
+    within("a call", house.engine.invoke(&f(), call)).await
+}
+
+async fn publish(house: &House) -> u64 {
+    let published = house.engine.publish_version(&f(), Publish::default()).await;
+    published.unwrap().number
+}
+
+async fn described(house: &House, text: &str) -> FunctionSpec {
+    let mut spec = house.spec("f").await;
+    spec.description = text.to_owned();
+    spec
+}
+
+async fn deploy(house: &House, spec: FunctionSpec) -> engine::Result<()> {
+    let deployment = Deployment {
+        functions: vec![spec],
+        ..Deployment::default()
+    };
+    house.engine.deploy(deployment).await.map(drop)
+}
+
+fn alias(version: u64, share: Option<Share>) -> AliasChange {
+    AliasChange {
+        version,
+        share,
+        description: String::new(),
+        by: "root".into(),
+    }
+}
+
+/// Starts fail of functions whose memory is odd.
+fn picky() -> Fake {
+    let fails = |spec: &runtime::InstanceSpec| {
+        (spec.limits.memory % 2 == 1).then(|| Ending::InitFailed {
+            error_type: "ImportError".into(),
+            message: "no such module".into(),
+        })
+    };
+    Fake::new(
+        move |spec| FakeStart {
+            takes: Duration::ZERO,
+            fails: fails(spec),
+        },
+        |_| (Duration::ZERO, ok(), true),
+    )
+}
+
+#[tokio::test]
+async fn each_version_has_instances_of_its_own() {
+    let house = House::open(steady(0, 0)).await;
+    house.put(described(&house, "one").await).await;
+    assert_eq!(publish(&house).await, 1);
+    assert_eq!(publish(&house).await, 1, "nothing was changed");
+    house.put(described(&house, "two").await).await;
+    assert_eq!(publish(&house).await, 2);
+    for (qualifier, version) in [
+        (None, None),
+        (Some(Qualifier::Latest), None),
+        (Some(Qualifier::Version(1)), Some(1)),
+        (Some(Qualifier::Version(2)), Some(2)),
+    ] {
+        assert_eq!(call(&house, qualifier).await.unwrap().version, version);
+    }
+    let instances = house.engine.instances();
+    let mut versions: Vec<_> = instances
+        .iter()
+        .map(|instance| match &instance.owner {
+            Owner::Function { version, .. } => *version,
+            Owner::Service { .. } => panic!("there are only functions"),
+        })
+        .collect();
+    versions.sort_unstable();
+    assert_eq!(versions, [None, Some(1), Some(2)]);
+    let missing = call(&house, Some(Qualifier::Version(3))).await.unwrap_err();
+    assert_eq!(missing.kind(), Kind::NotFound);
+    house.engine.delete_version(&f(), 1).await.unwrap();
+    let gone = call(&house, Some(Qualifier::Version(1))).await.unwrap_err();
+    assert_eq!(gone.kind(), Kind::NotFound);
+}
+
+#[tokio::test]
+async fn versions_and_their_code_survive_a_restart() {
+    let house = House::open(steady(0, 0)).await;
+    let old = house.put(described(&house, "one").await).await;
+    publish(&house).await;
+    let mut spec = described(&house, "two").await;
+    spec.code = house.code("two").await;
+    house.put(spec).await;
+    let house = house.reopen(steady(0, 0), Duration::ZERO).await;
+    let model::Code::Zip { digest, .. } = &old.spec.code else {
+        panic!("it is a zip");
+    };
+    let kept = house.storage.blob_size(digest).await.unwrap();
+    assert!(kept.is_some(), "a version needs its code");
+    let outcome = call(&house, Some(Qualifier::Version(1))).await.unwrap();
+    assert_eq!(outcome.version, Some(1));
+}
+
+#[tokio::test]
+async fn an_alias_with_all_of_the_weight_elsewhere_goes_there() {
+    let house = House::open(steady(0, 0)).await;
+    house.put(described(&house, "one").await).await;
+    publish(&house).await;
+    house.put(described(&house, "two").await).await;
+    publish(&house).await;
+    let (function, name): (_, model::AliasName) = (f(), "beta".parse().unwrap());
+    for (weight, expected) in [(1.0, 2), (0.0, 1)] {
+        let share = Share { version: 2, weight };
+        let change = alias(1, Some(share));
+        let put = house
+            .engine
+            .put_alias(&function, name.clone(), change, PutAlias::Upsert);
+        put.await.unwrap();
+        let qualifier = Qualifier::Alias(name.clone());
+        let outcome = call(&house, Some(qualifier)).await.unwrap();
+        assert_eq!(outcome.version, Some(expected));
+    }
+    assert_eq!(
+        call(&house, None).await.unwrap().version,
+        None,
+        "it does not lead"
+    );
+    let named = house.engine.delete_version(&f(), 2).await.unwrap_err();
+    assert_eq!(named.kind(), Kind::Conflict);
+}
+
+#[tokio::test]
+async fn a_deployment_serves_what_starts_and_can_be_rolled_back() {
+    let house = House::open(picky()).await;
+    deploy(&house, described(&house, "one").await)
+        .await
+        .unwrap();
+    deploy(&house, described(&house, "two").await)
+        .await
+        .unwrap();
+    assert_eq!(call(&house, None).await.unwrap().version, Some(2));
+    let mut broken = described(&house, "three").await;
+    broken.limits.memory += 1;
+    let refused = deploy(&house, broken.clone())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("version 2 goes on serving"), "{refused}");
+    assert!(refused.contains("ImportError: no such module"), "{refused}");
+    assert_eq!(call(&house, None).await.unwrap().version, Some(2));
+    assert!(deploy(&house, broken).await.is_err(), "and once more");
+    let back = house.engine.rollback(&f(), None, "root").await.unwrap();
+    assert_eq!(
+        (back.version, call(&house, None).await.unwrap().version),
+        (1, Some(1))
+    );
+    let first = house.engine.rollback(&f(), None, "root").await.unwrap_err();
+    assert_eq!(first.kind(), Kind::Invalid, "{first}");
+    deploy(&house, described(&house, "two").await)
+        .await
+        .unwrap();
+    assert_eq!(call(&house, None).await.unwrap().version, Some(2));
+}
+
+#[tokio::test]
+async fn an_event_follows_its_qualifier_and_dies_without_it() {
+    let house = House::open(steady(0, 0)).await;
+    house.put(described(&house, "one").await).await;
+    publish(&house).await;
+    house.put(described(&house, "two").await).await;
+    for (version, state) in [(1, EventState::Succeeded), (9, EventState::Dead)] {
+        let mut sent = event(&function("f"));
+        sent.delivery.qualifier = Some(Qualifier::Version(version));
+        let id = house.engine.submit(sent).await.unwrap();
+        let ended = house.ended(id).await;
+        assert_eq!(ended.state, state);
+        let ran: Vec<_> = ended.runs.iter().map(|run| run.version).collect();
+        let expected = (version == 1).then_some(Some(1));
+        assert_eq!(ran, expected.into_iter().collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn versions_take_turns_at_one_reserved_place() {
+    let house = House::open(steady(0, 1)).await;
+    let mut spec = described(&house, "one").await;
+    spec.scaling.reserved = Some(1);
+    house.put(spec.clone()).await;
+    publish(&house).await;
+    spec.description = "two".into();
+    house.put(spec).await;
+    let both = (0..40).map(|n| call(&house, (n % 2 == 0).then_some(Qualifier::Version(1))));
+    let both = within("all calls", futures::future::join_all(both)).await;
+    let versions: Vec<_> = both
+        .into_iter()
+        .map(|outcome| outcome.unwrap().version)
+        .collect();
+    assert_eq!(
+        versions.iter().filter(|version| version.is_some()).count(),
+        20
+    );
+}
+
+#[tokio::test]
+async fn the_oldest_versions_go_past_the_bound() {
+    let options = Options {
+        max_versions: 2,
+        ..Options::default()
+    };
+    let house = House::open_with(steady(0, 0), options).await;
+    for text in ["one", "two", "three"] {
+        house.put(described(&house, text).await).await;
+        publish(&house).await;
+    }
+    let left = house.engine.list_versions(&f()).await.unwrap();
+    let left: Vec<_> = left.iter().map(|version| version.number).collect();
+    assert_eq!(left, [2, 3]);
+}
