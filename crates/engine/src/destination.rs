@@ -42,6 +42,22 @@ impl<'a> End<'a> {
         })
     }
 
+    /// The version that made the last attempt, as the Lambda API writes it; without one, the qualifier
+    /// of the event.
+    fn version(&self) -> String {
+        let ran = self.judged.run.as_ref().and_then(|run| run.version);
+        let asked = || {
+            self.event
+                .accepted
+                .delivery
+                .qualifier
+                .as_ref()
+                .map(ToString::to_string)
+        };
+        let version = ran.map(|number| number.to_string()).or_else(asked);
+        version.unwrap_or_else(|| "$LATEST".to_owned())
+    }
+
     /// Attempts that reached the target.
     fn attempts(&self) -> u32 {
         self.event.attempts + u32::from(self.judged.run.is_some())

@@ -177,7 +177,7 @@ impl Functions {
             let same = |kept: &Arc<Released>| Arc::ptr_eq(kept, released);
             let adopted = entry.line.version(number).is_some_and(same);
             if adopted {
-                entry.lead();
+                entry.line.lead();
             }
             adopted
         });

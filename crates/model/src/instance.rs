@@ -51,6 +51,17 @@ pub enum Owner {
 }
 
 impl Owner {
+    /// The function's version as the Lambda API writes it: its number, or `$LATEST`.
+    pub fn version(&self) -> String {
+        match self {
+            Self::Function {
+                version: Some(number),
+                ..
+            } => number.to_string(),
+            _ => "$LATEST".to_owned(),
+        }
+    }
+
     /// Under which name its logs are kept: `function:thumbnail` or `service:catalog`.
     pub fn log_key(&self) -> String {
         match self {

@@ -68,14 +68,13 @@ fn fixed(spec: &InstanceSpec) -> BTreeMap<String, String> {
     if spec.contract == Contract::Http && spec.port != 0 {
         all.set("PORT", &spec.port.to_string());
     }
-    let Owner::Function { name, version, .. } = &spec.owner else {
+    let Owner::Function { name, .. } = &spec.owner else {
         return all.0;
     };
     let name = name.as_str();
     let memory = (spec.limits.memory / MIB).to_string();
     all.set("AWS_LAMBDA_FUNCTION_NAME", name);
-    let version = version.map_or_else(|| "$LATEST".to_owned(), |number| number.to_string());
-    all.set("AWS_LAMBDA_FUNCTION_VERSION", &version);
+    all.set("AWS_LAMBDA_FUNCTION_VERSION", &spec.owner.version());
     all.set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &memory);
     let initialised = match spec.snapshot {
         Snapshot::None => "on-demand",
@@ -83,7 +82,7 @@ fn fixed(spec: &InstanceSpec) -> BTreeMap<String, String> {
     };
     all.set("AWS_LAMBDA_INITIALIZATION_TYPE", initialised);
     all.set("AWS_LAMBDA_LOG_GROUP_NAME", &format!("/aws/lambda/{name}"));
-    let (log_stream, value) = log_stream_of(&spec.id);
+    let (log_stream, value) = log_stream_of(&spec.id, &spec.owner);
     all.set(&log_stream, &value);
     let environment = format!("AWS_Lambda_{}", spec.runtime.as_str());
     all.set("AWS_EXECUTION_ENV", &environment);
@@ -111,11 +110,12 @@ fn handler(spec: &InstanceSpec) -> Option<&str> {
 /// The one variable that differs between the instances of a function.
 const LOG_STREAM: &str = "AWS_LAMBDA_LOG_STREAM_NAME";
 
-/// It, for this instance: `YYYY/MM/DD/[$LATEST]INSTANCE`, as Lambda names it.
-pub(crate) fn log_stream_of(id: &InstanceId) -> (String, String) {
+/// It, for this instance: `YYYY/MM/DD/[VERSION]INSTANCE`, as Lambda names it.
+pub(crate) fn log_stream_of(id: &InstanceId, owner: &Owner) -> (String, String) {
+    let version = owner.version();
     let now = Timestamp::now().rfc3339();
     let day = now.get(..10).unwrap_or("1970-01-01").replace('-', "/");
-    (LOG_STREAM.to_owned(), format!("{day}/[$LATEST]{id}"))
+    (LOG_STREAM.to_owned(), format!("{day}/[{version}]{id}"))
 }
 
 /// Whether a variable is the same for all instances of a function.

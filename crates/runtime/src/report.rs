@@ -18,9 +18,9 @@ pub(crate) struct Usage {
     pub(crate) init: Option<Duration>,
 }
 
-/// Before a call.
-pub(crate) fn start(id: &RequestId) -> String {
-    format!("START RequestId: {id} Version: $LATEST")
+/// Before a call of a version.
+pub(crate) fn start(id: &RequestId, version: &str) -> String {
+    format!("START RequestId: {id} Version: {version}")
 }
 
 /// After a call: why it failed if the function could not say so itself, its end, what it used.

@@ -96,7 +96,8 @@ pub(super) fn event(
     region: &str,
 ) -> Option<NewEvent> {
     let target = told(destinations, end.failed.is_some())?.clone();
-    let arn = format!("arn:aws:lambda:{region}:{ACCOUNT}:function:{name}:$LATEST");
+    let version = end.version();
+    let arn = format!("arn:aws:lambda:{region}:{ACCOUNT}:function:{name}:{version}");
     let word = match end.failed {
         None => "Success",
         Some(_) => "Failure",
@@ -154,6 +155,7 @@ fn fitting(end: End<'_>, arn: &str, wrap: impl Fn(Box<RawValue>) -> Box<RawValue
     let asked_bytes = end.event.accepted.payload.len();
     let answered_bytes = answered.as_ref().map_or(0, Bytes::len);
     let context = answered.is_some();
+    let version = end.version();
     let render = |asked: &Payload, answered: Option<&Payload>| {
         let record = Record {
             version: "1.0",
@@ -171,7 +173,7 @@ fn fitting(end: End<'_>, arn: &str, wrap: impl Fn(Box<RawValue>) -> Box<RawValue
             request_payload: asked,
             response_context: context.then_some(ResponseContext {
                 status_code: 200,
-                executed_version: "$LATEST",
+                executed_version: &version,
                 function_error: error,
             }),
             response_payload: answered,

@@ -53,6 +53,8 @@ pub(crate) struct Contained {
     pub(super) capture: Capture,
     pub(super) _gates: Vec<AbortOnDropHandle<()>>,
     pub(super) _outlet: Option<Outlet>,
+    /// As the Lambda API writes it.
+    pub(super) version: String,
     pub(super) code: Code,
     pub(super) warmth: Warmth,
     /// Bytes.
@@ -166,7 +168,7 @@ impl Contained {
     pub(crate) async fn call(&self, invocation: Invocation) -> Outcome {
         let id = invocation.request_id.clone();
         let _under_way = self.calls.begin();
-        let log = self.capture.begin(&id, report::start(&id));
+        let log = self.capture.begin(&id, report::start(&id, &self.version));
         let begun = Instant::now();
         let ending = self.run(invocation).await;
         let duration = begun.elapsed();

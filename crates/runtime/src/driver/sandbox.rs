@@ -345,6 +345,7 @@ impl SandboxDriver {
         });
         Ok(Contained {
             _outlet: outlet.transpose()?,
+            version: spec.owner.version(),
             code: spec.code,
             warmth: self.warmth.clone(),
             id: spec.id,

@@ -125,7 +125,7 @@ impl Workplace {
 
 fn environment(init: &Init, id: &InstanceId) -> Vec<(String, String)> {
     let mut environment = init.environment.clone();
-    environment.push(crate::environment::log_stream_of(id));
+    environment.push(crate::environment::log_stream_of(id, &init.owner));
     for name in THREADS {
         if environment.iter().all(|(known, _)| known != name) {
             environment.push((name.to_owned(), "1".to_owned()));
