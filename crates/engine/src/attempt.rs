@@ -5,8 +5,8 @@ use crate::pool::{Grant, Lease, Refused, unavailable};
 use crate::{Error, Result};
 use bytes::Bytes;
 use model::{
-    Chain, Event, EventId, FunctionName, HttpRequest, Invocation, Outcome, Qualifier, RequestId, Run,
-    Target, Timestamp,
+    Chain, Event, EventId, FunctionName, HttpRequest, Invocation, Outcome, Qualifier, RequestId,
+    Run, Target, Timestamp,
 };
 use state::crash;
 use std::time::Duration;
