@@ -49,6 +49,7 @@ fn run(event: EventId) -> Run {
         timing: Timing::default(),
         cold: false,
         start_kind: None,
+        version: None,
         instance: None,
         ending: "succeeded".into(),
         error: None,
