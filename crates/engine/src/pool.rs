@@ -134,11 +134,16 @@ impl Pool {
     }
 
     /// Says whether this is the pool that calls without a qualifier go to: only that one keeps
-    /// `min_instances` up and has sandboxes made ahead before its first call.
+    /// `min_instances` up and has sandboxes made ahead before its first call. One that does not any
+    /// more stops its idle instances.
     pub(crate) fn lead(self: &Arc<Self>, leads: bool) {
         let mut table = self.table();
         if table.leads != leads {
             table.leads = leads;
+            if !leads {
+                let idle = table.idle.len();
+                self.discard_oldest(&mut table, idle);
+            }
             self.replan(&mut table);
             drop(table);
             self.changed.notify_one();

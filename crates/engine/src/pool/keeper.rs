@@ -14,17 +14,21 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Removes dead idle instances, freezes idle ones, stops those past their keep-alive, keeps
 /// `min_instances` up. Ends when the pool is retired.
 pub(super) async fn keep(pool: Arc<Pool>) {
-    if !is_wanted(&pool).await {
-        return;
+    while is_wanted(&pool).await {
+        // Sandboxes for the first calls are made ahead. What cannot be made is told to whoever calls.
+        let spec = pool
+            .prototype
+            .spec(model::InstanceId(String::new()), pool.node.peers());
+        let _prepared = match spec {
+            Ok(spec) => pool.node.runtime.prepare(&spec).await.ok(),
+            Err(_) => None,
+        };
+        tend(&pool).await;
     }
-    // Sandboxes for the first calls are made ahead. What cannot be made is told to whoever calls.
-    let spec = pool
-        .prototype
-        .spec(model::InstanceId(String::new()), pool.node.peers());
-    let _prepared = match spec {
-        Ok(spec) => pool.node.runtime.prepare(&spec).await.ok(),
-        Err(_) => None,
-    };
+}
+
+/// Until the pool is retired, or does not lead and has no instance and no call any more.
+async fn tend(pool: &Arc<Pool>) {
     loop {
         let wake = {
             let mut table = pool.table();
@@ -39,6 +43,10 @@ pub(super) async fn keep(pool: Arc<Pool>) {
                 pool.discard(&mut table, idle.worker);
             }
             pool.replan(&mut table);
+            if !table.leads && table.is_empty() {
+                table.used = false;
+                return;
+            }
             table.look = pool.next_look(&table);
             table.look
         };
@@ -72,7 +80,7 @@ impl Pool {
     /// When the keeper should look, though nothing happens until then.
     fn next_look(&self, table: &Table) -> Option<Instant> {
         let view = table.view(&self.function, self.node.is_short());
-        let look = (!table.idle.is_empty()).then(|| Instant::now() + LOOK);
+        let look = (!table.idle.is_empty() || !table.leads).then(|| Instant::now() + LOOK);
         scaler::next_change(&view).into_iter().chain(look).min()
     }
 

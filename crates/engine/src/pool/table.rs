@@ -125,6 +125,14 @@ impl Table {
         self.busy.values_mut().for_each(|busy| busy.spent = true);
     }
 
+    /// Whether it has neither an instance nor a call.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiters.is_empty()
+            && self.starting.is_empty()
+            && self.idle.is_empty()
+            && self.busy.is_empty()
+    }
+
     pub(super) fn is_busy(&self, worker: &Worker) -> bool {
         self.busy.contains_key(worker.id())
     }
