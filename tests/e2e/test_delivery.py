@@ -236,6 +236,24 @@ def test_dead_letters_go_to_the_functions_queue(server, clients):
     assert "DeadLetterConfig" not in changed
 
 
+def test_dead_letters_fit_into_their_queue(server, clients):
+    url, letters = queue(clients, "narrow", MaximumMessageSize="1024")
+    config = {"TargetArn": letters}
+    server.create("wide", "python3.11", {"app.py": WORKER}, DeadLetterConfig=config)
+    client = clients["lambda"]
+    client.put_function_event_invoke_config(FunctionName="wide", MaximumRetryAttempts=0)
+    client.invoke(
+        FunctionName="wide",
+        InvocationType="Event",
+        Payload='{"fail": "\uffff and \ufffe"}'.encode(),
+    )
+    assert receive(clients, url)["Body"] == '{"fail": "\ufffd and \ufffd"}'
+    event = submit(clients, "wide", {"fail": "x" * 5000})
+    message = receive(clients, url)
+    assert "bytes, with which" in json.loads(message["Body"])["rouse"]["leftOut"]
+    assert message["MessageAttributes"]["RequestID"]["StringValue"] == event
+
+
 def test_the_same_key_is_one_event(server, clients):
     name, key = worker(server, "once"), str(uuid.uuid4())
     first = submit(clients, name, {"n": 1}, key)
@@ -246,6 +264,9 @@ def test_the_same_key_is_one_event(server, clients):
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 409
     assert "idempotency key" in str(error.value)
     assert submit(clients, name, {"n": 1}, str(uuid.uuid4())) != first
+    path = f"/_rouse/v1/functions/{name}/invocations?type=wait"
+    status, _, body = server.http("POST", path, b"1", {"Idempotency-Key": "k"})
+    assert status == 400 and b"asynchronous" in body
     by_hand = [
         server.rouse("invoke", name, "-p", '{"n": 3}', "--async", "--idempotency-key", "mine")
         for _ in range(2)
@@ -438,6 +459,70 @@ x-rouse:
     )
     refusal = server.run(ROUSE, "deploy", cwd=tmp_path, check=False)
     assert refusal.returncode != 0 and "nowhere" in refusal.stderr
+
+
+TRIGGERED = """
+services:
+  triggered:
+    build: ./app
+    x-rouse:
+      runtime: python3.11
+      handler: app.handler
+      triggers:
+        - bus: default
+          pattern: {source: [triggers]}
+          retry: {attempts: 1}
+          dead_letter: triggered-letters
+        - schedule: at(2099-01-01T00:00:00)
+          input: '{"fail": 2}'
+          retry: {attempts: 1, max_age: 1m}
+          dead_letter: triggered-letters
+x-rouse:
+  queues:
+    triggered-letters: {}
+"""
+
+
+def test_triggers_of_a_manifest_have_retries_and_dead_letters(server, clients, tmp_path):
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/app.py").write_text(WORKER.replace('event.get("fail")', "True"))
+    server.deploy(tmp_path, TRIGGERED)
+    url = clients["sqs"].get_queue_url(QueueName="triggered-letters")["QueueUrl"]
+    entry = {"Source": "triggers", "DetailType": "made", "Detail": '{"fail": 1}'}
+    clients["events"].put_events(Entries=[entry])
+    attributes = receive(clients, url)["MessageAttributes"]
+    assert attributes["RETRY_ATTEMPTS"]["StringValue"] == "0"
+    assert "RULE_ARN" in attributes
+    server.rouse("schedule", "run", "triggered-1")
+    message = receive(clients, url)
+    assert message["Body"] == '{"fail": 2}'
+    assert message["MessageAttributes"]["RETRY_ATTEMPTS"]["StringValue"] == "0"
+    shown = clients["scheduler"].get_schedule(Name="triggered-1")["Target"]
+    assert shown["RetryPolicy"] == {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
+    missing = TRIGGERED.replace("    triggered-letters: {}", "    others: {}")
+    missing = missing.replace("dead_letter: triggered-letters", "dead_letter: nowhere")
+    (tmp_path / "compose.yaml").write_text(missing)
+    refusal = server.run(ROUSE, "deploy", cwd=tmp_path, check=False)
+    assert refusal.returncode != 0 and "nowhere" in refusal.stderr
+
+
+def test_ls_shows_what_waits(server, clients):
+    name = worker(server, "idle")
+    clients["lambda"].put_function_concurrency(
+        FunctionName=name, ReservedConcurrentExecutions=0
+    )
+    for n in range(3):
+        submit(clients, name, n)
+    url, _ = queue(clients, "idle-queue")
+    clients["sqs"].send_message(QueueUrl=url, MessageBody="x")
+    listed = server.rouse_json("ls")
+    [target] = [one for one in listed["targets"] if one["target"] == f"function:{name}"]
+    assert target["waiting"] + target["leased"] == 3
+    [shown] = [one for one in listed["queues"] if one["name"] == "idle-queue"]
+    assert shown["visible"] == 1 and shown["oldest"]
+    text = server.rouse("ls").stdout
+    assert "EVENTS FOR" in text and f"function:{name}" in text
+    clients["lambda"].delete_function_concurrency(FunctionName=name)
 
 
 def test_every_arn_is_of_the_servers_region(tmp_path):

@@ -3,6 +3,7 @@
 use super::definition::{KMS_KEY, TARGET};
 use super::seconds;
 use crate::arn;
+use crate::delivery::Wanted;
 use model::{AfterCompletion, Schedule, ScheduleSpec};
 use serde_json::{Value, json};
 
@@ -42,7 +43,11 @@ pub(super) fn render(schedule: &Schedule, region: &str) -> Value {
 fn whole_target(spec: &ScheduleSpec, region: &str) -> Value {
     let mut target = match spec.annotations.get(TARGET) {
         Some(target) => target.clone(),
-        None => json!({"Arn": arn::of(&spec.target, region)}),
+        None => {
+            let mut target = json!(Wanted::of(&spec.delivery, region));
+            target["Arn"] = arn::of(&spec.target, region).into();
+            target
+        }
     };
     if target.get("RetryPolicy").is_none_or(Value::is_null) {
         // AWS's defaults.
