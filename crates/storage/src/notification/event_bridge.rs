@@ -106,7 +106,7 @@ mod tests {
             "detail-type": "Object Created",
             "source": "aws.s3",
             "account": "000000000000",
-            "time": "1970-01-01T00:00:01.500Z",
+            "time": "1970-01-01T00:00:01Z",
             "region": "eu-west-1",
             "resources": ["arn:aws:s3:::photos"],
             "detail": {
