@@ -321,3 +321,33 @@ def test_versions_survive_a_kill_and_are_bounded(tmp_path):
         assert update(server, "kept", "8", Publish=True)["Version"] == "7"
     finally:
         server.stop()
+
+
+def test_events_are_replayed_against_a_named_version(server):
+    client = server.client("lambda")
+    created(server, "anew")
+    client.publish_version(FunctionName="anew")
+    update(server, "anew", "two", Publish=True)
+    client.invoke(FunctionName="anew", InvocationType="Event", Payload=b"{}")
+
+    def ended(count):
+        found = server.rouse_json("events", "--target", "function:anew")["events"]
+        done = [event for event in found if event["state"] == "succeeded"]
+        return done if len(done) == count else None
+
+    def ran(event):
+        return server.control(f"events/{event}")["runs"][0].get("version")
+
+    (first,) = wait_for("the first to end", lambda: ended(1))
+    assert ran(first["id"]) is None, "$LATEST has no number"
+    again = server.rouse("events", "replay", first["id"], "--version", "1", "--wait").stdout.strip()
+    assert ran(again) == 1
+    choice = ("--function", "anew", "--until", "0s", "--yes", "--version", "2")
+    assert server.rouse_json("events", "replay", *choice)["replayed"] == 2
+    wait_for("the others to end", lambda: ended(4))
+    events = server.rouse_json("events", "--target", "function:anew")["events"]
+    assert sorted(ran(event["id"]) or 0 for event in events) == [0, 1, 2, 2]
+    unknown = server.rouse("events", "replay", first["id"], "--version", "9", check=False)
+    assert unknown.returncode == 1 and "9" in unknown.stderr
+    other = server.rouse("events", "replay", "--source", "invoke", "--yes", "--version", "1", check=False)
+    assert other.returncode == 1 and "only functions have versions" in other.stderr

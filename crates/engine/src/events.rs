@@ -2,7 +2,8 @@
 
 use crate::{Engine, Error, Result};
 use model::{
-    Event, EventFilter, EventId, Invalid, MAX_ASYNC_PAYLOAD, NewEvent, Principal, Target, Timestamp,
+    Event, EventFilter, EventId, Invalid, MAX_ASYNC_PAYLOAD, NewEvent, Principal, Qualifier,
+    Target, Timestamp,
 };
 use sha2_next::{Digest as _, Sha256};
 use state::{SenderName, crash};
@@ -100,12 +101,17 @@ impl Engine {
         check_size(event)
     }
 
-    /// Accepts the same event once more, as a new one that names the old.
+    /// Accepts the same event once more, as a new one that names the old: for this version of its
+    /// function, or without one where the old one went.
     ///
     /// # Errors
-    /// `NotFound`, the event or its target.
-    pub async fn replay_event(&self, id: EventId) -> Result<EventId> {
-        let old = self.corridor.state.get_event(id).await?.accepted;
+    /// `NotFound`, the event, its target or the version; `Invalid` for a version of what is no function.
+    pub async fn replay_event(&self, id: EventId, version: Option<Qualifier>) -> Result<EventId> {
+        let mut old = self.corridor.state.get_event(id).await?.accepted;
+        if let Some(version) = version {
+            self.check_version(&old.target.key(), &version).await?;
+            old.delivery.qualifier = Some(version);
+        }
         crash::point("replay-read");
         self.submit(NewEvent {
             id: EventId::generate(),

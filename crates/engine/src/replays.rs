@@ -3,7 +3,8 @@
 use crate::engine::Corridor;
 use crate::{Engine, Result};
 use model::{
-    Event, EventId, EventQuery, Replay, ReplayId, ReplayOrder, ReplayState, Target, Timestamp,
+    Event, EventId, EventQuery, Invalid, Qualifier, Replay, ReplayId, ReplayOrder, ReplayState,
+    Target, Timestamp,
 };
 use state::{Chosen, Lineage, ReplayStep};
 use std::collections::HashMap;
@@ -23,9 +24,14 @@ impl Engine {
     /// begun under the same id is not begun again: it is told how far it came.
     ///
     /// # Errors
-    /// `Invalid` for a query that cannot be meant; as [`state::State::start_replay`] says.
+    /// `Invalid` for a query that cannot be meant, or a version where the query's target is no function;
+    /// `NotFound` (version); as [`state::State::start_replay`] says.
     pub async fn start_replay(&self, id: ReplayId, order: ReplayOrder) -> Result<Replay> {
         order.query.check()?;
+        if let Some(version) = &order.version {
+            let key = order.query.target.as_deref().unwrap_or_default();
+            self.check_version(key, version).await?;
+        }
         let replay = Replay {
             id,
             order,
@@ -42,6 +48,16 @@ impl Engine {
             tokio::spawn(carry_out(self.clone(), replay.clone()));
         }
         Ok(replay)
+    }
+
+    /// Whether what an event wakes has this version.
+    pub(crate) async fn check_version(&self, target: &str, version: &Qualifier) -> Result<()> {
+        let Some(name) = target.strip_prefix("function:") else {
+            let reason = "only functions have versions: choose the events of one function";
+            return Err(Invalid::new("version", reason).into());
+        };
+        self.get_qualified(&name.parse()?, Some(version)).await?;
+        Ok(())
     }
 
     /// How far a replay came.

@@ -1,6 +1,6 @@
 //! What becomes of an event after an attempt: a pure decision, carried out by dispatch.
 
-use model::{Ending, NewMessage, QueueName, RetryPolicy};
+use model::{Ending, Jitter, NewMessage, QueueName, RetryPolicy};
 use std::time::Duration;
 
 /// What becomes of an event.
@@ -74,10 +74,11 @@ pub(crate) fn service_policy() -> RetryPolicy {
         base_delay: 1_000,
         max_delay: 300_000,
         max_age: 6 * 3_600_000,
+        jitter: Jitter::Full,
     }
 }
 
-/// Decides from how the attempt ended. `random` is 0 to 1: waits are spread over their upper half.
+/// Decides from how the attempt ended. `random`, 0 to 1, is what the policy's jitter is made of.
 pub(crate) fn next(policy: &RetryPolicy, ending: &Ending, tried: Tried, random: f64) -> Decision {
     let Some(error) = ending.error() else {
         return Decision::Ack;
@@ -98,7 +99,8 @@ pub(crate) fn next(policy: &RetryPolicy, ending: &Ending, tried: Tried, random: 
     }
     let base = Duration::from_millis(policy.base_delay);
     let most = Duration::from_millis(policy.max_delay);
-    let after = spread(doubled(base, tried.attempt.saturating_sub(1), most), random);
+    let longest = doubled(base, tried.attempt.saturating_sub(1), most);
+    let after = longest.mul_f64(policy.jitter.share(random));
     if tried.age + after >= max_age {
         let error = format!(
             "attempt {} of {} failed and the next would be later than {} after acceptance; the last: {error}",
@@ -137,17 +139,13 @@ pub(crate) fn overdue(policy: &RetryPolicy, age: Duration, last: Option<&str>) -
 pub(crate) fn postpone(postponed: u32, reason: String, random: f64) -> Decision {
     let (first, most) = POSTPONE;
     Decision::Postpone {
-        after: spread(doubled(first, postponed, most), random),
+        after: doubled(first, postponed, most).mul_f64(Jitter::Half.share(random)),
         reason: cut(reason),
     }
 }
 
 fn doubled(base: Duration, times: u32, most: Duration) -> Duration {
     base.saturating_mul(1_u32 << times.min(30)).min(most)
-}
-
-fn spread(wait: Duration, random: f64) -> Duration {
-    wait.mul_f64(0.5 + 0.5 * random.clamp(0.0, 1.0))
 }
 
 fn cut(text: String) -> String {
@@ -218,7 +216,7 @@ mod tests {
     #[test]
     fn past_its_age_nothing_is_tried_again() {
         let policy = RetryPolicy::default();
-        let decision = next(&policy, &failed(), tried(1, policy.max_age - 1_000), 0.0);
+        let decision = next(&policy, &failed(), tried(1, policy.max_age - 1_000), 0.5);
         let Decision::Bury { error, why } = decision else {
             panic!("not buried: {decision:?}");
         };
@@ -259,13 +257,15 @@ mod tests {
             attempt in 1u32..200, age in 0u64..10_000_000, random in -1.0f64..2.0,
             max_attempts in 1u32..=100, base in 0u64..10_000_000, most in 0u64..10_000_000,
             max_age in 0u64..20_000_000,
+            jitter in prop_oneof![Just(Jitter::Full), Just(Jitter::Half), Just(Jitter::None)],
         ) {
-            let policy = RetryPolicy { max_attempts, base_delay: base, max_delay: most, max_age };
+            let policy = RetryPolicy { max_attempts, base_delay: base, max_delay: most, max_age, jitter };
             match next(&policy, &failed(), tried(attempt, age), random) {
                 Decision::Retry { after, .. } => {
                     prop_assert!(attempt < max_attempts);
                     prop_assert!(after <= Duration::from_millis(most));
-                    prop_assert!(after >= Duration::from_millis(base.min(most)) / 2);
+                    let least = Duration::from_millis(base.min(most)).mul_f64(jitter.share(0.0));
+                    prop_assert!(after >= least);
                     prop_assert!(Duration::from_millis(age) + after < Duration::from_millis(max_age));
                 }
                 Decision::Bury { .. } => {}

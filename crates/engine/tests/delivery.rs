@@ -134,7 +134,11 @@ async fn a_bucket_has_one_object_for_each_end_under_awss_key() {
     let row = house.storage.head_object(&name, &key).await.unwrap();
     assert_eq!(row.size, left.accepted.payload.len() as u64);
     // Handed over once more, as after a lost settlement: it is the same object.
-    let again = house.engine.replay_event(left.accepted.id).await.unwrap();
+    let again = house
+        .engine
+        .replay_event(left.accepted.id, None)
+        .await
+        .unwrap();
     assert_eq!(house.ended(again).await.state, EventState::Succeeded);
     let after = house.storage.head_object(&name, &key).await.unwrap();
     assert_eq!(after.sequence, row.sequence);

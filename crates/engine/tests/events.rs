@@ -68,7 +68,7 @@ async fn a_failing_event_is_retried_then_dead_then_replayed() {
     assert!(dead.runs[1].started.since(dead.runs[0].started) >= 10);
     assert!(dead.runs[2].started.since(dead.runs[1].started) >= 20);
 
-    let again = house.engine.replay_event(id).await.unwrap();
+    let again = house.engine.replay_event(id, None).await.unwrap();
     let replayed = house.ended(again).await;
     assert_eq!(replayed.state, EventState::Succeeded);
     assert_eq!(replayed.accepted.replay_of, Some(id));
@@ -221,7 +221,7 @@ async fn events_of_a_deleted_function_are_dead_letters_with_the_reason() {
     }
     let refused = house.engine.submit(event(&function("f"))).await;
     assert_eq!(refused.unwrap_err().kind(), Kind::NotFound);
-    let refused = house.engine.replay_event(waiting).await;
+    let refused = house.engine.replay_event(waiting, None).await;
     assert_eq!(refused.unwrap_err().kind(), Kind::NotFound);
     // One that a bucket's rule still sends ends as a dead letter too.
     let late = event(&function("f"));

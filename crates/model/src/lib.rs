@@ -73,7 +73,7 @@ pub use queue::{
 };
 pub use replay::{EventQuery, Replay, ReplayId, ReplayOrder, ReplayState};
 pub use repository::{ManifestReference, RepositoryName, Tag};
-pub use retry::RetryPolicy;
+pub use retry::{Jitter, RetryPolicy};
 pub use schedule::{
     Advance, AfterCompletion, BusEntry, CatchUp, Due, Expression, MAX_CATCH_UP, MAX_SCHEDULE_INPUT,
     Schedule, ScheduleGroup, ScheduleKey, ScheduleSpec, Timetable, Zone,

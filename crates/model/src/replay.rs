@@ -1,6 +1,6 @@
 //! Choosing events of the past, and replaying those that were chosen.
 
-use crate::{EventId, EventState, Invalid, Timestamp};
+use crate::{EventId, EventState, Invalid, Qualifier, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -121,6 +121,10 @@ pub struct ReplayOrder {
     pub query: EventQuery,
     /// At most so many, the oldest first; all without it.
     pub limit: Option<u64>,
+    /// Which version of the function they are for now, which must be what the query's target is; without
+    /// it, each goes where the old one went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Qualifier>,
 }
 
 /// A replay of all events that a query means, the oldest first.

@@ -37,6 +37,10 @@ fn read(row: &Row<'_>) -> Done<Replay> {
         order: ReplayOrder {
             query: json(row, "query")?,
             limit: limit.map(|limit| u64::try_from(limit).unwrap_or(0)),
+            version: match row.get::<_, Option<String>>("version")? {
+                Some(_) => Some(json(row, "version")?),
+                None => None,
+            },
         },
         before: event_id(row, "before")?.ok_or_else(missing)?,
         after: event_id(row, "after")?,
@@ -56,7 +60,8 @@ fn load(db: &Connection, id: ReplayId) -> Done<Option<Replay>> {
 fn save(db: &Connection, replay: &Replay) -> Done<()> {
     let sql =
         "REPLACE INTO replay (id, query, most, before, after, state, started, ended, replayed,
-                   skipped) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+                   skipped, version) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    let version = replay.order.version.as_ref().map(to_json).transpose()?;
     let row = params![
         replay.id.0.into_bytes(),
         to_json(&replay.order.query)?,
@@ -68,6 +73,7 @@ fn save(db: &Connection, replay: &Replay) -> Done<()> {
         replay.ended.map(|ended| ended.0),
         int(replay.replayed),
         int(replay.skipped),
+        version,
     ];
     run(db, sql, row)?;
     Ok(())
@@ -181,12 +187,16 @@ impl State {
                     continue;
                 };
                 bytes += old.accepted.payload.len();
-                again.push(NewEvent {
+                let mut new = NewEvent {
                     id: EventId::generate(),
                     accepted: step.at,
                     replay_of: Some(id),
                     ..old.accepted
-                });
+                };
+                if let Some(version) = &replay.order.version {
+                    new.delivery.qualifier = Some(version.clone());
+                }
+                again.push(new);
             }
             insert(tx, &again)?;
             replay.replayed += again.len() as u64;
@@ -219,6 +229,7 @@ mod tests {
             order: ReplayOrder {
                 query: EventQuery::default(),
                 limit,
+                version: None,
             },
             before: EventId::generate(),
             after: None,

@@ -8,7 +8,7 @@ use crate::whole::whole;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use model::{Event, EventFilter, EventId, Target, Timestamp};
+use model::{Event, EventFilter, EventId, Qualifier, Target, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use storage::LogQuery;
@@ -108,15 +108,23 @@ async fn logs(doors: &Doors, event: &Event) -> Result<Value> {
     Ok(told.into())
 }
 
-/// `POST events/ID/replay`: the same event once more.
+/// The query of a replay.
+#[derive(Deserialize)]
+pub(super) struct Again {
+    /// For this version of its function.
+    version: Option<Qualifier>,
+}
+
+/// `POST events/ID/replay?version=`: the same event once more.
 pub(super) async fn replay(
     _: Owner,
     State(doors): State<Doors>,
     Path(id): Path<String>,
+    Query(asked): Query<Again>,
 ) -> Result<(StatusCode, Json<Value>)> {
     let id: EventId = id.parse()?;
     let engine = doors.engine.clone();
-    let again = whole(async move { engine.replay_event(id).await }).await?;
+    let again = whole(async move { engine.replay_event(id, asked.version).await }).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"event_id": again}))))
 }
 

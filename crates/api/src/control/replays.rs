@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
-use model::{EventQuery, Replay, ReplayId, ReplayOrder};
+use model::{EventQuery, Qualifier, Replay, ReplayId, ReplayOrder};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,6 +23,8 @@ struct Asked {
     id: Option<ReplayId>,
     query: EventQuery,
     limit: Option<u64>,
+    /// For this version of the function.
+    version: Option<Qualifier>,
     /// Only count.
     #[serde(default)]
     dry_run: bool,
@@ -50,6 +52,7 @@ pub(super) async fn create(
     let order = ReplayOrder {
         query: asked.query,
         limit: asked.limit,
+        version: asked.version,
     };
     let id = asked.id.unwrap_or_else(ReplayId::generate);
     let replay = whole(async move { engine.start_replay(id, order).await }).await?;

@@ -278,6 +278,10 @@ fn parse_retry(node: Option<&Node>) -> Result<RetryPolicy> {
     if let Some(node) = fields.take("max_age") {
         retry.max_age = node.parsed("retry.max_age", parse_duration)?;
     }
+    if let Some(node) = fields.take("jitter") {
+        let wrong = |_| "must be full, half or none".to_owned();
+        retry.jitter = node.parsed("retry.jitter", |text| text.parse().map_err(wrong))?;
+    }
     fields.finish(&[])?;
     Ok(retry)
 }

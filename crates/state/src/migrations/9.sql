@@ -15,6 +15,9 @@ CREATE TABLE function_version (
     PRIMARY KEY (function, number)
 ) STRICT, WITHOUT ROWID;
 
+-- Which version of its function a replay is for (JSON).
+ALTER TABLE replay ADD COLUMN version TEXT;
+
 -- share (JSON) is the second version of an alias and its weight.
 CREATE TABLE function_alias (
     function    TEXT NOT NULL,

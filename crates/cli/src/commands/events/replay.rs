@@ -7,7 +7,7 @@ use crate::commands::progress;
 use crate::error::{Error, Result};
 use crate::output;
 use clap::Args;
-use model::{EventId, EventQuery, EventState, Replay, ReplayId, ReplayState, Timestamp};
+use model::{EventId, EventQuery, EventState, Qualifier, Replay, ReplayId, ReplayState, Timestamp};
 use reqwest::Method;
 use serde_json::json;
 use std::time::Duration;
@@ -22,10 +22,12 @@ const PAUSE: Duration = Duration::from_millis(200);
 ///   rouse events replay 0197… --wait
 ///   rouse events replay --function thumbnail --state dead --since 2h --dry-run
 ///   rouse events replay --function thumbnail --state dead --since 2h
+///   rouse events replay --function thumbnail --state dead --since 2h --version 7
 ///   rouse events replay --source s3:photos --since 7d --until 1d --yes --json
 ///
 /// Each is a new event with the old one's payload, source and kind; `rouse events show` tells of each
-/// what it repeats and what repeats it. It is worked on by the current revision of its function. Without
+/// what it repeats and what repeats it. It goes to the version of its function that the old one
+/// was meant for, which for most is the current one, or to that of --version: a number, an alias or $LATEST. Without
 /// --state, events that have ended are meant. Events that wake what is not there any more
 /// are left out, and counted.
 ///
@@ -41,6 +43,9 @@ pub(super) struct Options {
     event: Option<EventId>,
     #[command(flatten)]
     choice: Choice,
+    /// For this version of the function: a number, an alias or $LATEST
+    #[arg(long, value_name = "VERSION")]
+    version: Option<Qualifier>,
     /// Wait until the new event has ended; the exit code is 1 if it did not succeed
     #[arg(long, requires = "event")]
     wait: bool,
@@ -80,7 +85,11 @@ pub(super) async fn run(options: &Options, client: &Client) -> Result<()> {
 }
 
 async fn one(options: &Options, event: EventId, client: &Client) -> Result<()> {
-    let path = format!("events/{event}/replay");
+    let mut path = format!("events/{event}/replay");
+    if let Some(version) = &options.version {
+        // A version has no character that a query would have to escape.
+        path.push_str(&format!("?version={version}"));
+    }
     let response = client.send(client.request(Method::POST, &path)).await?;
     let answer: NewEventAnswer = client::parse(response, "POST replay").await?;
     if options.json {
@@ -118,7 +127,7 @@ async fn chosen(options: &Options, client: &Client) -> Result<()> {
         Some(known) => known,
         None => options.choice.query(Timestamp::now(), &EventState::ENDED)?,
     };
-    let order = json!({"query": query, "limit": options.choice.limit});
+    let order = json!({"query": query, "limit": options.choice.limit, "version": options.version});
     let count = choice::count(&query, options.choice.limit, client).await?;
     if options.dry_run {
         return match options.json {
@@ -149,7 +158,8 @@ async fn known(options: &Options, client: &Client) -> Result<Option<EventQuery>>
             let same = asked.target == known.target
                 && asked.source == known.source
                 && asked.states == known.states
-                && replay.order.limit == options.choice.limit;
+                && replay.order.limit == options.choice.limit
+                && replay.order.version == options.version;
             if same {
                 return Ok(Some(known));
             }
