@@ -279,7 +279,7 @@ async fn find_image(client: &Client, reference: &str, place: &Place) -> Result<C
         }) => {
             let missing = place.error(format!("the server has no image \"{reference}\""));
             let how = format!(
-                "docker push it to the server's registry, or docker save {reference} -o image.tar && \
+                "docker push it to the server's registry, or: docker save {reference} -o image.tar;\n\
                  rouse image import image.tar --name {reference}"
             );
             return Err(Error::Manifest(missing.hint(how)));
