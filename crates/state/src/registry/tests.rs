@@ -180,6 +180,21 @@ async fn what_may_be_elsewhere_is_not_needed_and_kept_where_it_is() {
 }
 
 #[tokio::test]
+async fn a_collection_counts_from_the_last_time_that_a_blob_was_asked_for() {
+    let (_folder, state) = store().await;
+    blob(&state, "shop", "1", 10).await;
+    let start = || (String::new(), String::new());
+    for asked in [200_000, 259_000] {
+        let touched = state.touch_registry_blob(repository("shop"), digest("1"), Timestamp(asked));
+        assert_eq!(touched.await.unwrap(), Some(7));
+        let collected = state.collect_registry_links(Timestamp(asked), start());
+        assert_eq!(collected.await.unwrap(), (0, None));
+    }
+    let collected = state.collect_registry_links(Timestamp(400_000), start());
+    assert_eq!(collected.await.unwrap(), (1, None));
+}
+
+#[tokio::test]
 async fn only_what_is_old_and_unnamed_is_collected() {
     let (_folder, state) = store().await;
     for (letter, at) in [("1", 10), ("2", 10), ("3", 90_000)] {
