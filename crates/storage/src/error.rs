@@ -50,6 +50,9 @@ pub enum Error {
     /// A manifest names blobs or manifests that its repository does not have.
     #[error("the manifest names {}, which the repository does not have; push it first", shown(.0))]
     Unknown(Vec<model::ContentDigest>),
+    /// Another request is at it for longer than this one may wait.
+    #[error("another request is still writing to {0}; try again later")]
+    Busy(String),
     /// The server is going down and began nothing new.
     #[error("the storage is stopping; try again after the server's start")]
     Stopping,
@@ -111,6 +114,7 @@ impl Error {
                 Kind::StorageFull
             }
             Self::Io { .. } => Kind::Internal,
+            Self::Busy(_) => Kind::Throttled,
             Self::Stopping => Kind::Unavailable,
             Self::Archive(_) | Self::Mismatch(_) | Self::Invalid(_) | Self::Unknown(_) => {
                 Kind::Invalid

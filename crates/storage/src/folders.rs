@@ -40,6 +40,7 @@ impl Folders {
             make_folder(&folders.objects().join(format!("{first:02x}")))?;
         }
         sync_folder(&folders.objects())?;
+        sync_folder(&data.join("blobs"))?;
         sync_folder(data)?;
         Ok(folders)
     }

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod collection;
+mod digests;
 mod image;
 mod manifest;
 mod uploads;

@@ -148,6 +148,7 @@ impl Error {
             Kind::TooLarge if !matches!(error, storage::Error::TooLarge { .. }) => {
                 Self::new(Code::TooManyRequests, message)
             }
+            Kind::Throttled => Self::new(Code::TooManyRequests, message),
             Kind::TooLarge => Self::new(Code::SizeInvalid, message),
             Kind::Invalid if absent == Code::ManifestUnknown => {
                 Self::new(Code::ManifestInvalid, message)

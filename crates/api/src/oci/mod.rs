@@ -86,11 +86,16 @@ async fn answer(
         .as_ref()
         .ok()
         .and_then(|found| scope(found, &parts.method));
-    let access = access.map_err(|refused| challenge.add(Error::from(&refused), scope.as_ref()))?;
+    let asked = resource
+        .as_ref()
+        .ok()
+        .and_then(|found| asked(found, scope.as_ref()));
+    let refuse = |error| challenge.add(error, asked.as_deref());
+    let access = access.map_err(|refused| refuse(Error::from(&refused)))?;
     let resource = resource?;
     if !is_allowed(access.get(), &resource, scope.as_ref()) {
         let error = Error::new(Code::Unauthorized, "the token is not good for this");
-        return Err(challenge.add(error, scope.as_ref()));
+        return Err(refuse(error));
     }
     let call = Call {
         query: Query::of(parts.uri.query().unwrap_or_default()),
@@ -117,6 +122,20 @@ fn scope(resource: &Resource, method: &Method) -> Option<(RepositoryName, Action
         | Resource::Upload(name, _)
         | Resource::Referrers(name, _) => Some((name.clone(), action)),
     }
+}
+
+/// The scope of a token that would do.
+fn asked(resource: &Resource, scope: Option<&(RepositoryName, Action)>) -> Option<String> {
+    let (name, action) = match (resource, scope) {
+        (Resource::Catalog, _) => return Some("registry:catalog:*".to_owned()),
+        (_, scope) => scope?,
+    };
+    let actions = match action {
+        Action::Pull => "pull",
+        Action::Push => "pull,push",
+        Action::Delete => "delete",
+    };
+    Some(format!("repository:{name}:{actions}"))
 }
 
 fn is_allowed(

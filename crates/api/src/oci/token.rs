@@ -3,7 +3,7 @@
 
 use super::error::{Code, Error, Result};
 use super::query::Query;
-use crate::auth::{Action, Refused, TOKEN_LIFE, Verified};
+use crate::auth::{Refused, TOKEN_LIFE, Verified};
 use crate::body;
 use crate::doors::Doors;
 use axum::Json;
@@ -11,12 +11,15 @@ use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CACHE_CONTROL, HOST, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderValue, Method};
-use model::{RepositoryName, Timestamp};
+use http::{HeaderValue, Method, StatusCode};
+use model::Timestamp;
 use serde_json::json;
+use std::time::Duration;
 
 /// Largest form, in bytes.
 const MAX_FORM: usize = 16 * 1024;
+/// How long a form may take to come: nobody knows yet who sends it.
+const MAX_TIME: Duration = Duration::from_secs(30);
 
 /// How a client is asked who it is.
 pub(super) struct Challenge {
@@ -47,18 +50,11 @@ impl Challenge {
     }
 
     /// Adds it to a refusal for want of credentials: a token for what was asked, or HTTP Basic.
-    pub(super) fn add(&self, error: Error, scope: Option<&(RepositoryName, Action)>) -> Error {
+    pub(super) fn add(&self, error: Error, scope: Option<&str>) -> Error {
         if !error.is_unauthorized() {
             return error;
         }
-        let scope = scope.map_or_else(String::new, |(name, action)| {
-            let actions = match action {
-                Action::Pull => "pull",
-                Action::Push => "pull,push",
-                Action::Delete => "delete",
-            };
-            format!(",scope=\"repository:{name}:{actions}\"")
-        });
+        let scope = scope.map_or_else(String::new, |scope| format!(",scope=\"{scope}\""));
         let bearer = self
             .realm
             .as_ref()
@@ -87,7 +83,11 @@ pub(super) async fn serve(doors: &Doors, parts: &Parts, body: Body) -> Result<Re
             (who.map_err(|refused| basic(&refused))?, query)
         }
         Method::POST => {
-            let bytes = body::read(&parts.headers, body, MAX_FORM).await?;
+            let read = body::read(&parts.headers, body, MAX_FORM);
+            let bytes = tokio::time::timeout(MAX_TIME, read).await.map_err(|_| {
+                let text = "the form did not come within 30 seconds; send it again";
+                Error::new(Code::Unknown(StatusCode::REQUEST_TIMEOUT), text)
+            })??;
             let form = Query::of(&String::from_utf8_lossy(&bytes));
             let field = |name| form.get(name).unwrap_or_default();
             let keys = (field("username"), field("password"));

@@ -4,18 +4,22 @@ use super::answer::{self, DIGEST};
 use super::error::{Code, Error, Result};
 use super::{Call, path, range};
 use crate::auth::Action;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::response::Response;
+use bytes::Bytes;
 use futures::StreamExt as _;
 use http::StatusCode;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderName, LOCATION, RANGE};
 use model::{ContentDigest, Kind, RepositoryName};
+use std::time::Duration;
 use storage::ChunkWriter;
 
 const ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 /// What of an upload past its bound is still taken and thrown away, so that a client that does not read
 /// while it writes sees the refusal and not a broken connection.
 const SPILL: usize = 16 << 20;
+/// A client that sends nothing for so long is given up, and with it the chunk.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn unknown(error: storage::Error) -> Error {
     Error::of(error, Code::BlobUploadUnknown)
@@ -168,16 +172,12 @@ async fn chunk(call: &Call, name: &RepositoryName, id: &str, body: Body) -> Resu
 /// Writes the body down. The writer knows the bound.
 async fn receive(mut writer: ChunkWriter, body: Body) -> Result<ChunkWriter> {
     let mut stream = body.into_data_stream();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| {
-            let text = format!("the upload broke off: {error}; send it again");
-            Error::new(Code::BlobUploadInvalid, text)
-        })?;
+    while let Some(chunk) = next(&mut stream).await? {
         if let Err(error) = writer.write(chunk).await {
             let mut spilt = 0;
             while error.kind() == Kind::TooLarge && spilt < SPILL {
-                match stream.next().await {
-                    Some(Ok(chunk)) => spilt += chunk.len(),
+                match next(&mut stream).await {
+                    Ok(Some(chunk)) => spilt += chunk.len(),
                     _ => break,
                 }
             }
@@ -185,4 +185,39 @@ async fn receive(mut writer: ChunkWriter, body: Body) -> Result<ChunkWriter> {
         }
     }
     Ok(writer)
+}
+
+async fn next(stream: &mut BodyDataStream) -> Result<Option<Bytes>> {
+    match tokio::time::timeout(PATIENCE, stream.next()).await {
+        Ok(None) => Ok(None),
+        Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
+        Ok(Some(Err(error))) => {
+            let text = format!("the upload broke off: {error}; send it again");
+            Err(Error::new(Code::BlobUploadInvalid, text))
+        }
+        Err(_) => {
+            let text = "no byte of the upload came for a minute; send it again";
+            let error = Error::new(Code::BlobUploadInvalid, text);
+            Err(error.with_status(StatusCode::REQUEST_TIMEOUT))
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse as _;
+    use futures::stream;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_nothing_more_is_given_up() {
+        let first = Ok::<_, std::convert::Infallible>(Bytes::from_static(b"a"));
+        let stalled = stream::iter([first]).chain(stream::pending());
+        let mut stream = Body::from_stream(stalled).into_data_stream();
+        let got = next(&mut stream).await.unwrap();
+        assert_eq!(got.unwrap(), "a");
+        let refused = next(&mut stream).await.unwrap_err().into_response();
+        assert_eq!(refused.status(), StatusCode::REQUEST_TIMEOUT);
+    }
 }

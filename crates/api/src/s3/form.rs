@@ -36,6 +36,8 @@ use storage::{ObjectRow, Precondition, PutObject};
 
 /// In a field, this is replaced by the name of the client's file.
 const FILE_NAME: &str = "${filename}";
+/// Longest name of a client's file, in bytes: as long as a key.
+const MAX_FILE_NAME: usize = 1024;
 
 /// Whether the request is an upload by a form.
 pub(super) fn is_one(parts: &Parts) -> bool {
@@ -148,7 +150,14 @@ fn bucket_of(parts: &Parts) -> S3Result<BucketName> {
 struct Fields(Vec<(String, String)>);
 
 impl Fields {
+    /// Nobody knows yet who sends them: with the file's name filled in, they are together no larger
+    /// than what may be sent.
     fn new(mut fields: Vec<(String, String)>, file_name: &str) -> S3Result<Self> {
+        if file_name.len() > MAX_FILE_NAME {
+            let message = format!("the file's name has more than {MAX_FILE_NAME} bytes");
+            return Err(invalid_argument(message));
+        }
+        let mut left = multipart::MAX_FIELDS;
         for at in 0..fields.len() {
             let (name, value) = &fields[at];
             if fields[..at].iter().any(|(earlier, _)| earlier == name) {
@@ -156,7 +165,12 @@ impl Fields {
                 let message = format!("the field \"{}\" is there twice", shown.escape_debug());
                 return Err(invalid_argument(message));
             }
-            if value.contains(FILE_NAME) {
+            let places = value.matches(FILE_NAME).count();
+            let grown = value.len() - places * FILE_NAME.len() + places * file_name.len();
+            left = left
+                .checked_sub(grown)
+                .ok_or_else(|| broken(&Broken::TooLarge))?;
+            if places > 0 {
                 fields[at].1 = value.replace(FILE_NAME, file_name);
             }
         }
@@ -360,6 +374,17 @@ mod tests {
         assert_eq!(found.get("key"), Some("in/a.jpg"));
         assert_eq!(found.get("x-amz-meta-name"), Some("a.jpg"));
         assert!(Fields::new(fields(&[("key", "a"), ("key", "b")]), "").is_err());
+    }
+
+    #[test]
+    fn the_files_name_makes_no_field_large() {
+        let name = "n".repeat(MAX_FILE_NAME);
+        let taken = |value: &str, name: &str| Fields::new(fields(&[("key", value)]), name).is_ok();
+        assert!(taken(FILE_NAME, &name));
+        assert!(!taken("k", &format!("{name}n")));
+        let most = multipart::MAX_FIELDS / MAX_FILE_NAME;
+        assert!(taken(&FILE_NAME.repeat(most), &name));
+        assert!(!taken(&FILE_NAME.repeat(most + 1), &name));
     }
 
     #[test]

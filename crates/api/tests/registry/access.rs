@@ -54,6 +54,10 @@ async fn nobody_comes_in_without_the_owners_keys_or_a_token_for_it() {
         asked.ends_with(",scope=\"repository:a:pull,push\""),
         "{asked}"
     );
+    let path = "/v2/_catalog";
+    let refused_list = registry.anonymous(Method::GET, path).send().await.unwrap();
+    let asked = header(&refused_list, "www-authenticate");
+    assert!(asked.ends_with(",scope=\"registry:catalog:*\""), "{asked}");
 
     let token = "/v2/token?service=rouse&scope=repository:a:pull,push&scope=repository:b:pull";
     let refused_token = registry.anonymous(Method::GET, token).send().await.unwrap();

@@ -7,8 +7,9 @@ use crate::{Result, State};
 use model::{ContentDigest, RepositoryName, Timestamp};
 use rusqlite::{Connection, params};
 
-/// How much older than now a link may say it was touched before it is written again: a HEAD of a blob
-/// is asked far more often than anything hangs on it.
+/// How far ahead, in milliseconds, a link that is asked for says that it was touched, so that it is not
+/// written again so long: a HEAD of a blob is asked far more often than anything hangs on it. Ahead and
+/// not behind: however short the grace of a collection, it holds from the last HEAD.
 const TOUCH_STEP: i64 = 60_000;
 
 /// Puts a blob into a repository.
@@ -63,7 +64,7 @@ impl State {
             .await?
         };
         match found {
-            Some((size, touched)) if now.0 - touched < TOUCH_STEP => return Ok(Some(size)),
+            Some((size, touched)) if touched >= now.0 => return Ok(Some(size)),
             None => return Ok(None),
             Some(_) => {}
         }
@@ -71,7 +72,8 @@ impl State {
             let Some((size, _)) = find(tx, &repository, &digest)? else {
                 return Ok(None);
             };
-            link(tx, &repository, &digest, size, now)?;
+            let ahead = Timestamp(now.0.saturating_add(TOUCH_STEP));
+            link(tx, &repository, &digest, size, ahead)?;
             Ok(Some(size))
         })
         .await

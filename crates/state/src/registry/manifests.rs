@@ -47,6 +47,8 @@ pub struct NewManifest {
     pub subject: Option<ContentDigest>,
     /// What it names and cannot do without.
     pub references: Vec<ReferenceRow>,
+    /// Blobs that it names and that may be elsewhere. What the repository has of them is kept for it.
+    pub optional: Vec<ContentDigest>,
     /// Its bytes.
     pub body: Bytes,
 }
@@ -123,6 +125,7 @@ fn insert(
         row,
         subject,
         references,
+        optional,
         body,
     } = new;
     let sql = "INSERT INTO manifest (repository, digest, media_type, artifact_type, subject,
@@ -146,12 +149,11 @@ fn insert(
     let id: i64 = id.ok_or_else(|| Failure::Corrupt("a manifest without a number".to_owned()))?;
     let sql = "INSERT INTO manifest_reference (manifest, digest, is_manifest) VALUES (?1, ?2, ?3)
                ON CONFLICT DO NOTHING";
-    for named in references {
-        run(
-            tx,
-            sql,
-            params![id, named.digest.as_str(), named.is_manifest],
-        )?;
+    let needed = references
+        .iter()
+        .map(|named| (&named.digest, named.is_manifest));
+    for (digest, is_manifest) in needed.chain(optional.iter().map(|digest| (digest, false))) {
+        run(tx, sql, params![id, digest.as_str(), is_manifest])?;
     }
     Ok(id)
 }
@@ -222,7 +224,7 @@ impl State {
         .await
     }
 
-    /// What a manifest names.
+    /// What a manifest names, without the blobs that its repository does not have.
     ///
     /// # Errors
     /// `NotFound`.
@@ -233,8 +235,11 @@ impl State {
     ) -> Result<Vec<ReferenceRow>> {
         self.read("reading what a manifest names", move |db| {
             let id = find(db, &repository, &ManifestReference::Digest(digest))?;
-            let sql = "SELECT digest, is_manifest FROM manifest_reference WHERE manifest = ?1";
-            crate::row::all(db, sql, [id], |row| {
+            let sql = "SELECT digest, is_manifest FROM manifest_reference AS named
+                       WHERE manifest = ?1 AND (is_manifest OR EXISTS
+                           (SELECT 1 FROM repository_blob
+                            WHERE repository = ?2 AND digest = named.digest))";
+            crate::row::all(db, sql, params![id, repository.as_str()], |row| {
                 let digest: String = row.get("digest")?;
                 Ok(ReferenceRow {
                     digest: digest.parse()?,

@@ -48,6 +48,7 @@ fn manifest(letter: &str, blobs: &[&str], manifests: &[&str]) -> NewManifest {
         references: blobs
             .chain(manifests.iter().map(|letter| named(letter, true)))
             .collect(),
+        optional: Vec::new(),
         body: Bytes::from_static(b"{}"),
     }
 }
@@ -157,6 +158,40 @@ async fn referrers_are_found_by_subject_and_type() {
     assert_eq!((page[0].digest.clone(), more), (digest("3"), false));
     assert_eq!(list(Some("sbom"), "", 9).await.unwrap().0.len(), 2);
     assert_eq!(list(Some("none"), "", 9).await.unwrap().0, []);
+}
+
+#[tokio::test]
+async fn what_may_be_elsewhere_is_not_needed_and_kept_where_it_is() {
+    let (_folder, state) = store().await;
+    for letter in ["1", "2"] {
+        blob(&state, "shop", letter, 10).await;
+    }
+    let mut new = manifest("a", &["1"], &[]);
+    new.optional = vec![digest("1"), digest("2"), digest("3")];
+    assert_eq!(push(&state, "shop", None, new).await, ManifestPut::Stored);
+    let start = (String::new(), String::new());
+    let collected = state.collect_registry_links(Timestamp(50), start).await;
+    assert_eq!(collected.unwrap(), (0, None));
+    let named = state.manifest_references(repository("shop"), digest("a"));
+    let named = named.await.unwrap().into_iter().map(|named| named.digest);
+    assert_eq!(named.collect::<Vec<_>>(), [digest("1"), digest("2")]);
+    let refused = state.unlink_registry_blob(repository("shop"), digest("2"));
+    assert_eq!(refused.await.unwrap_err().kind(), Kind::Conflict);
+}
+
+#[tokio::test]
+async fn a_collection_counts_from_the_last_time_that_a_blob_was_asked_for() {
+    let (_folder, state) = store().await;
+    blob(&state, "shop", "1", 10).await;
+    let start = || (String::new(), String::new());
+    for asked in [200_000, 259_000] {
+        let touched = state.touch_registry_blob(repository("shop"), digest("1"), Timestamp(asked));
+        assert_eq!(touched.await.unwrap(), Some(7));
+        let collected = state.collect_registry_links(Timestamp(asked), start());
+        assert_eq!(collected.await.unwrap(), (0, None));
+    }
+    let collected = state.collect_registry_links(Timestamp(400_000), start());
+    assert_eq!(collected.await.unwrap(), (1, None));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use crate::store::names_in;
 use crate::{Result, Storage, blocking, folders};
 use model::{ContentDigest, Digest, Timestamp};
 use state::LinkCursor;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -64,29 +65,32 @@ impl Storage {
     }
 
     /// Row first, then file, with no push between the two: one that came before has linked the blob,
-    /// one that comes after brings the file anew. A file whose row a crash has taken goes at the next
-    /// start.
+    /// one that comes after brings the file anew. What stays keeps its row, so that a later collection
+    /// finds it. A file whose row a crash has taken goes at the next start.
     async fn delete_blobs(
         &self,
-        digests: Vec<ContentDigest>,
+        mut digests: Vec<ContentDigest>,
         grace: Duration,
         in_use: &[Digest],
     ) -> Result<(u64, u64)> {
-        let (storage, in_use) = (self.clone(), in_use.to_vec());
+        let is_code = |digest: &ContentDigest| in_use.iter().any(|d| d.as_str() == digest.as_str());
+        digests.retain(|digest| !is_code(digest));
+        let storage = self.clone();
         blocking::to_the_end(async move {
             let _alone = storage.registry_turn().write_owned().await;
-            let gone = storage.state().forget_registry_blobs(digests).await?;
+            let folders = storage.folders().clone();
+            let old = blocking::on_disk(move || {
+                digests.retain(|digest| is_older(&folders.content(digest), grace));
+                Ok(digests)
+            });
+            let gone = storage.state().forget_registry_blobs(old.await?).await?;
             let folders = storage.folders().clone();
             blocking::on_disk(move || {
                 let (mut blobs, mut bytes) = (0, 0);
                 for (digest, size) in gone {
-                    let path = folders.content(&digest);
-                    let is_code = in_use.iter().any(|used| used.as_str() == digest.as_str());
-                    if !is_code && is_older(&path, grace) {
-                        folders::remove_file(&path)?;
-                        blobs += 1;
-                        bytes += size;
-                    }
+                    folders::remove_file(&folders.content(&digest))?;
+                    blobs += 1;
+                    bytes += size;
                 }
                 Ok((blobs, bytes))
             })
@@ -131,9 +135,13 @@ impl Storage {
     }
 }
 
-/// Whether a file's bytes were written that long ago: what was just uploaded as code has no row here.
+/// Whether a file's bytes were written that long ago, or are gone: what was just uploaded as code has no
+/// row here.
 fn is_older(path: &Path, grace: Duration) -> bool {
     let modified = std::fs::metadata(path).and_then(|found| found.modified());
+    if matches!(&modified, Err(error) if error.kind() == ErrorKind::NotFound) {
+        return true;
+    }
     let age = modified.map(|modified| SystemTime::now().duration_since(modified));
     // What cannot be read is not deleted; a time in the future is as good as now.
     matches!(age, Ok(Ok(age)) if age >= grace)
@@ -330,6 +338,25 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(room.names("blobs/sha256"), [digest.hex()]);
-        assert_eq!(room.storage.sweep_code(&[]).await.unwrap(), 1);
+        // It is the registry's still, and goes when it is no code any more.
+        assert_eq!(room.storage.sweep_code(&[]).await.unwrap(), 0);
+        let collected = room.storage.collect_registry(Duration::ZERO, &[]).await;
+        assert_eq!(collected.unwrap().blobs, 1);
+        assert_eq!(room.names("blobs/sha256"), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn files_too_young_to_go_are_found_by_a_later_collection() {
+        let room = Room::open().await;
+        let digest = push(&room, b"young").await;
+        let state = room.storage.state();
+        state.unlink_registry_blob(shop(), digest).await.unwrap();
+        let young = Duration::from_secs(3600);
+        let collected = room.storage.collect_registry(young, &[]).await.unwrap();
+        assert_eq!(collected, Collected::default());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let collected = room.storage.collect_registry(Duration::ZERO, &[]).await;
+        assert_eq!(collected.unwrap().blobs, 1);
+        assert_eq!(room.names("blobs/sha256"), Vec::<String>::new());
     }
 }

@@ -1,5 +1,6 @@
 //! Manifests as they are pushed: kept byte for byte, read only for what they name.
 
+use super::digests::Digests;
 use crate::{Error, Result, Storage};
 use bytes::Bytes;
 use model::{Algorithm, ContentDigest, ManifestReference, RepositoryName, Timestamp};
@@ -18,13 +19,17 @@ const MAX_MEDIA_TYPE: usize = 255;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
-/// Types whose fields mean what [`Fields`] says. Of others, what reads like it is taken for it.
+/// Types whose fields mean what [`Fields`] says. Of others, what reads like it is taken for it, and what
+/// else they name is kept as long as they are.
 const KNOWN: [&str; 4] = [
     IMAGE,
     INDEX,
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 ];
+
+/// How the types of Docker's first schema begin, whose layers are named otherwise.
+const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+";
 
 /// A manifest that was stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +51,8 @@ struct Fields {
     manifests: Option<Vec<Descriptor>>,
     subject: Option<Descriptor>,
     annotations: Option<BTreeMap<String, String>>,
+    /// Only Docker's first schema has them.
+    fs_layers: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -117,8 +124,20 @@ fn parse(media_type: Option<String>, body: Bytes, digest: ContentDigest) -> Resu
             shown.escape_debug()
         )));
     }
-    let references = references(&fields)?;
-    if references.len() > MAX_NAMED {
+    let is_known = KNOWN.contains(&media_type.as_str());
+    if media_type.starts_with(SCHEMA_1) || (is_known && fields.fs_layers.is_some()) {
+        let reason = "is of Docker's schema 1; push it as an OCI image or as Docker's schema 2";
+        return Err(refuse(reason.to_owned()));
+    }
+    let (references, mut optional) = references(&fields)?;
+    if !is_known {
+        let Digests(named) = serde_json::from_slice(&body)
+            .map_err(|error| refuse(format!("cannot be read: {error}")))?;
+        optional.extend(named);
+    }
+    optional.sort_unstable();
+    optional.dedup();
+    if references.len() + optional.len() > MAX_NAMED {
         return Err(refuse(format!(
             "names more than {MAX_NAMED} blobs and manifests"
         )));
@@ -139,16 +158,20 @@ fn parse(media_type: Option<String>, body: Bytes, digest: ContentDigest) -> Resu
         },
         subject,
         references,
+        optional,
         body,
     })
 }
 
-fn references(fields: &Fields) -> Result<Vec<ReferenceRow>> {
+/// What must be there, and blobs that may be elsewhere.
+fn references(fields: &Fields) -> Result<(Vec<ReferenceRow>, Vec<ContentDigest>)> {
     let layers = fields.layers.iter().chain(&fields.blobs).flatten();
     let blobs = fields.config.iter().chain(layers);
-    let blobs = blobs.filter(|blob| !blob.is_foreign());
+    let (foreign, blobs): (Vec<_>, Vec<_>) = blobs.partition(|blob| blob.is_foreign());
+    let foreign = foreign.into_iter().map(Descriptor::digest);
     let manifests = fields.manifests.iter().flatten();
     let named = blobs
+        .into_iter()
         .map(|blob| (blob, false))
         .chain(manifests.map(|manifest| (manifest, true)));
     let mut references = named
@@ -162,7 +185,7 @@ fn references(fields: &Fields) -> Result<Vec<ReferenceRow>> {
         .collect::<Result<Vec<_>>>()?;
     references.sort_unstable();
     references.dedup();
-    Ok(references)
+    Ok((references, foreign.collect::<Result<_>>()?))
 }
 
 fn digest_of(body: &[u8], algorithm: Algorithm) -> Result<ContentDigest> {
@@ -224,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_named_is_found_and_foreign_layers_are_left_out() {
+    fn what_is_named_is_found_and_foreign_layers_need_not_be_there() {
         let digest = |letter: &str| format!("sha256:{}", letter.repeat(64));
         let text = format!(
             r#"{{"schemaVersion":2,"config":{{"mediaType":"a/config","digest":"{}","size":1}},
@@ -246,6 +269,8 @@ mod tests {
             .map(|named| named.digest.as_str())
             .collect();
         assert_eq!(named, [digest("1"), digest("2")]);
+        let optional: Vec<_> = new.optional.iter().map(ContentDigest::as_str).collect();
+        assert_eq!(optional, [digest("3"), digest("4")]);
         assert_eq!(new.subject.unwrap().as_str(), digest("5"));
         assert_eq!(new.row.artifact_type.as_deref(), Some("a/config"));
         assert_eq!(new.row.annotations["a"], "b");
@@ -261,6 +286,11 @@ mod tests {
         let index = read(None, r#"{"manifests":[]}"#).unwrap();
         assert_eq!(index.row.media_type, INDEX);
         for (kind, text) in [
+            (None, r#"{"schemaVersion":1,"fsLayers":[]}"#),
+            (
+                Some("application/vnd.docker.distribution.manifest.v1+prettyjws"),
+                "{}",
+            ),
             (Some(IMAGE), r#"{"layers":"odd"}"#),
             (Some(IMAGE), r#"{"mediaType":"application/y"}"#),
             (Some(IMAGE), r#"{"config":{"digest":"sha256:x"}}"#),
@@ -271,6 +301,22 @@ mod tests {
             (None, ""),
         ] {
             assert!(matches!(read(kind, text), Err(Error::Invalid(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_an_unknown_type_names_anywhere_is_kept() {
+        let digest = |letter: &str| format!("sha256:{}", letter.repeat(64));
+        for layers in [r#""odd""#, "[]"] {
+            let text = format!(
+                r#"{{"layers":{layers},"n":[1,-1,1.5,null,true],"parts":{{"{}":["{}",{{"x":"{}"}}]}}}}"#,
+                digest("2"),
+                digest("1"),
+                digest("2"),
+            );
+            let new = read(Some("application/x"), &text).unwrap();
+            let optional: Vec<_> = new.optional.iter().map(ContentDigest::as_str).collect();
+            assert_eq!(optional, [digest("1"), digest("2")]);
         }
     }
 

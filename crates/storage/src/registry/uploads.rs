@@ -12,10 +12,14 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
 
 /// Bytes that are gathered before they go to the disk and through the digest.
 const BUFFER: usize = 256 * 1024;
+
+/// How long a chunk waits for the one before it.
+const TURN_WAIT: Duration = Duration::from_secs(30);
 
 /// How far the digest of each open upload is, so that no byte is read again for it.
 #[derive(Default)]
@@ -32,13 +36,14 @@ struct Hashed {
 }
 
 impl Hashing {
-    /// The turn to write to an upload: one chunk at a time.
-    async fn turn(&self, id: &str) -> OwnedMutexGuard<Option<Hashed>> {
+    /// The turn to write to an upload: one chunk at a time. `Busy` past [`TURN_WAIT`].
+    async fn turn(&self, id: &str) -> Result<OwnedMutexGuard<Option<Hashed>>> {
         let turn = {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(open.entry(id.to_owned()).or_default())
         };
-        turn.lock_owned().await
+        let turn = tokio::time::timeout(TURN_WAIT, turn.lock_owned()).await;
+        turn.map_err(|_| Error::Busy(format!("the upload {id}")))
     }
 
     pub(crate) fn forget(&self, id: &str) {
@@ -302,7 +307,7 @@ impl Storage {
     /// Takes the turn to add a chunk to an upload, which may have `limit` bytes in all.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Busy` when another chunk takes too long.
     pub async fn begin_chunk(
         &self,
         repository: &RepositoryName,
@@ -311,7 +316,7 @@ impl Storage {
     ) -> Result<ChunkWriter> {
         // Only what is an upload gets a turn that is remembered.
         self.get_blob_upload(repository, id).await?;
-        let turn = self.hashing().turn(id).await;
+        let turn = self.hashing().turn(id).await?;
         let row = self.get_blob_upload(repository, id).await?;
         let path = self.folders().uploads().join(&row.id);
         let (size, hashed) = (row.size, turn.clone());

@@ -15,6 +15,9 @@ const MAX_REST: usize = MAX_FIELDS;
 /// A client that sends nothing for so long before the file is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long all that comes before the file may take: nobody knows yet who sends it.
+const MAX_TIME: Duration = Duration::from_secs(120);
+
 /// Why a form cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
@@ -62,6 +65,11 @@ pub(super) fn boundary(content_type: &str) -> Option<&str> {
 /// # Errors
 /// [`Broken`].
 pub(super) async fn read(body: Body, boundary: &str) -> Result<Form, Broken> {
+    let read = tokio::time::timeout(MAX_TIME, up_to_file(body, boundary)).await;
+    read.unwrap_or(Err(Broken::Incomplete))
+}
+
+async fn up_to_file(body: Body, boundary: &str) -> Result<Form, Broken> {
     let mut reader = Reader {
         body,
         buffer: BytesMut::new(),
@@ -316,6 +324,17 @@ mod tests {
         let text = form(&[("key", "k")], &large);
         let form = read(body(&text, text.len()), "b").await.unwrap();
         assert_eq!(content(form).await.unwrap(), large);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_form_that_comes_byte_by_byte_is_given_up() {
+        let begun = futures::stream::iter([Ok(Bytes::from_static(b"--b\r\n"))]);
+        let slow = begun.chain(futures::stream::unfold((), |()| async {
+            tokio::time::sleep(PATIENCE / 2).await;
+            Some((Ok(Bytes::from_static(b"x")), ()))
+        }));
+        let refused = read(Box::pin(slow), "b").await.err();
+        assert!(matches!(refused, Some(Broken::Incomplete)), "{refused:?}");
     }
 
     #[tokio::test]

@@ -76,7 +76,8 @@ impl Policy {
         Ok(())
     }
 
-    /// Whether the fields of a form satisfy every condition, and every field is named by one.
+    /// Whether the fields of a form satisfy every condition, and every field is named by one. So is the
+    /// bucket: what is signed for one must not be good for all.
     ///
     /// # Errors
     /// `AccessDenied`.
@@ -109,6 +110,9 @@ impl Policy {
                 Condition::Length(..) => false,
             })
         };
+        if !named("bucket") {
+            return Err(denied("no condition names the bucket"));
+        }
         for (name, given) in fields {
             if name == "bucket" && given != bucket {
                 return Err(denied("the field \"bucket\" is not the URL's"));
@@ -222,7 +226,14 @@ mod tests {
         Policy::read(&engine.encode(document.to_string()))
     }
 
-    fn held(conditions: Value, fields: &[(&str, &str)]) -> bool {
+    /// Whether conditions hold, and one for the bucket.
+    fn held(mut conditions: Value, fields: &[(&str, &str)]) -> bool {
+        let list = conditions.as_array_mut().unwrap();
+        list.push(json!({"bucket": "b"}));
+        alone(conditions, fields)
+    }
+
+    fn alone(conditions: Value, fields: &[(&str, &str)]) -> bool {
         let fields: Vec<_> = fields
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -254,6 +265,20 @@ mod tests {
         ));
         assert!(!held(
             json!([{"key": "in/a.jpg"}, ["starts-with", "$acl", ""]]),
+            &key
+        ));
+    }
+
+    #[test]
+    fn the_bucket_is_named_by_a_condition() {
+        let key = [("key", "k")];
+        assert!(!alone(json!([{"key": "k"}]), &key));
+        assert!(!alone(
+            json!([{"key": "k"}]),
+            &[("key", "k"), ("bucket", "b")]
+        ));
+        assert!(alone(
+            json!([{"key": "k"}, ["starts-with", "$bucket", "b"]]),
             &key
         ));
     }
