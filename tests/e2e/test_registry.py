@@ -127,6 +127,41 @@ def test_a_tag_that_moves_is_deployed_anew(server, saved, tmp_path):
     assert "sha256:" in json.dumps(first) and first != second
 
 
+def test_the_lambda_api_takes_what_was_pushed_and_keeps_it_until_its_code_is_changed(own_server, saved):
+    server = own_server
+    host = f"docker://127.0.0.1:{server.port}"
+
+    def put(*form):
+        archive = f"docker-archive:{saved}"
+        skopeo(server, "copy", "--dest-creds", keys(server), *form, archive, f"{host}/shop/pushed:1")
+
+    def code():
+        return server.control("functions/pushed")["spec"]["code"]
+
+    put()
+    client = server.client("lambda")
+    uri = f"localhost:{server.port}/shop/pushed:1"
+    client.create_function(
+        FunctionName="pushed", PackageType="Image", Code={"ImageUri": uri}, Role="arn:aws:iam::000000000000:role/any"
+    )
+    assert server.invoke("pushed", {"n": 1})[0] is None
+    first = code()
+    put("--format", "oci")
+    client.put_function_concurrency(FunctionName="pushed", ReservedConcurrentExecutions=3)
+    assert code() == first, "only its code's change takes what the tag means now"
+    client.update_function_code(FunctionName="pushed", ImageUri=uri)
+    assert code() != first
+    assert server.invoke("pushed", {"n": 2})[0] is None
+
+    def ready():
+        return server.rouse_json("image", "ls")
+
+    assert len(ready()) == 2
+    assert server.http("POST", "/_rouse/v1/registry/collections?grace=0")[0] == 200
+    assert len(ready()) == 1, "nothing runs on the first any more"
+    assert server.invoke("pushed", {"n": 3})[0] is None
+
+
 def test_what_is_not_there_is_said(server, tmp_path):
     (tmp_path / "compose.yaml").write_text(
         "services:\n  echo:\n    image: shop/none:1\n    x-rouse: {contract: lambda}\n"

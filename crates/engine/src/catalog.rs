@@ -131,9 +131,22 @@ impl Corridor {
             return Err(Error::Draining);
         }
         check(&spec)?;
-        spec.code = pin_code(&self.storage, &spec.code).await?;
+        if !self.has_image_of(&spec) {
+            spec.code = pin_code(&self.storage, &spec.code).await?;
+        }
         self.node.runtime.check(spec.runtime)?;
         Ok(PreparedFunction(spec))
+    }
+
+    /// Whether a function has this very image already, and it is here. Its tag may mean another by now: only who
+    /// changes the code wants that.
+    fn has_image_of(&self, spec: &FunctionSpec) -> bool {
+        let Code::Image { digest, .. } = &spec.code else {
+            return false;
+        };
+        let before = self.functions.latest(&spec.name);
+        before.is_ok_and(|pool| pool.function().spec.code == spec.code)
+            && self.storage.image_root(digest).is_ok()
     }
 
     /// Keeps a function and opens the pool of its new revision; `leads`: calls without a qualifier go

@@ -74,9 +74,14 @@ impl Engine {
                 ));
             }
         };
+        // The same payload for another version is something else.
+        let mut digest = Sha256::new().chain_update(&event.payload);
+        if let Some(version) = &event.delivery.qualifier {
+            digest.update(format!("\0{version}"));
+        }
         let name = SenderName {
             key: format!("key:{} {} {made} {key}", sender.key(), event.target),
-            digest: Some(Sha256::digest(&event.payload).into()),
+            digest: Some(digest.finalize().into()),
         };
         let accepted = self
             .corridor
@@ -86,7 +91,7 @@ impl Engine {
             state::Error::Conflict { .. } => state::Error::Conflict {
                 what: "idempotency key",
                 name: key.to_owned(),
-                reason: "came with another payload less than a day ago; take a new key for a new \
+                reason: "came with another payload or version less than a day ago; take a new key for a new \
                          event"
                     .to_owned(),
             },

@@ -1,6 +1,7 @@
 //! What the registry no longer needs: collected by itself, and when it is asked for.
 
-use crate::{Engine, Result};
+use crate::{Engine, Error, Result};
+use model::{Kind, Timestamp};
 use std::time::Duration;
 use storage::Collected;
 
@@ -9,17 +10,39 @@ const EVERY: Duration = Duration::from_secs(3600);
 
 impl Engine {
     /// Deletes blobs of the registry that no manifest names and nobody pushed, mounted or asked for within
-    /// `grace`, and uploads that nobody went on with.
+    /// `grace`, uploads that nobody went on with, and what was made ready of images on which nothing runs.
     ///
     /// # Errors
     /// Of the store and the file system.
     pub async fn collect_registry(&self, grace: Duration) -> Result<Collected> {
+        self.forget_images(grace).await?;
         let in_use = self.digests_in_use().await?;
         Ok(self
             .corridor
             .storage
             .collect_registry(grace, &in_use)
             .await?)
+    }
+
+    /// Removes images that were made ready for a deployment before `grace` and on which nothing runs any
+    /// more. A deployment makes them ready again from what was pushed.
+    async fn forget_images(&self, grace: Duration) -> Result<()> {
+        let grace = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+        let before = Timestamp(Timestamp::now().0.saturating_sub(grace));
+        let images = self.corridor.storage.list_images().await?;
+        // Only what the registry made ready is named by its digest.
+        let ready = images
+            .into_iter()
+            .filter(|image| image.imported < before && image.reference.contains("@sha256:"));
+        for image in ready {
+            match self.delete_image(&image.reference).await {
+                Ok(()) => tracing::info!(image = image.reference, "nothing runs on it: removed"),
+                Err(Error::InUse(_)) => {}
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -28,7 +28,8 @@ impl Engine {
     /// `NotFound` (version); as [`state::State::start_replay`] says.
     pub async fn start_replay(&self, id: ReplayId, order: ReplayOrder) -> Result<Replay> {
         order.query.check()?;
-        if let Some(version) = &order.version {
+        let known = self.corridor.state.get_replay(id).await.is_ok();
+        if let Some(version) = order.version.as_ref().filter(|_| !known) {
             let key = order.query.target.as_deref().unwrap_or_default();
             self.check_version(key, version).await?;
         }

@@ -15,6 +15,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Longest that a new version's first start is waited for, whatever its timeout: other changes of functions wait
+/// meanwhile.
+const LONGEST_TRIAL: Duration = Duration::from_secs(60);
+
 /// What is published, and by whom.
 #[derive(Debug, Clone, Default)]
 pub struct Publish {
@@ -366,7 +370,7 @@ impl Corridor {
     /// Whether an instance of a version starts; if not, why.
     pub(crate) async fn try_start(&self, pool: &Arc<Pool>) -> std::result::Result<(), String> {
         let timeout = Duration::from_millis(pool.function().spec.limits.timeout);
-        match pool.acquire(timeout + PATIENCE).await {
+        match pool.acquire(timeout.min(LONGEST_TRIAL) + PATIENCE).await {
             // Given back unused, for the first call. With nothing reserved there are no calls.
             Ok(Grant::Ready(_)) | Err(crate::pool::Refused::Off) => Ok(()),
             Ok(Grant::Failed(failure)) => {

@@ -98,6 +98,14 @@ fn step(tx: &Tx<'_>, deleted: &Cancellation) -> Done<usize> {
     Ok(STEP - left)
 }
 
+/// The ids below which events of deleted targets are still being cancelled: what is made from now on must
+/// not be among them.
+pub(crate) fn bounds(db: &Connection) -> Done<Vec<EventId>> {
+    let sql = "SELECT before FROM cancellation";
+    let found = all(db, sql, [], |row| event_id(row, "before"))?;
+    Ok(found.into_iter().flatten().collect())
+}
+
 /// Whether events of a target are still being cancelled, so that none of it may be given out.
 pub(crate) fn holds(db: &Connection, target: &str) -> Done<bool> {
     let sql = "SELECT target FROM cancellation";

@@ -7,7 +7,7 @@ use crate::job::{Job, Tx, job};
 use crate::readers::Readers;
 use crate::runs::RunBuffer;
 use crate::writer::{BUSY_WAIT, QUEUE, Writer};
-use crate::{Error, Result, folder, leases, partitions, replays, schema};
+use crate::{Error, Result, cancellations, folder, leases, partitions, replays, schema};
 use model::{EventId, Timestamp};
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
@@ -175,6 +175,7 @@ fn latest(db: &Connection) -> Done<Vec<EventId>> {
             .into_iter()
             .map(|replay| replay.before),
     );
+    found.extend(cancellations::bounds(db)?);
     Ok(found)
 }
 

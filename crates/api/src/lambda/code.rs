@@ -128,7 +128,13 @@ async fn from_bucket(doors: &Doors, bucket: &str, key: &str) -> Result<Code> {
 }
 
 async fn from_image(doors: &Doors, reference: String) -> Result<Code> {
-    match doors.engine.storage().get_image(&reference).await {
+    let storage = doors.engine.storage();
+    // What was pushed here is meant before what was imported under the same name, as in a manifest.
+    let found = match storage.ready_image(&reference).await? {
+        Some(image) => Ok(image),
+        None => storage.get_image(&reference).await,
+    };
+    match found {
         Ok(image) => Ok(Code::Image {
             reference,
             digest: image.digest,
@@ -136,8 +142,8 @@ async fn from_image(doors: &Doors, reference: String) -> Result<Code> {
         Err(error) if error.kind() == Kind::NotFound => {
             let shown: String = reference.chars().take(255).collect();
             Err(Error::invalid_parameter(format!(
-                "Source image {} does not exist. Provide a valid source image: `rouse image \
-                 import` brings one in",
+                "Source image {} does not exist. Provide a valid source image: `docker push` \
+                 to this server or `rouse image import` brings one in",
                 shown.escape_debug()
             )))
         }

@@ -116,3 +116,19 @@ async fn only_what_waits_is_cancelled_by_an_order() {
             .is_empty()
     );
 }
+
+#[tokio::test]
+async fn ids_come_after_what_a_deletion_takes_though_the_clock_was_set_back() {
+    let (folder, state) = store().await;
+    let ahead = Timestamp::now().0 as u64 + 500;
+    let time =
+        uuid::Timestamp::from_unix_time(ahead / 1_000, (ahead % 1_000) as u32 * 1_000_000, 0, 0);
+    let before = EventId(uuid::Uuid::new_v7(time));
+    let sql =
+        "INSERT INTO cancellation (target, before, reason, at) VALUES ('bus:b', ?1, 'gone', 1)";
+    let put = move |tx: &Tx<'_>| run(tx, sql, [before.0.into_bytes()]);
+    state.write("putting", put).await.unwrap();
+    state.close().await;
+    let _state = State::open(folder.path()).await.unwrap();
+    assert!(EventId::generate() > before);
+}
