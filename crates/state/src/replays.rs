@@ -383,7 +383,7 @@ mod tests {
         let (_folder, state) = store().await;
         let seed = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 1999)
             INSERT INTO replay SELECT randomblob(16), '{}', NULL, zeroblob(16), NULL, 'done', i, i,
-                0, 0 FROM n";
+                0, 0, NULL FROM n";
         let seed = move |tx: &crate::job::Tx<'_>| Ok(tx.execute_batch(seed)?);
         state.write("seeding", seed).await.unwrap();
         state.start_replay(replay(None)).await.unwrap();
