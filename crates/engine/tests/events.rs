@@ -5,7 +5,7 @@ mod house;
 
 use engine::Cancelled;
 use house::{House, event, failed, function, ok, steady, until};
-use model::{Ending, EventId, EventQuery, EventState, Kind, Principal};
+use model::{Ending, EventId, EventQuery, EventState, Jitter, Kind, Principal};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use runtime::{Fake, FakeStart};
@@ -54,7 +54,9 @@ async fn a_failing_event_is_retried_then_dead_then_replayed() {
         (Duration::ZERO, ending, true)
     }))
     .await;
-    house.function("f").await;
+    let mut spec = house.spec("f").await;
+    spec.retry.jitter = Jitter::None;
+    house.put(spec).await;
     let id = house.submit(&function("f")).await;
     let dead = house.ended(id).await;
     assert_eq!((dead.state, dead.attempts), (EventState::Dead, 3));
@@ -64,9 +66,9 @@ async fn a_failing_event_is_retried_then_dead_then_replayed() {
     );
     let attempts: Vec<_> = dead.runs.iter().map(|run| run.attempt).collect();
     assert_eq!(attempts, [1, 2, 3]);
-    // Waits of 10 to 20 and 20 to 40 ms lie between them.
-    assert!(dead.runs[1].started.since(dead.runs[0].started) >= 10);
-    assert!(dead.runs[2].started.since(dead.runs[1].started) >= 20);
+    // Waits of 20 and 40 ms lie between them.
+    assert!(dead.runs[1].started.since(dead.runs[0].started) >= 20);
+    assert!(dead.runs[2].started.since(dead.runs[1].started) >= 40);
 
     let again = house.engine.replay_event(id, None).await.unwrap();
     let replayed = house.ended(again).await;
