@@ -97,6 +97,13 @@ def cold_starts(server, name, command, wanted):
     return answers, details
 
 
+def deploy_anew(attacked, folder, manifest):
+    """Deploys the function as if it had never been here: of a new version of one that serves a start is tried, and
+    these are not all meant to start."""
+    attacked.rouse("rm", "--yes", "hostile", check=False)
+    attacked.deploy_manifest(folder, manifest)
+
+
 def one_function(image, **settings):
     """A manifest of one function whose every call is a start."""
     return {"services": {"hostile": {
@@ -114,7 +121,7 @@ def test_a_hostile_image(attacked, host, judge, small, tmp_path, name):
     if done.returncode:
         judge(f"3-image-{name}", PLACE, "refused", done.stderr, True, tried, 3)
         return
-    attacked.deploy_manifest(tmp_path, one_function(f"attack/hostile:{name}"))
+    deploy_anew(attacked, tmp_path, one_function(f"attack/hostile:{name}"))
     answers, details = cold_starts(attacked, "hostile", f"working-dir {host.file}", STARTS)
     held = answers <= INSIDE | NOT_STARTED
     detail = f"{STARTS} starts: {sorted(set(details))[:3]}"
@@ -152,7 +159,7 @@ def test_a_hostile_layer(attacked, host, judge, small, tmp_path, name):
     if done.returncode:
         judge(f"3-layer-{name}", PLACE, "refused", done.stderr.strip(), True, tried, 3)
         return
-    attacked.deploy_manifest(tmp_path, one_function(f"attack/layer:{name}"))
+    deploy_anew(attacked, tmp_path, one_function(f"attack/layer:{name}"))
     answer, detail = attacked.attack("hostile", "steal /stolen /way /way/canary /mem /disk")
     held = words(answer) <= INSIDE | NOT_STARTED | {"ENXIO", "own_file"}
     judge(f"3-layer-{name}", PLACE, f"unpacked inside: {answer}", detail, held, tried, 3)
@@ -174,7 +181,7 @@ def test_working_dir_by_descriptors(attacked, host, judge, small, tmp_path, way)
                 manifest = one_function(name)
             else:
                 manifest = one_function("attack/root:1", working_dir=where)
-            attacked.deploy_manifest(tmp_path, manifest)
+            deploy_anew(attacked, tmp_path, manifest)
             got, detail = attacked.attack("hostile", f"working-dir {host.file}")
             answers |= words(got)
             details.append(detail)
@@ -192,7 +199,7 @@ def test_the_launcher_is_not_overwritten(attacked, host, judge, small, tmp_path)
                Entry("lib64/ld-linux-x86-64.so.2", loader.read_bytes())]
     archive = images.image(tmp_path / "image.tar", [small, entries], User="0", Entrypoint=["/entry"])
     attacked.import_image(archive, "attack/exe:1")
-    attacked.deploy_manifest(tmp_path, one_function("attack/exe:1"))
+    deploy_anew(attacked, tmp_path, one_function("attack/exe:1"))
     ending, detail = attacked.attack("hostile", "privileges")
     log = attacked.rouse("logs", "hostile", "--tail", "50").stdout
     ran = [line for line in log.splitlines() if "loader of" in line]
