@@ -2,6 +2,7 @@
 
 mod connection;
 mod dispatch;
+mod expectation;
 mod signed_body;
 mod slots;
 

@@ -227,6 +227,19 @@ async fn an_instance_that_asks_for_a_service_that_is_not_there_is_hung_up_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_whose_client_was_answered_while_it_waited_to_send_a_body() {
+    let running = Running::start(steady()).await;
+    // The refused request has a body of one byte that is never sent; the next begins at once.
+    let requests = "PUT /photos/a.jpg HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\
+        Expect: 100-continue\r\n\r\nGET /_rouse/health HTTP/1.1\r\nHost: x\r\n\r\n";
+    let answer = raw(&running.url, requests.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 #[allow(clippy::unwrap_used)]
 async fn a_request_under_way_ends_when_the_server_does() {
     let running = Running::start(taking(Duration::from_secs(2))).await;

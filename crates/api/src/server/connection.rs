@@ -1,5 +1,6 @@
 //! One connection: HTTP/1.1 with bounds, and its end.
 
+use super::expectation::Leave;
 use super::{Origin, Run};
 use axum::body::Body;
 use http::Request;
@@ -35,7 +36,15 @@ pub(super) async fn serve(run: &Run, stream: TcpStream, origin: Origin) {
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }
-        async move { Ok::<_, Infallible>(app.answer(request.map(Body::new)).await) }
+        async move {
+            let (head, body) = request.into_parts();
+            let (body, leave) = Leave::watch(&head.headers, Body::new(body));
+            let mut response = app.answer(Request::from_parts(head, body)).await;
+            if let Some(leave) = leave {
+                leave.close_unless_given(&mut response);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
