@@ -1,12 +1,13 @@
 //! Builds the programs without a library, for the same target: `park`, which waits in armed sandboxes,
-//! and `pin`, which keeps files in memory.
+//! `pin`, which keeps files in memory, and `gate`, with which containers of others begin.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=bare/system.rs");
-    for name in ["park", "pin"] {
+    println!("cargo::rerun-if-changed=bare/program.rs");
+    for name in ["park", "pin", "gate"] {
         build(name);
     }
 }

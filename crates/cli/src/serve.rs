@@ -12,7 +12,7 @@ use engine::Engine;
 use launcher::probe::{Finding, Standing, probe};
 use launcher::{Connection, Launcher};
 use logging::LogFormat;
-use model::Egress;
+use model::{Driver, Egress};
 use state::State;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -69,6 +69,23 @@ pub(crate) struct Options {
         value_name = "POLICY"
     )]
     egress: Egress,
+    /// What makes the containers of functions that do not say it themselves, and of services: sandbox or
+    /// docker
+    #[arg(
+        long,
+        env = "ROUSE_DRIVER",
+        default_value = "sandbox",
+        value_name = "DRIVER"
+    )]
+    driver: Driver,
+    /// Where the Docker Engine of this machine listens, for the driver docker
+    #[arg(
+        long,
+        env = "DOCKER_HOST",
+        default_value = "unix:///var/run/docker.sock",
+        value_name = "SOCKET"
+    )]
+    docker_host: String,
     /// Name server for functions and services, in place of the host's; may be given several times
     #[arg(long, value_parser = name_server, value_name = "ADDRESS")]
     dns: Vec<SocketAddr>,
@@ -265,9 +282,11 @@ async fn serve(
         pin: options.pin,
         egress: options.egress.clone(),
         dns: options.dns.clone(),
+        driver: options.driver,
+        docker_host: options.docker_host.clone(),
     };
     let runtime =
-        runtime::Runtime::sandbox(runtime_options, launcher.clone(), storage.clone(), inbound)
+        runtime::Runtime::open(runtime_options, launcher.clone(), storage.clone(), inbound)
             .await
             .map_err(|error| failed("preparing the runtime")(&error))?;
     let engine = Engine::start(options.engine(), state.clone(), storage, runtime)

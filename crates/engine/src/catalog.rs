@@ -134,7 +134,9 @@ impl Corridor {
         if !self.has_image_of(&spec) {
             spec.code = pin_code(&self.storage, &spec.code).await?;
         }
-        self.node.runtime.check(spec.runtime)?;
+        let runtime = &self.node.runtime;
+        let checked = runtime.check(spec.runtime, spec.driver, spec.snapshot);
+        checked.await?;
         Ok(PreparedFunction(spec))
     }
 

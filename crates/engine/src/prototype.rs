@@ -60,6 +60,7 @@ impl Prototype {
             limits: spec.limits.clone(),
             snapshot: spec.snapshot,
             egress: spec.egress.clone(),
+            driver: spec.driver,
         }))
     }
 
@@ -96,6 +97,7 @@ impl Prototype {
             limits: spec.limits.clone(),
             snapshot: Snapshot::None,
             egress: spec.egress.clone(),
+            driver: None,
         }))
     }
 

@@ -113,7 +113,9 @@ impl Corridor {
         }
         check(&spec)?;
         spec.code = pin_code(&self.storage, &spec.code).await?;
-        self.node.runtime.check(spec.runtime)?;
+        let runtime = &self.node.runtime;
+        let checked = runtime.check(spec.runtime, None, model::Snapshot::None);
+        checked.await?;
         Ok(PreparedService(spec))
     }
 

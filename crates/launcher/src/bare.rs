@@ -8,6 +8,8 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 const PARK: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/park"));
+/// `gate/gate.rs`: it is a file in the data folder, since containers of others mount it.
+pub(crate) const GATE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/gate"));
 const PIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pin"));
 /// Out of the way of the numbers that children give to what they keep.
 const NUMBER: i32 = 64;

@@ -1,6 +1,8 @@
 //! The server's side: asking the launcher for sandboxes.
 
 mod armed;
+mod foreign;
+mod gate;
 mod pin;
 mod sandbox;
 mod shared;
@@ -8,6 +10,8 @@ mod snapshot;
 mod zygote;
 
 pub use armed::Armed;
+pub use foreign::{Foreign, Furniture};
+pub use gate::{Gate, Handed, Visitor};
 pub use pin::Pinned;
 pub use sandbox::{Egress, Sandbox};
 pub use snapshot::Snapshot;
@@ -22,7 +26,7 @@ use model::Limits;
 use shared::{Shared, Tables, read, write};
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use tokio::io::unix::AsyncFd;
@@ -31,6 +35,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 /// Requests that may await their answer at one time; more wait for their turn. It bounds the queue
 /// to the launcher, together with the sandboxes that exist: each adds a kill and a termination.
 const IN_FLIGHT: usize = 256;
+
+/// An encoded message, and the descriptor that goes with it.
+type Packet = (Vec<u8>, Option<OwnedFd>);
 
 /// What answers a request, or says that a sandbox has started.
 type Answer = std::result::Result<(Reply, Vec<OwnedFd>), Failure>;
@@ -41,7 +48,7 @@ type Answer = std::result::Result<(Reply, Vec<OwnedFd>), Failure>;
 pub struct Launcher {
     /// The tasks that read and write keep it.
     socket: Weak<AsyncFd<OwnedFd>>,
-    requests: mpsc::UnboundedSender<Vec<u8>>,
+    requests: mpsc::UnboundedSender<Packet>,
     shared: Arc<Shared>,
     turns: Arc<Semaphore>,
     egress: bool,
@@ -98,25 +105,26 @@ impl Launcher {
     ///
     /// # Errors
     /// When the launcher is gone.
-    fn send(&self, bytes: Vec<u8>) -> Result<()> {
+    fn send(&self, bytes: Vec<u8>, fd: Option<OwnedFd>) -> Result<()> {
         let gone = || Error::Gone(self.shared.reason());
         let socket = self.socket.upgrade().ok_or_else(gone)?;
         if self.shared.queued.load(Ordering::Acquire) == 0 {
-            match wire::send(socket.get_ref(), &bytes, &[]) {
+            let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
+            match wire::send(socket.get_ref(), &bytes, &fds) {
                 Ok(()) => return Ok(()),
                 Err(rustix::io::Errno::AGAIN) => {}
                 Err(_) => return Err(gone()),
             }
         }
         self.shared.queued.fetch_add(1, Ordering::AcqRel);
-        self.requests.send(bytes).map_err(|_| gone())
+        self.requests.send((bytes, fd)).map_err(|_| gone())
     }
 
     /// Sends what needs no answer.
     fn tell(&self, request: &Request) {
         if let Ok(bytes) = wire::encode(request) {
             // If the launcher is gone, so is what was to be told.
-            let _ = self.send(bytes);
+            let _ = self.send(bytes, None);
         }
     }
 
@@ -126,6 +134,17 @@ impl Launcher {
         &self,
         number: u64,
         request: &Request,
+        exit: Option<watch::Sender<Option<Exit>>>,
+    ) -> Result<(Reply, Vec<OwnedFd>)> {
+        self.ask_with(number, request, None, exit).await
+    }
+
+    /// As [`Self::ask`], with a descriptor.
+    async fn ask_with(
+        &self,
+        number: u64,
+        request: &Request,
+        fd: Option<OwnedFd>,
         exit: Option<watch::Sender<Option<Exit>>>,
     ) -> Result<(Reply, Vec<OwnedFd>)> {
         let bytes = wire::encode(request).map_err(|error| Error::Invalid(error.to_string()))?;
@@ -143,7 +162,7 @@ impl Launcher {
                 tables.exits.insert(number, exit);
             }
         }
-        self.send(bytes)?;
+        self.send(bytes, fd)?;
         match receiver.await {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(gone()),
@@ -315,7 +334,7 @@ impl Launcher {
     /// Ends the launcher and with it every sandbox; resolves when nothing of them is left.
     pub async fn stop(&self) {
         // An empty message closes the sending half.
-        let _ = self.requests.send(Vec::new());
+        let _ = self.requests.send((Vec::new(), None));
         self.gone().await;
     }
 }

@@ -45,7 +45,10 @@ mod wire;
 mod zygote;
 
 pub use assignment::{Assignment, Stem, Work};
-pub use client::{Armed, Egress, Launcher, Pinned, Sandbox, Snapshot, Zygote};
+pub use client::{
+    Armed, Egress, Foreign, Furniture, Gate, Handed, Launcher, Pinned, Sandbox, Snapshot, Visitor,
+    Zygote,
+};
 pub use entry::{Connection, drop_privilege, run_if_launcher, spawn};
 pub use error::{Error, Result};
 pub use exit::{Exit, Usage};

@@ -2,6 +2,7 @@
 //! that get ready, and ends of sandboxes.
 
 mod end;
+mod foreign;
 mod pin;
 mod word;
 
@@ -123,7 +124,7 @@ impl Process {
     fn request(&mut self, buffer: &mut [u8]) -> Result<(), Gone> {
         match wire::receive(&self.server, buffer, RecvFlags::DONTWAIT) {
             Ok(None) => Err(Gone),
-            Ok(Some((request, _))) => self.answer(request),
+            Ok(Some((request, fds))) => self.answer(request, fds),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 eprintln!("launcher: a request was not understood: {error}");
@@ -133,7 +134,7 @@ impl Process {
         }
     }
 
-    fn answer(&mut self, request: Request) -> Result<(), Gone> {
+    fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> Result<(), Gone> {
         match request {
             Request::Arm {
                 sandbox,
@@ -171,6 +172,8 @@ impl Process {
                     self.reply(&Reply::Refused { request, failure }, &[])
                 }
             },
+            Request::Furnish { request, furniture } => self.furnish(request, &furniture, &fds),
+            Request::Reach { request } => self.reach(request, &fds),
             Request::Mapped { request, sandbox } => self.mapped(request, sandbox),
             Request::Pin {
                 request,

@@ -90,7 +90,7 @@ pub struct Shape {
 }
 
 /// Most listeners.
-const LISTENERS_MAX: usize = 64;
+pub(crate) const LISTENERS_MAX: usize = 64;
 
 impl Shape {
     /// Checks every bound. The launcher does so again: it trusts nobody.

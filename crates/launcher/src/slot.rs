@@ -193,6 +193,15 @@ impl Slots {
         Some(slot.group)
     }
 
+    /// Whether this is the network namespace that the launcher itself is in.
+    pub(crate) fn is_own(&self, network: &OwnedFd) -> io::Result<bool> {
+        let (own, other) = (
+            rustix::fs::fstat(&self.own_network)?,
+            rustix::fs::fstat(network)?,
+        );
+        Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
+    }
+
     /// Does something inside of a network namespace.
     pub(crate) fn inside<T>(
         &self,

@@ -4,7 +4,7 @@
 use crate::cgroup::Version;
 use crate::error::Failure;
 use crate::root::Ids;
-use crate::{Assignment, Exit, Pinned, Shape, Stem, Usage};
+use crate::{Assignment, Exit, Furniture, Pinned, Shape, Stem, Usage};
 use model::Limits;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -74,6 +74,15 @@ pub(crate) enum Request {
         files: Vec<PathBuf>,
         bytes: u64,
     },
+    /// Make a container's network what a sandbox's is; with its network namespace.
+    Furnish {
+        request: u64,
+        furniture: Box<Furniture>,
+    },
+    /// Make a socket in a container's network; with its network namespace.
+    Reach {
+        request: u64,
+    },
 }
 
 /// Which files of its group the server is given, opened, in this order.
@@ -111,11 +120,14 @@ pub(crate) enum Reply {
     Started { sandbox: u64 },
     /// Nothing of the sandbox is left.
     Failed { sandbox: u64, failure: Failure },
-    /// With the socket.
+    /// With the socket. Answers `Socket` or `Reach`.
     Socket { request: u64 },
+    /// Answers `Furnish`. With the listeners in their order, those for what goes elsewhere, and, if it was
+    /// made, what leads connections to them: its table and its link.
+    Furnished { request: u64, redirect: bool },
     /// Answers `Usage`.
     Usage { request: u64, usage: Usage },
-    /// Answers `Socket`, `Usage`, `Mapped` or `Pin`.
+    /// Answers any question.
     Refused { request: u64, failure: Failure },
     /// It has ended and nothing of it is left.
     Exited { sandbox: u64, exit: Exit },

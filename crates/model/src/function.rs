@@ -1,8 +1,8 @@
 //! Functions: what scales from zero.
 
 use crate::{
-    Destinations, Digest, Egress, FunctionName, Invalid, Limits, MAX_ENVIRONMENT, MAX_QUEUE,
-    RetryPolicy, Snapshot, Target, Timestamp,
+    Destinations, Digest, Driver, Egress, FunctionName, Invalid, Limits, MAX_ENVIRONMENT,
+    MAX_QUEUE, RetryPolicy, Snapshot, Target, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -199,6 +199,9 @@ pub struct FunctionSpec {
     /// Where its instances may connect to; without, the server's default.
     #[serde(default)]
     pub egress: Option<Egress>,
+    /// What makes the containers of its instances; without, the server's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<Driver>,
     /// Retries of durable events.
     #[serde(default)]
     pub retry: RetryPolicy,
@@ -244,6 +247,10 @@ impl FunctionSpec {
         if self.snapshot == Snapshot::Init && self.limits.pids < 2 {
             let reason = "must be 2 at least with snapshot: init";
             return Err(Invalid::new("limits.pids", reason));
+        }
+        if self.snapshot == Snapshot::Init && self.driver == Some(Driver::Docker) {
+            let reason = "is docker, which cannot fork a container: snapshot: init needs sandbox";
+            return Err(Invalid::new("driver", reason));
         }
         check_scaling(&self.scaling)?;
         self.check_sharing()?;
@@ -417,6 +424,9 @@ mod tests {
         python.runtime = RuntimeName::Python311;
         python.handler = Some("app.handler".to_owned());
         assert_eq!(python.check(), Ok(()));
+        python.driver = Some(Driver::Docker);
+        assert_eq!(python.check().unwrap_err().field, "driver");
+        python.driver = None;
         python.limits.pids = 1;
         assert_eq!(python.check().unwrap_err().field, "limits.pids");
     }
@@ -449,5 +459,6 @@ mod tests {
         assert_eq!(old.scaling.reserved, None);
         assert_eq!(old.scaling.freeze_after, Some(200));
         assert_eq!((old.fresh, old.snapshot), (Fresh::Reuse, Snapshot::None));
+        assert_eq!(old.driver, None);
     }
 }

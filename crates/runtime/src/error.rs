@@ -18,6 +18,16 @@ pub enum Error {
     /// The base does not have what the function needs, such as an interpreter; says how to get it.
     #[error("{0}")]
     Missing(String),
+    /// Docker Engine could not be reached, or refused something.
+    #[error("{step}: {reason}")]
+    Docker {
+        /// What was tried.
+        step: String,
+        /// What Docker said, and what to do about it.
+        reason: String,
+        /// It does not have what it was asked about.
+        missing: bool,
+    },
     /// A bootstrap could not be written.
     #[error("writing the bootstrap {path}: {source}; make the data folder writable")]
     Bootstrap {
@@ -59,7 +69,9 @@ impl Error {
             Self::Launcher(error) => error.kind(),
             Self::Storage(error) => error.kind(),
             Self::Bootstrap { .. } => Kind::Internal,
-            Self::Register(_) | Self::Missing(_) | Self::Init { .. } => Kind::Unavailable,
+            Self::Register(_) | Self::Missing(_) | Self::Docker { .. } | Self::Init { .. } => {
+                Kind::Unavailable
+            }
         }
     }
 }

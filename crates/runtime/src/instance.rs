@@ -12,9 +12,9 @@ pub struct Instance {
     driven: Driven,
 }
 
-/// By which driver it was made.
+/// Really, or as a test says.
 enum Driven {
-    Sandbox(Box<Contained>),
+    Contained(Box<Contained>),
     Fake(FakeInstance),
 }
 
@@ -29,7 +29,7 @@ impl Instance {
     pub(crate) fn contained(instance: Contained) -> Self {
         Self {
             id: instance.id().clone(),
-            driven: Driven::Sandbox(Box::new(instance)),
+            driven: Driven::Contained(Box::new(instance)),
         }
     }
 
@@ -41,7 +41,7 @@ impl Instance {
     /// Process id of its first process as the host sees it.
     pub fn pid(&self) -> u32 {
         match &self.driven {
-            Driven::Sandbox(instance) => instance.pid(),
+            Driven::Contained(instance) => instance.pid(),
             Driven::Fake(instance) => instance.pid,
         }
     }
@@ -49,7 +49,7 @@ impl Instance {
     /// Microseconds: making the sandbox, and from there to being ready.
     pub fn start_timing(&self) -> (u64, u64) {
         match &self.driven {
-            Driven::Sandbox(instance) => instance.start_timing(),
+            Driven::Contained(instance) => instance.start_timing(),
             Driven::Fake(instance) => (instance.start, 0),
         }
     }
@@ -57,7 +57,7 @@ impl Instance {
     /// How it came to be.
     pub fn start_kind(&self) -> StartKind {
         match &self.driven {
-            Driven::Sandbox(instance) => instance.start_kind(),
+            Driven::Contained(instance) => instance.start_kind(),
             Driven::Fake(instance) => instance.start_kind,
         }
     }
@@ -72,7 +72,7 @@ impl Instance {
     /// the caller to fill in.
     pub async fn call(&self, invocation: Invocation) -> Outcome {
         match &self.driven {
-            Driven::Sandbox(instance) => instance.call(invocation).await,
+            Driven::Contained(instance) => instance.call(invocation).await,
             Driven::Fake(instance) => instance.call(invocation).await,
         }
     }
@@ -80,7 +80,7 @@ impl Instance {
     /// Whether it can take another call.
     pub fn is_alive(&self) -> bool {
         match &self.driven {
-            Driven::Sandbox(instance) => instance.is_alive(),
+            Driven::Contained(instance) => instance.is_alive(),
             Driven::Fake(instance) => instance.is_alive(),
         }
     }
@@ -89,7 +89,7 @@ impl Instance {
     /// call under way. No effect if it is frozen already, has ended, or its machine has no freezer.
     pub fn freeze(&self) {
         match &self.driven {
-            Driven::Sandbox(instance) => instance.freeze(),
+            Driven::Contained(instance) => instance.freeze(),
             Driven::Fake(instance) => instance.freeze(),
         }
     }
@@ -97,7 +97,7 @@ impl Instance {
     /// Lets it go on; no effect if it is not frozen. [`Instance::stop`] and dropping it do so too.
     pub fn thaw(&self) {
         match &self.driven {
-            Driven::Sandbox(instance) => instance.thaw(),
+            Driven::Contained(instance) => instance.thaw(),
             Driven::Fake(instance) => instance.thaw(),
         }
     }
@@ -105,7 +105,7 @@ impl Instance {
     /// Resolves when it has ended, with how (`exit status 1`); any number of waiters.
     pub async fn exited(&self) -> String {
         match &self.driven {
-            Driven::Sandbox(instance) => instance.exited().await,
+            Driven::Contained(instance) => instance.exited().await,
             Driven::Fake(instance) => instance.exited().await,
         }
     }
@@ -116,7 +116,7 @@ impl Instance {
     /// Of connecting; the instance may have ended or not listen.
     pub async fn connect(&self, port: u16) -> std::io::Result<TcpStream> {
         match &self.driven {
-            Driven::Sandbox(instance) => instance.connect(port).await,
+            Driven::Contained(instance) => instance.connect(port).await,
             Driven::Fake(instance) => instance.connect().await,
         }
     }
@@ -126,7 +126,7 @@ impl Instance {
     /// way, and few of those programs heed SIGTERM.
     pub async fn stop(self, grace: Duration) {
         match self.driven {
-            Driven::Sandbox(instance) => instance.stop(grace).await,
+            Driven::Contained(instance) => instance.stop(grace).await,
             Driven::Fake(instance) => instance.stop(),
         }
     }

@@ -1,6 +1,6 @@
 //! Start, call and stop one contained instance.
 //!
-//! A *driver* makes the container (`sandbox`; `fake` for tests of what is above). A *contract* talks
+//! A *driver* makes the container (`sandbox`, `docker`; `fake` for tests of what is above). A *contract* talks
 //! to what runs in it (`lambda`: it polls us; `http`: we post to it). Above this room there is only
 //! [`Instance::call`].
 

@@ -1,9 +1,11 @@
 //! The runtime: starting instances.
 
+use crate::driver::docker::DockerDriver;
 use crate::driver::sandbox::{Kept, SandboxDriver};
+use crate::driver::surroundings::Surroundings;
 use crate::{Fake, Inbound, Instance, InstanceSpec, Result};
 use launcher::Launcher;
-use model::Egress;
+use model::{Driver, Egress, RuntimeName, Snapshot};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use storage::Storage;
@@ -30,9 +32,13 @@ pub struct Options {
     pub preload: Vec<String>,
     /// Most bytes of the managed runtimes' files that are kept in memory; 0: none.
     pub pin: u64,
+    /// What makes the containers of instances whose specification does not say it.
+    pub driver: Driver,
+    /// Where Docker Engine listens, such as `unix:///var/run/docker.sock`; looked at once it is needed.
+    pub docker_host: String,
 }
 
-/// Keeps sandboxes ready for a function for as long as it exists.
+/// Keeps sandboxes ready for a function for as long as it exists; with Docker, nothing.
 pub struct Prepared {
     _kept: Option<Kept>,
 }
@@ -40,57 +46,93 @@ pub struct Prepared {
 /// Starts instances. A cheap handle.
 #[derive(Clone)]
 pub struct Runtime {
-    driver: Driver,
+    drivers: Drivers,
 }
 
 /// What makes the containers.
 #[derive(Clone)]
-enum Driver {
-    Sandbox(Box<SandboxDriver>),
+enum Drivers {
+    Real(Box<Real>),
     Fake(Fake),
 }
 
+/// The real drivers, and what they share.
+#[derive(Clone)]
+struct Real {
+    sandbox: SandboxDriver,
+    docker: DockerDriver,
+    surroundings: Surroundings,
+    default: Driver,
+}
+
+impl Real {
+    fn chosen(&self, driver: Option<Driver>) -> Driver {
+        driver.unwrap_or(self.default)
+    }
+}
+
 impl Runtime {
-    /// With the `sandbox` driver. Connections out of instances go to `inbound` (bounded; a full
-    /// channel makes the instance wait).
+    /// With the drivers `sandbox` and `docker`. Connections out of instances go to `inbound` (bounded; a
+    /// full channel makes the instance wait). What an earlier server with the same folder left in Docker
+    /// is removed.
     ///
     /// # Errors
-    /// When the bootstraps cannot be written.
-    pub async fn sandbox(
+    /// When the bootstraps cannot be written; when Docker is the default driver and cannot be reached.
+    pub async fn open(
         options: Options,
         launcher: Launcher,
         storage: Storage,
         inbound: mpsc::Sender<Inbound>,
     ) -> Result<Self> {
-        let driver = SandboxDriver::new(options, launcher, storage, inbound).await?;
+        let can_egress = launcher.can_egress();
+        let surroundings = Surroundings::new(&options, can_egress, storage, inbound).await?;
+        let sandbox = SandboxDriver::new(&options, launcher.clone(), surroundings.clone());
+        let docker = DockerDriver::new(&options, launcher, surroundings.clone());
+        match options.driver {
+            Driver::Docker => docker.check(Snapshot::None).await?,
+            Driver::Sandbox => docker.sweep().await,
+        }
+        let real = Real {
+            sandbox,
+            docker,
+            surroundings,
+            default: options.driver,
+        };
         Ok(Self {
-            driver: Driver::Sandbox(Box::new(driver)),
+            drivers: Drivers::Real(Box::new(real)),
         })
     }
 
     /// With the `fake` driver, for tests of what is above.
     pub fn fake(fake: Fake) -> Self {
         Self {
-            driver: Driver::Fake(fake),
+            drivers: Drivers::Fake(fake),
         }
     }
 
-    /// From now on keeps sandboxes ready for instances like this one, made off the critical path.
+    /// From now on keeps sandboxes ready for instances like this one, made off the critical path. With
+    /// Docker, brings the image there.
     ///
     /// # Errors
     /// As of [`Self::start`]: when such an instance could not be made at all.
     pub async fn prepare(&self, spec: &InstanceSpec) -> Result<Prepared> {
-        let _kept = match &self.driver {
-            Driver::Sandbox(sandbox) => Some(sandbox.prepare(spec).await?),
-            Driver::Fake(_) => None,
+        let _kept = match &self.drivers {
+            Drivers::Real(real) => match real.chosen(spec.driver) {
+                Driver::Sandbox => Some(real.sandbox.prepare(spec).await?),
+                Driver::Docker => {
+                    real.docker.prepare(spec).await?;
+                    None
+                }
+            },
+            Drivers::Fake(_) => None,
         };
         Ok(Prepared { _kept })
     }
 
     /// Says whether the machine is short of memory: then nothing is made ahead.
     pub fn set_scarce(&self, scarce: bool) {
-        if let Driver::Sandbox(sandbox) = &self.driver {
-            sandbox.set_scarce(scarce);
+        if let Drivers::Real(real) = &self.drivers {
+            real.sandbox.set_scarce(scarce);
         }
     }
 
@@ -101,24 +143,37 @@ impl Runtime {
     /// # Errors
     /// `Init` if its own code failed; else the platform's or the deployer's fault. Nothing is left.
     pub async fn start(&self, spec: InstanceSpec) -> Result<Instance> {
-        match &self.driver {
-            Driver::Sandbox(sandbox) => Ok(Instance::contained(sandbox.start(spec).await?)),
-            Driver::Fake(fake) => {
+        match &self.drivers {
+            Drivers::Real(real) => Ok(Instance::contained(match real.chosen(spec.driver) {
+                Driver::Sandbox => real.sandbox.start(spec).await?,
+                Driver::Docker => real.docker.start(spec).await?,
+            })),
+            Drivers::Fake(fake) => {
                 let id = spec.id.clone();
                 Ok(Instance::fake(id, fake.start(spec).await?))
             }
         }
     }
 
-    /// Whether this machine can run that runtime; the error says what is missing and how to get it.
-    /// May block for some tens of milliseconds until an interpreter was found once.
+    /// Whether this machine can run that runtime, and has that driver, which can do that; the error says
+    /// what is missing and how to get it. May block for some tens of milliseconds until an interpreter was
+    /// found once.
     ///
     /// # Errors
-    /// `Missing`.
-    pub fn check(&self, runtime: model::RuntimeName) -> Result<()> {
-        match &self.driver {
-            Driver::Sandbox(sandbox) => sandbox.check(runtime),
-            Driver::Fake(_) => Ok(()),
+    /// `Missing`, `Docker`.
+    pub async fn check(
+        &self,
+        runtime: RuntimeName,
+        driver: Option<Driver>,
+        snapshot: Snapshot,
+    ) -> Result<()> {
+        let Drivers::Real(real) = &self.drivers else {
+            return Ok(());
+        };
+        real.surroundings.check(runtime)?;
+        match real.chosen(driver) {
+            Driver::Sandbox => Ok(()),
+            Driver::Docker => real.docker.check(snapshot).await,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What one instance shall be.
 
 use model::{
-    Code, Contract, Egress, ImageConfig, InstanceId, Limits, Owner, RuntimeName, ServiceName,
-    Snapshot, VolumeMount,
+    Code, Contract, Driver, Egress, ImageConfig, InstanceId, Limits, Owner, RuntimeName,
+    ServiceName, Snapshot, VolumeMount,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -59,6 +59,8 @@ pub struct InstanceSpec {
     pub snapshot: Snapshot,
     /// Where it may connect to; without, [`crate::Options::egress`].
     pub egress: Option<Egress>,
+    /// What makes its container; without, [`crate::Options::driver`].
+    pub driver: Option<Driver>,
 }
 
 impl fmt::Debug for InstanceSpec {
@@ -111,6 +113,7 @@ pub(crate) mod tests {
             limits: Limits::default(),
             snapshot: Snapshot::None,
             egress: None,
+            driver: None,
         }
     }
 }

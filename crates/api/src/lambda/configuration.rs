@@ -201,6 +201,7 @@ pub(super) mod tests {
                 fresh: Fresh::Reuse,
                 snapshot: Snapshot::None,
                 egress: None,
+                driver: None,
                 retry: RetryPolicy::default(),
                 destinations: Destinations::default(),
                 role: "arn:aws:iam::000000000000:role/r".into(),

@@ -80,6 +80,7 @@ pub(super) async fn create(
         fresh: Fresh::Reuse,
         snapshot: Snapshot::None,
         egress: None,
+        driver: None,
         retry: RetryPolicy::default(),
         destinations: Destinations::default(),
         role: String::new(),

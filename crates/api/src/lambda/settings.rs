@@ -225,6 +225,7 @@ mod tests {
             fresh: Fresh::Reuse,
             snapshot: Snapshot::None,
             egress: None,
+            driver: None,
             retry: RetryPolicy::default(),
             destinations: Destinations::default(),
             role: String::new(),

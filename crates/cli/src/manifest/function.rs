@@ -17,7 +17,7 @@ use super::trigger::parse_bus_triggers;
 use super::words::parse_command;
 use super::{Context, compose};
 use model::{
-    BucketName, Code, Contract, DeclaredRule, Destinations, Egress, Fresh, FunctionName,
+    BucketName, Code, Contract, DeclaredRule, Destinations, Driver, Egress, Fresh, FunctionName,
     FunctionSpec, Limits, MappingSpec, RetryPolicy, RuntimeName, Scaling, ScheduleSpec, Snapshot,
     Target,
 };
@@ -55,6 +55,7 @@ pub(crate) struct DeclaredFunction {
     fresh: Fresh,
     snapshot: Snapshot,
     egress: Option<Egress>,
+    driver: Option<Driver>,
     retry: RetryPolicy,
     destinations: Destinations,
 }
@@ -79,6 +80,7 @@ impl DeclaredFunction {
             fresh: declared.fresh,
             snapshot: declared.snapshot,
             egress: declared.egress,
+            driver: declared.driver,
             retry: declared.retry,
             destinations: declared.destinations,
             role: String::new(),
@@ -131,6 +133,7 @@ pub(crate) fn parse_function(
             None => Snapshot::None,
         },
         egress: parse_egress(inner.take("egress"))?,
+        driver: inner.take("driver").map(parse_driver).transpose()?,
         retry: parse_retry(inner.take("retry"))?,
         destinations: parse_destinations(context, &mut inner, &target)?,
         triggers: parse_triggers(triggers, &target)?,
@@ -174,6 +177,13 @@ fn parse_contract(node: &Node) -> Result<Contract> {
         "lambda" => Ok(Contract::Lambda),
         "http" => Ok(Contract::Http),
         other => Err(format!("must be lambda or http, and is {other:?}")),
+    })
+}
+
+fn parse_driver(node: &Node) -> Result<Driver> {
+    node.parsed("driver", |text| match text.parse() {
+        Ok(driver) => Ok(driver),
+        Err(_) => Err(format!("must be sandbox or docker, and is {text:?}")),
     })
 }
 

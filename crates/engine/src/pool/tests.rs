@@ -77,6 +77,7 @@ fn prototype() -> Prototype {
         peers: Vec::new(),
         snapshot: model::Snapshot::None,
         egress: None,
+        driver: None,
         limits: Limits::default(),
     })
 }

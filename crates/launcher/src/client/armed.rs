@@ -49,7 +49,7 @@ impl Armed {
             }
         }
         self.sandbox.begun = Some(receiver);
-        self.sandbox.launcher.send(bytes)?;
+        self.sandbox.launcher.send(bytes, None)?;
         Ok(self.sandbox)
     }
 }

@@ -1,13 +1,13 @@
 //! The connection to the launcher: what waits for which answer, and the two tasks that send and hear.
 
-use super::Answer;
+use super::{Answer, Packet};
 use crate::Exit;
 use crate::error::Failure;
 use crate::wire::{self, MESSAGE_MAX, Reply};
 use rustix::net::RecvFlags;
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::Child;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,6 +57,7 @@ impl Shared {
         match reply {
             Reply::Armed { sandbox: n, .. }
             | Reply::Socket { request: n }
+            | Reply::Furnished { request: n, .. }
             | Reply::Usage { request: n, .. }
             | Reply::Mapped { request: n, .. }
             | Reply::Pinned { request: n, .. } => self.answer(n, Ok((reply, fds))),
@@ -102,17 +103,18 @@ impl Shared {
 /// Sends what is queued, until every handle is gone; then closes the sending half.
 pub(super) async fn write(
     socket: Arc<AsyncFd<OwnedFd>>,
-    mut queue: mpsc::UnboundedReceiver<Vec<u8>>,
+    mut queue: mpsc::UnboundedReceiver<Packet>,
     shared: Arc<Shared>,
 ) {
-    while let Some(bytes) = queue.recv().await
+    while let Some((bytes, fd)) = queue.recv().await
         && !bytes.is_empty()
     {
+        let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
         loop {
             let Ok(mut ready) = socket.writable().await else {
                 return;
             };
-            match ready.try_io(|fd| Ok(wire::send(fd.get_ref(), &bytes, &[])?)) {
+            match ready.try_io(|socket| Ok(wire::send(socket.get_ref(), &bytes, &fds)?)) {
                 Ok(Ok(())) => break,
                 // The reader sees the same end, and tells everybody.
                 Ok(Err(_)) => return,

@@ -1,6 +1,7 @@
-//! One instance in a sandbox: getting ready, answering calls, ending.
+//! One instance in a container: getting ready, answering calls, ending.
 
-use super::sandbox::blame;
+use super::body::Body;
+use super::surroundings::blame;
 use super::warmth::Warmth;
 use crate::contract::failed;
 use crate::contract::http::{self, HttpClient};
@@ -9,7 +10,7 @@ use crate::egress::Outlet;
 use crate::logs::Capture;
 use crate::{Error, Result, report};
 use futures::FutureExt;
-use launcher::{Exit, Sandbox};
+use launcher::Exit;
 use model::{Code, Ending, InstanceId, Invocation, Outcome, StartKind, Timing};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -45,10 +46,10 @@ pub(super) enum Talk {
     Resident,
 }
 
-/// One sandbox and what belongs to it. Dropped, it is killed.
+/// One container and what belongs to it. Dropped, it is killed.
 pub(crate) struct Contained {
     pub(super) id: InstanceId,
-    pub(super) sandbox: Sandbox,
+    pub(super) body: Body,
     pub(super) talk: Talk,
     pub(super) capture: Capture,
     pub(super) _gates: Vec<AbortOnDropHandle<()>>,
@@ -56,10 +57,10 @@ pub(crate) struct Contained {
     /// As the Lambda API writes it.
     pub(super) version: String,
     pub(super) code: Code,
-    pub(super) warmth: Warmth,
+    pub(super) warmth: Option<Warmth>,
     /// Bytes.
     pub(super) memory: u64,
-    /// How long making the sandbox took.
+    /// How long making the container took.
     pub(super) start: Duration,
     /// From what it was made.
     pub(super) start_kind: StartKind,
@@ -117,7 +118,7 @@ impl Contained {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.sandbox.pid
+        self.body.pid()
     }
 
     pub(crate) fn start_timing(&self) -> (u64, u64) {
@@ -127,16 +128,16 @@ impl Contained {
     /// Waits until it can take a call. If it fails to get there, nothing of it is left.
     pub(super) async fn get_ready(&mut self) -> Result<()> {
         let begun = Instant::now();
-        let executed = self.sandbox.begun();
+        let executed = self.body.begun();
         let mut executed = std::pin::pin!(executed);
         if matches!(self.talk, Talk::Resident) {
             executed.as_mut().await.map_err(blame)?;
         }
         let ready = tokio::select! {
             biased;
-            ready = settle(&mut self.talk, &self.sandbox) => ready,
+            ready = settle(&mut self.talk, &self.body) => ready,
             Err(error) = &mut executed => return Err(blame(error)),
-            exit = self.sandbox.exited() => Err(self.init_exit(&exit).await),
+            exit = self.body.exited() => Err(self.init_exit(&exit).await),
             () = tokio::time::sleep(INIT_TIMEOUT) => {
                 let after = u64::try_from(INIT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
                 Err(Ending::TimedOut { after })
@@ -144,8 +145,8 @@ impl Contained {
         };
         self.init = begun.elapsed();
         let Err(ending) = ready else { return Ok(()) };
-        self.sandbox.kill();
-        self.sandbox.exited().await;
+        self.body.kill();
+        self.body.exited().await;
         let line = report::init(&ending, self.init);
         Err(Error::init(ending, self.capture.end(vec![line])))
     }
@@ -174,8 +175,11 @@ impl Contained {
         let duration = begun.elapsed();
         let memory_peak = self.memory_peak();
         let first = self.calls.ended.fetch_add(1, Ordering::Relaxed) == 0;
-        if first && matches!(ending, Ending::Succeeded { .. } | Ending::Failed { .. }) {
-            self.warmth.answered(&self.code);
+        if first
+            && matches!(ending, Ending::Succeeded { .. } | Ending::Failed { .. })
+            && let Some(warmth) = &self.warmth
+        {
+            warmth.answered(&self.code);
         }
         let usage = report::Usage {
             duration,
@@ -204,7 +208,7 @@ impl Contained {
         let bound = Duration::from_millis(after);
         let ended = tokio::select! {
             biased;
-            ending = ask(&self.talk, &self.sandbox, self.memory, invocation) => Some(ending),
+            ending = ask(&self.talk, &self.body, self.memory, invocation) => Some(ending),
             () = tokio::time::sleep(bound) => None,
         };
         if let Some(ending) = ended {
@@ -213,19 +217,19 @@ impl Contained {
         self.calls.spent.store(true, Ordering::Release);
         // Its connection is closed by now; the calls beside it may end.
         if !self.calls.has_others() {
-            self.sandbox.kill();
-            self.sandbox.exited().await;
+            self.body.kill();
+            self.body.exited().await;
         }
         Ending::TimedOut { after }
     }
 
     /// The most memory that it has used, in bytes; up to a tenth of a second old.
     fn memory_peak(&self) -> u64 {
-        let bytes = if !self.sandbox.is_alive() {
-            let exit = self.sandbox.exited().now_or_never();
+        let bytes = if !self.body.is_alive() {
+            let exit = self.body.exited().now_or_never();
             exit.map(|exit| exit.usage.memory_peak)
         } else if self.peak.is_old() {
-            self.sandbox.memory_peak()
+            self.body.memory_peak()
         } else {
             None
         };
@@ -233,19 +237,19 @@ impl Contained {
     }
 
     pub(crate) fn freeze(&self) {
-        self.sandbox.freeze();
+        self.body.freeze();
     }
 
     pub(crate) fn thaw(&self) {
-        self.sandbox.thaw();
+        self.body.thaw();
     }
 
     pub(crate) fn is_alive(&self) -> bool {
-        !self.calls.spent.load(Ordering::Acquire) && self.sandbox.is_alive()
+        !self.calls.spent.load(Ordering::Acquire) && self.body.is_alive()
     }
 
     pub(crate) async fn exited(&self) -> String {
-        let exit = self.sandbox.exited().await;
+        let exit = self.body.exited().await;
         // Its last words.
         self.capture.end(Vec::new());
         match crash(&exit, self.memory) {
@@ -255,7 +259,7 @@ impl Contained {
     }
 
     pub(crate) async fn connect(&self, port: u16) -> std::io::Result<TcpStream> {
-        http::connect(&self.sandbox, port).await
+        http::connect(&self.body, port).await
     }
 
     pub(crate) async fn stop(self, grace: Duration) {
@@ -265,17 +269,17 @@ impl Contained {
             Talk::Http { .. } | Talk::Resident => grace,
         };
         if grace.is_zero() {
-            self.sandbox.kill();
-            self.sandbox.exited().await;
+            self.body.kill();
+            self.body.exited().await;
             return;
         }
-        self.sandbox.terminate();
-        if tokio::time::timeout(grace, self.sandbox.exited())
+        self.body.terminate();
+        if tokio::time::timeout(grace, self.body.exited())
             .await
             .is_err()
         {
-            self.sandbox.kill();
-            self.sandbox.exited().await;
+            self.body.kill();
+            self.body.exited().await;
         }
     }
 }
@@ -301,11 +305,11 @@ impl Peak {
 }
 
 /// Waits until the instance can take a call.
-async fn settle(talk: &mut Talk, sandbox: &Sandbox) -> std::result::Result<(), Ending> {
+async fn settle(talk: &mut Talk, body: &Body) -> std::result::Result<(), Ending> {
     match talk {
         Talk::Lambda(api) => api.ready().await,
         Talk::Http { port, client } => {
-            let first = http::ready(sandbox, *port).await;
+            let first = http::ready(body, *port).await;
             *client = Some(HttpClient::new(*port, first).await);
             Ok(())
         }
@@ -314,14 +318,14 @@ async fn settle(talk: &mut Talk, sandbox: &Sandbox) -> std::result::Result<(), E
 }
 
 /// Hands over a call and waits for its answer, or for the end of the instance.
-async fn ask(talk: &Talk, sandbox: &Sandbox, memory: u64, invocation: Invocation) -> Ending {
+async fn ask(talk: &Talk, body: &Body, memory: u64, invocation: Invocation) -> Ending {
     match talk {
         Talk::Lambda(api) => {
             let mut answer = api.offer(invocation);
             let exit = tokio::select! {
                 biased;
                 Ok(ending) = &mut answer => return ending,
-                exit = sandbox.exited() => exit,
+                exit = body.exited() => exit,
             };
             // It may have answered and ended at once.
             api.drained().await;
@@ -330,9 +334,9 @@ async fn ask(talk: &Talk, sandbox: &Sandbox, memory: u64, invocation: Invocation
         Talk::Http {
             client: Some(client),
             ..
-        } => match client.call(sandbox, &invocation).await {
+        } => match client.call(body, &invocation).await {
             Ok(ending) => ending,
-            Err(reason) => match has_ended(sandbox, client.port()).await {
+            Err(reason) => match has_ended(body, client.port()).await {
                 Some(exit) => crash(&exit, memory),
                 None => failed("Http.NoResponse", &reason),
             },
@@ -345,11 +349,11 @@ async fn ask(talk: &Talk, sandbox: &Sandbox, memory: u64, invocation: Invocation
 
 /// Whether the connection broke because the instance ended: its end is known a little later. One that
 /// still listens after a while has only hung up.
-async fn has_ended(sandbox: &Sandbox, port: u16) -> Option<Exit> {
+async fn has_ended(body: &Body, port: u16) -> Option<Exit> {
     let ending = async {
         loop {
             tokio::time::sleep(LAST_BREATH).await;
-            if http::connect(sandbox, port).await.is_ok() {
+            if http::connect(body, port).await.is_ok() {
                 return;
             }
         }
@@ -357,7 +361,7 @@ async fn has_ended(sandbox: &Sandbox, port: u16) -> Option<Exit> {
     let listening = tokio::time::timeout(MAX_ENDING, ending);
     tokio::select! {
         biased;
-        exit = sandbox.exited() => Some(exit),
+        exit = body.exited() => Some(exit),
         _ = listening => None,
     }
 }

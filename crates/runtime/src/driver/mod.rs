@@ -1,6 +1,8 @@
 //! Drivers: what makes the container.
 
+mod body;
 mod contained;
+pub(crate) mod docker;
 pub(crate) mod fake;
 mod kind;
 mod pins;
@@ -8,7 +10,9 @@ mod plan;
 pub(crate) mod sandbox;
 mod shelf;
 mod snapshots;
+pub(crate) mod surroundings;
 mod warmth;
 mod zygotes;
 
+pub(crate) use body::Body;
 pub(crate) use contained::Contained;

@@ -33,6 +33,7 @@ pub(super) struct Sources {
 }
 
 /// What the launcher shall make, and what its listeners are for.
+#[derive(Clone)]
 pub(super) struct Plan {
     pub(super) shape: Shape,
     /// Its code and its program.

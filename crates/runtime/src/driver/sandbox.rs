@@ -1,30 +1,23 @@
 //! The driver `sandbox`: instances made by the launcher.
 
-use super::contained::{Calls, Contained, Peak, Talk};
+use super::body::Body;
+use super::contained::Contained;
 use super::kind::{self, Kind, Preload, Stem};
 use super::pins::Pins;
 use super::plan::{self, Plan, Sources};
 use super::shelf::{Announced, Bounds, Makers, Shelves, Taken};
 use super::snapshots::{Init, Snapshots, Workplace};
+use super::surroundings::{Parts, Surroundings, blame};
 use super::warmth::Warmth;
 use super::zygotes::{Ready, Zygotes};
-use crate::contract::lambda::RuntimeApi;
-use crate::egress::Outbound;
 use crate::environment::is_shared;
-use crate::gateway::Gate;
-use crate::host::Host;
-use crate::logs::Capture;
-use crate::{Door, Error, Inbound, InstanceSpec, Options, Result, bootstrap};
-use launcher::{Launcher, Sandbox, Volume, Work};
-use model::{Code, Contract, Digest, Egress, Owner, RuntimeName, Snapshot, StartKind};
+use crate::{Error, InstanceSpec, Options, Result};
+use launcher::{Launcher, Work};
+use model::{Contract, RuntimeName, Snapshot};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-use storage::Storage;
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio_util::task::AbortOnDropHandle;
+use std::time::Instant;
 
 /// Makes instances. A cheap handle.
 #[derive(Clone)]
@@ -34,19 +27,9 @@ pub(crate) struct SandboxDriver {
     snapshots: Snapshots,
     pins: Pins,
     warmth: Warmth,
-    /// Where unpacked code is.
-    code: Arc<Mutex<HashMap<Digest, PathBuf>>>,
+    surroundings: Surroundings,
     /// Which code brings modules of its own that zygotes have imported.
     shadowing: Arc<Mutex<HashMap<PathBuf, bool>>>,
-    storage: Storage,
-    inbound: mpsc::Sender<Inbound>,
-    host: Host,
-    bootstraps: PathBuf,
-    region: Arc<str>,
-    /// Whether this machine can let instances reach out.
-    can_egress: bool,
-    egress: Arc<Egress>,
-    outbound: Outbound,
 }
 
 /// What is kept ready for a function for as long as this exists.
@@ -56,36 +39,20 @@ pub(crate) struct Kept {
 }
 
 impl SandboxDriver {
-    /// Writes the bootstraps, and begins to look for interpreters.
-    pub(crate) async fn new(
-        options: Options,
-        launcher: Launcher,
-        storage: Storage,
-        inbound: mpsc::Sender<Inbound>,
-    ) -> Result<Self> {
-        let folder = options.folder;
-        let bootstraps = blocking(move || bootstrap::write(&folder)).await?;
-        let host = Host::default();
-        let looking = host.clone();
-        tokio::task::spawn_blocking(move || {
-            for runtime in [RuntimeName::Nodejs20, RuntimeName::Python311] {
-                if let Err(error) = looking.interpreter(runtime) {
-                    tracing::info!("{error}");
-                }
-            }
-        });
+    /// With nothing made ahead yet.
+    pub(crate) fn new(options: &Options, launcher: Launcher, surroundings: Surroundings) -> Self {
         let bounds = Bounds {
             armed: options.armed,
             stems: options.stems,
         };
-        let pins = Pins::new(launcher.clone(), options.pin, bootstraps.clone());
-        let zygotes = Zygotes::new(launcher.clone(), options.preload, pins.clone());
-        let outbound = Outbound::new(options.dns);
+        let bootstraps = surroundings.bootstraps.clone();
+        let pins = Pins::new(launcher.clone(), options.pin, bootstraps);
+        let zygotes = Zygotes::new(launcher.clone(), options.preload.clone(), pins.clone());
         let place = Workplace {
             launcher: launcher.clone(),
-            storage: storage.clone(),
-            inbound: inbound.clone(),
-            outbound: outbound.clone(),
+            storage: surroundings.storage.clone(),
+            inbound: surroundings.inbound.clone(),
+            outbound: surroundings.outbound.clone(),
         };
         let snapshots = Snapshots::new(place, zygotes.notify());
         let makers = Makers {
@@ -93,33 +60,20 @@ impl SandboxDriver {
             snapshots: snapshots.clone(),
             pins: pins.clone(),
         };
-        Ok(Self {
-            can_egress: launcher.can_egress(),
+        Self {
             shelves: Shelves::new(launcher, makers, bounds),
             snapshots,
             zygotes,
             pins,
-            warmth: Warmth::new(storage.clone()),
-            code: Arc::default(),
+            warmth: Warmth::new(surroundings.storage.clone()),
+            surroundings,
             shadowing: Arc::default(),
-            storage,
-            inbound,
-            host,
-            bootstraps,
-            region: options.region.into(),
-            egress: Arc::new(options.egress),
-            outbound,
-        })
-    }
-
-    /// See [`crate::Runtime::check`].
-    pub(crate) fn check(&self, runtime: RuntimeName) -> Result<()> {
-        self.host.interpreter(runtime).map(drop)
+        }
     }
 
     /// See [`crate::Runtime::prepare`].
     pub(crate) async fn prepare(&self, spec: &InstanceSpec) -> Result<Kept> {
-        let sources = self.sources(spec).await?;
+        let sources = self.surroundings.sources(spec).await?;
         let plan = plan::plan(spec, &sources)?;
         self.warmth.starting(&spec.code, &plan.assignment.work);
         let kind = self.kind(spec, &sources, &plan);
@@ -197,7 +151,7 @@ impl SandboxDriver {
             environment: shared.cloned().collect(),
             limits: spec.limits.clone(),
             doors: plan.doors.clone(),
-            egress: self.egress_of(spec).clone(),
+            egress: self.surroundings.egress_of(spec).clone(),
         }
     }
 
@@ -205,7 +159,7 @@ impl SandboxDriver {
     pub(crate) async fn start(&self, spec: InstanceSpec) -> Result<Contained> {
         let begun = Instant::now();
         self.pins.used(spec.runtime);
-        let sources = self.sources(&spec).await?;
+        let sources = self.surroundings.sources(&spec).await?;
         let plan = plan::plan(&spec, &sources)?;
         self.warmth.starting(&spec.code, &plan.assignment.work);
         let kind = self.kind(&spec, &sources, &plan);
@@ -225,9 +179,18 @@ impl SandboxDriver {
             let told = environment.iter().filter(|(name, _)| news(name));
             assignment.work = Work::Tell(message(told)?);
         }
-        let sandbox = armed.assign(assignment).map_err(blame)?;
+        let mut sandbox = armed.assign(assignment).map_err(blame)?;
         let made = (start, begun.elapsed());
-        let mut instance = self.assemble(spec, sandbox, api, doors, made)?;
+        let parts = Parts {
+            stdout: sandbox.stdout.take(),
+            stderr: sandbox.stderr.take(),
+            listeners: std::mem::take(&mut sandbox.listeners),
+            egress: sandbox.egress.take(),
+            body: Body::Sandbox(sandbox),
+            warmth: Some(self.warmth.clone()),
+            made,
+        };
+        let mut instance = self.surroundings.assemble(spec, parts, api, doors)?;
         instance.get_ready().await?;
         Ok(instance)
     }
@@ -248,125 +211,6 @@ impl SandboxDriver {
         known.insert(folder.to_owned(), shadows);
         shadows
     }
-
-    async fn code(&self, digest: &Digest) -> Result<PathBuf> {
-        let known = {
-            let code = self.code.lock().unwrap_or_else(PoisonError::into_inner);
-            code.get(digest).cloned()
-        };
-        // It is swept when no function uses it any more, and may come again.
-        if let Some(folder) = known
-            && folder.exists()
-        {
-            return Ok(folder);
-        }
-        let folder = self.storage.ensure_code(digest).await?;
-        let mut code = self.code.lock().unwrap_or_else(PoisonError::into_inner);
-        code.retain(|_, folder| folder.exists());
-        code.insert(digest.clone(), folder.clone());
-        Ok(folder)
-    }
-
-    async fn sources(&self, spec: &InstanceSpec) -> Result<Sources> {
-        let folder = match &spec.code {
-            Code::Zip { digest, .. } => self.code(digest).await?,
-            Code::Image { digest, .. } => self.storage.image_root(digest)?,
-        };
-        let mut volumes = Vec::with_capacity(spec.volumes.len());
-        for mount in &spec.volumes {
-            volumes.push(Volume {
-                source: self.storage.ensure_volume(&mount.volume).await?,
-                target: PathBuf::from(&mount.target),
-                read_only: mount.read_only,
-            });
-        }
-        let (host, runtime) = (self.host.clone(), spec.runtime);
-        let interpreter = match host.known(runtime) {
-            Some(known) => known,
-            None => blocking(move || host.interpreter(runtime)).await?,
-        };
-        Ok(Sources {
-            folder,
-            bootstraps: self.bootstraps.clone(),
-            interpreter,
-            volumes,
-            region: self.region.to_string(),
-            egress: self.can_egress && *self.egress_of(spec) != Egress::None,
-        })
-    }
-
-    /// The policy of an instance.
-    fn egress_of<'a>(&'a self, spec: &'a InstanceSpec) -> &'a Egress {
-        spec.egress.as_ref().unwrap_or(&self.egress)
-    }
-
-    /// Puts everything that belongs to a new sandbox around it.
-    fn assemble(
-        &self,
-        spec: InstanceSpec,
-        mut sandbox: Sandbox,
-        api: bool,
-        doors: Vec<Door>,
-        (start_kind, start): (StartKind, Duration),
-    ) -> Result<Contained> {
-        let (storage, key) = (self.storage.clone(), spec.owner.log_key());
-        let capture = Capture::start(
-            spec.id.clone(),
-            sandbox.stdout.take(),
-            sandbox.stderr.take(),
-            Box::new(move |lines| storage.append_logs(&key, lines)),
-        )
-        .map_err(Error::Register)?;
-        let mut listeners = std::mem::take(&mut sandbox.listeners).into_iter();
-        let first = if api { listeners.next() } else { None };
-        let talk = match (first, &spec.owner) {
-            (Some(listener), _) => Talk::Lambda(RuntimeApi::serve(register(listener)?)),
-            (None, Owner::Function { .. }) => Talk::Http {
-                port: spec.port,
-                client: None,
-            },
-            (None, Owner::Service { .. }) => Talk::Resident,
-        };
-        let mut gates = Vec::with_capacity(doors.len());
-        for (listener, door) in listeners.zip(doors) {
-            let gate = Gate {
-                owner: spec.owner.clone(),
-                instance: spec.id.clone(),
-                door,
-                inbound: self.inbound.clone(),
-            };
-            let accepting = tokio::spawn(gate.accept(register(listener)?));
-            gates.push(AbortOnDropHandle::new(accepting));
-        }
-        let egress = self.egress_of(&spec).clone();
-        let outlet = sandbox.egress.take().map(|sockets| {
-            self.outbound
-                .open(sockets, egress, &spec.owner, capture.notes())
-        });
-        Ok(Contained {
-            _outlet: outlet.transpose()?,
-            version: spec.owner.version(),
-            code: spec.code,
-            warmth: self.warmth.clone(),
-            id: spec.id,
-            sandbox,
-            talk,
-            capture,
-            _gates: gates,
-            memory: spec.limits.memory,
-            start,
-            start_kind,
-            init: Duration::ZERO,
-            calls: Calls::default(),
-            peak: Peak::default(),
-        })
-    }
-}
-
-/// Takes a listener into tokio.
-fn register(listener: std::net::TcpListener) -> Result<TcpListener> {
-    listener.set_nonblocking(true).map_err(Error::Register)?;
-    TcpListener::from_std(listener).map_err(Error::Register)
 }
 
 /// What a stem is told: the variables of the function that it is for, as far as it lacks them.
@@ -375,24 +219,4 @@ fn message<'a>(environment: impl Iterator<Item = &'a (String, String)>) -> Resul
         environment.map(|(name, value)| (name, value)).collect();
     let message = serde_json::json!({ "environment": environment });
     serde_json::to_vec(&message).map_err(|error| Error::Missing(error.to_string()))
-}
-
-/// A program that cannot be executed is the deployer's fault, not the platform's.
-pub(super) fn blame(error: launcher::Error) -> Error {
-    match &error {
-        launcher::Error::Step { step, .. } if step.starts_with("executing") => {
-            plan::invalid_entrypoint(&error.to_string())
-        }
-        _ => Error::Launcher(error),
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        // Only if the server is shutting down, or the work panicked.
-        Err(error) => Err(Error::Missing(format!("the work was not done: {error}"))),
-    }
 }

@@ -29,6 +29,7 @@ hear() {
   IFS= read -r -N "$length" body <&3
 }
 echo "handler $_HANDLER"
+: > /tmp/probe || exit 9
 while :; do
   say GET invocation/next ''; hear
   say POST "invocation/$id/response" "[\"$MODE\",\"$PWD\",$EUID,$body]"; hear

@@ -1,21 +1,30 @@
-//! Real sandboxes: functions of every kind, and each way in which one can go wrong. Needs root.
+//! Real containers: functions of every kind, and each way in which one can go wrong, with each driver.
+//! Needs root and Docker Engine (Debian's docker.io).
+//!
+//! A name is chosen by any part of it: `docker::` all with that driver.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod contracts;
+mod docker;
+mod dockerd;
 mod egress;
 mod failures;
 mod images;
 mod memory;
+mod private;
 mod rig;
 mod services;
 mod snapshots;
 mod world;
 
+use dockerd::Dockerd;
+use model::Driver;
 use rig::Rig;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::time::Duration;
+use tempfile::TempDir;
 use world::World;
 
 /// Longer than any of them takes on a slow machine; what takes longer hangs.
@@ -25,18 +34,25 @@ fn main() -> ExitCode {
     launcher::run_if_launcher();
     world::enter();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let names: Vec<&str> = contracts::NAMES
-        .iter()
-        .chain(egress::NAMES)
-        .chain(failures::NAMES)
-        .chain(images::NAMES)
-        .chain(memory::NAMES)
-        .chain(services::NAMES)
-        .chain(snapshots::NAMES)
-        .copied()
-        .collect();
+    // What any driver must do, and what only one can.
+    let both = [
+        contracts::NAMES,
+        egress::NAMES,
+        failures::NAMES,
+        images::NAMES,
+        private::NAMES,
+        services::NAMES,
+    ];
+    let names = |driver: Driver, own: &[&[&str]]| {
+        let all = both.iter().chain(own).copied().flatten();
+        let names: Vec<String> = all.map(|name| format!("{driver}::{name}")).collect();
+        names
+    };
+    let sandbox = names(Driver::Sandbox, &[memory::NAMES, snapshots::NAMES]);
+    let docker = names(Driver::Docker, &[docker::NAMES]);
+    let all = || sandbox.iter().chain(&docker);
     if arguments.iter().any(|argument| argument == "--list") {
-        for name in names {
+        for name in all() {
             println!("{name}: test");
         }
         return ExitCode::SUCCESS;
@@ -45,26 +61,45 @@ fn main() -> ExitCode {
         .iter()
         .filter(|argument| !argument.starts_with('-'))
         .collect();
-    let chosen = |name: &&str| {
-        filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
+    let chosen = |names: &[String]| -> Vec<String> {
+        let wanted = |name: &&String| {
+            filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
+        };
+        names.iter().filter(wanted).cloned().collect()
     };
+    let (sandbox, docker) = (chosen(&sandbox), chosen(&docker));
     // Not below /tmp, which may be in memory only.
-    let data = tempfile::tempdir_in("/var/tmp").unwrap();
-    let connection = launcher::spawn(data.path()).expect("starting the launcher");
+    let folder = || tempfile::tempdir_in("/var/tmp").unwrap();
+    let (first, second) = (folder(), folder());
+    // A launcher is started before any thread exists.
+    let spawn = |data: &TempDir| launcher::spawn(data.path()).expect("starting the launcher");
+    let connections = (spawn(&first), spawn(&second));
     let _world = World::new();
+    let engine = (!docker.is_empty()).then(Dockerd::start);
+    let host = engine.as_ref().map_or("", |engine| &engine.host);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (passed, failed) = runtime.block_on(async {
-        let rig = Rig::new(data.path(), connection).await;
         let (mut passed, mut failed) = (0, 0);
-        for name in names.into_iter().filter(chosen) {
-            match run(&rig, name).await {
-                true => passed += 1,
-                false => failed += 1,
+        let kinds = [
+            (Driver::Sandbox, &first, connections.0, sandbox),
+            (Driver::Docker, &second, connections.1, docker),
+        ];
+        for (driver, data, connection, names) in kinds {
+            if names.is_empty() {
+                continue;
             }
+            let rig = Rig::new(data.path(), connection, driver, host).await;
+            for name in names {
+                match run(&rig, &name).await {
+                    true => passed += 1,
+                    false => failed += 1,
+                }
+            }
+            rig.close().await;
         }
-        rig.close().await;
         (passed, failed)
     });
+    drop(engine);
     println!("{passed} passed, {failed} failed");
     ExitCode::from(u8::from(failed > 0))
 }
@@ -72,12 +107,15 @@ fn main() -> ExitCode {
 /// Whether the test passed.
 async fn run(rig: &Rig, name: &str) -> bool {
     use futures::FutureExt;
+    let (_, name) = name.split_once("::").unwrap();
     let test = async {
         let found = contracts::run(rig, name).await
             || egress::run(rig, name).await
             || failures::run(rig, name).await
             || images::run(rig, name).await
             || memory::run(rig, name).await
+            || docker::run(rig, name).await
+            || private::run(rig, name).await
             || services::run(rig, name).await
             || snapshots::run(rig, name).await;
         assert!(found, "no test is named {name}");
@@ -88,7 +126,7 @@ async fn run(rig: &Rig, name: &str) -> bool {
         Ok(Err(_)) => "FAILED",
         Err(_) => "FAILED: it hangs",
     };
-    println!("test {name} ... {word}");
+    println!("test {}::{name} ... {word}", rig.driver);
     matches!(ended, Ok(Ok(())))
 }
 

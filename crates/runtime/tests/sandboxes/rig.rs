@@ -4,8 +4,8 @@ use crate::world::World;
 use bytes::Bytes;
 use launcher::{Connection, Launcher};
 use model::{
-    Code, Contract, Credential, Ending, FunctionName, InstanceId, Invocation, Limits, LogLine,
-    Outcome, Owner, Principal, RequestId, RuntimeName, Snapshot,
+    Code, Contract, Credential, Driver, Ending, FunctionName, InstanceId, Invocation, Limits,
+    LogLine, Outcome, Owner, Principal, RequestId, RuntimeName, Snapshot,
 };
 use runtime::{Inbound, Instance, InstanceSpec, Options, Runtime};
 use std::collections::BTreeMap;
@@ -21,16 +21,25 @@ pub(crate) struct Rig {
     pub(crate) storage: Storage,
     pub(crate) data: PathBuf,
     pub(crate) inbound: Mutex<mpsc::Receiver<Inbound>>,
+    pub(crate) driver: Driver,
+    docker_host: String,
     launcher: Launcher,
 }
 
 impl Rig {
-    pub(crate) async fn new(data: &Path, connection: Connection) -> Self {
+    /// Of the driver, whose Docker Engine, if it is that, is at `docker_host`.
+    pub(crate) async fn new(
+        data: &Path,
+        connection: Connection,
+        driver: Driver,
+        docker_host: &str,
+    ) -> Self {
         let state = state::State::open(&data.join("state")).await.unwrap();
         let storage = Storage::open(data, state).await.unwrap();
         let launcher = Launcher::new(connection).unwrap();
         let (sender, inbound) = mpsc::channel(8);
-        let runtime = Runtime::sandbox(options(data), launcher.clone(), storage.clone(), sender)
+        let options = options(data, driver, docker_host);
+        let runtime = Runtime::open(options, launcher.clone(), storage.clone(), sender)
             .await
             .unwrap();
         Self {
@@ -38,6 +47,8 @@ impl Rig {
             storage,
             data: data.to_owned(),
             inbound: Mutex::new(inbound),
+            driver,
+            docker_host: docker_host.to_owned(),
             launcher,
         }
     }
@@ -46,8 +57,22 @@ impl Rig {
     pub(crate) async fn restarted(&self) -> Runtime {
         let (sender, _) = mpsc::channel(8);
         let (launcher, storage) = (self.launcher.clone(), self.storage.clone());
-        let made = Runtime::sandbox(options(&self.data), launcher, storage, sender);
+        let options = options(&self.data, self.driver, &self.docker_host);
+        let made = Runtime::open(options, launcher, storage, sender);
         made.await.unwrap()
+    }
+
+    /// Where the Docker Engine is.
+    pub(crate) fn docker_host(&self) -> &str {
+        &self.docker_host
+    }
+
+    /// A runtime whose Docker Engine is somewhere else.
+    pub(crate) async fn at_host(&self, host: &str) -> runtime::Result<Runtime> {
+        let (sender, _) = mpsc::channel(8);
+        let (launcher, storage) = (self.launcher.clone(), self.storage.clone());
+        let options = options(&self.data, Driver::Docker, host);
+        Runtime::open(options, launcher, storage, sender).await
     }
 
     pub(crate) async fn close(self) {
@@ -100,6 +125,7 @@ impl Rig {
             },
             snapshot: Snapshot::None,
             egress: None,
+            driver: None,
         }
     }
 
@@ -138,7 +164,7 @@ impl Rig {
     }
 }
 
-fn options(data: &Path) -> Options {
+fn options(data: &Path, driver: Driver, docker_host: &str) -> Options {
     Options {
         folder: data.join("runtime"),
         region: "us-east-1".into(),
@@ -148,6 +174,8 @@ fn options(data: &Path) -> Options {
         pin: 256 * MIB,
         egress: model::Egress::Public,
         dns: vec![World::dns()],
+        driver,
+        docker_host: docker_host.to_owned(),
     }
 }
 

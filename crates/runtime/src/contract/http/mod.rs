@@ -5,6 +5,7 @@ pub(crate) mod cloudevent;
 mod hop;
 
 use super::{MAX_MESSAGE, cut, failed};
+use crate::driver::Body;
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
@@ -13,7 +14,6 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use launcher::Sandbox;
 use model::{Ending, HttpResponse, Invocation, MAX_PAYLOAD};
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,12 +31,12 @@ const MAX_HEAD: usize = 128 * 1024;
 /// Waits between attempts to connect while the program is starting; the last one repeats.
 const BACKOFF: [u64; 6] = [1, 2, 5, 10, 20, 50];
 
-/// A connection to a port inside a sandbox.
+/// A connection to a port inside a container.
 ///
 /// # Errors
-/// Of connecting; `NotConnected` if the sandbox has ended.
-pub(crate) async fn connect(sandbox: &Sandbox, port: u16) -> std::io::Result<TcpStream> {
-    let socket = sandbox
+/// Of connecting; `NotConnected` if the container has ended.
+pub(crate) async fn connect(body: &Body, port: u16) -> std::io::Result<TcpStream> {
+    let socket = body
         .socket()
         .await
         .map_err(|error| std::io::Error::new(std::io::ErrorKind::NotConnected, error))?;
@@ -49,11 +49,11 @@ pub(crate) async fn connect(sandbox: &Sandbox, port: u16) -> std::io::Result<Tcp
 }
 
 /// Waits until the port takes a connection, however long that is.
-pub(crate) async fn ready(sandbox: &Sandbox, port: u16) -> TcpStream {
+pub(crate) async fn ready(body: &Body, port: u16) -> TcpStream {
     let mut backoff = BACKOFF.into_iter();
     let mut wait = 0;
     loop {
-        if let Ok(stream) = connect(sandbox, port).await {
+        if let Ok(stream) = connect(body, port).await {
             return stream;
         }
         wait = backoff.next().unwrap_or(wait);
@@ -180,14 +180,14 @@ impl HttpClient {
     /// have ended.
     pub(crate) async fn call(
         &self,
-        sandbox: &Sandbox,
+        body: &Body,
         invocation: &Invocation,
     ) -> Result<Ending, String> {
         let request = match request(invocation, self.port) {
             Ok(request) => request,
             Err(error) => return Ok(failed("Http.InvalidRequest", &error.to_string())),
         };
-        let (mut kept, response) = self.send(sandbox, request).await?;
+        let (mut kept, response) = self.send(body, request).await?;
         let (head, body) = response.into_parts();
         let body = kept
             .read(body)
@@ -204,7 +204,7 @@ impl HttpClient {
     /// Sends over a kept connection, or a new one if that was closed before it took the request.
     async fn send(
         &self,
-        sandbox: &Sandbox,
+        body: &Body,
         mut request: Request<Full<Bytes>>,
     ) -> Result<(Kept, Response<Incoming>), String> {
         while let Some(mut kept) = self.take() {
@@ -219,16 +219,16 @@ impl HttpClient {
                 },
             }
         }
-        let mut kept = self.dial(sandbox).await?;
+        let mut kept = self.dial(body).await?;
         match kept.send(request).await {
             Ok(response) => Ok((kept, response)),
             Err(error) => Err(hung_up(&error.into_error())),
         }
     }
 
-    async fn dial(&self, sandbox: &Sandbox) -> Result<Kept, String> {
+    async fn dial(&self, body: &Body) -> Result<Kept, String> {
         let port = self.port;
-        let stream = connect(sandbox, port)
+        let stream = connect(body, port)
             .await
             .map_err(|error| format!("port {port} takes no connection: {error}"))?;
         Kept::over(stream).await.map_err(|error| error.to_string())

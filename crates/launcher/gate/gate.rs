@@ -1,0 +1,167 @@
+//! The first program of a container that something else than the launcher makes, without any library, so
+//! that it runs on whatever the image brings.
+//!
+//! It knocks at the socket that is mounted at [`DOOR`], shows its network namespace, and waits. When that
+//! is furnished it is given standard output and error, and then told what to become
+//! (`bare/program.rs`). So arguments, environment and log never pass through who made the container.
+
+#![no_std]
+#![no_main]
+
+#[path = "../bare/program.rs"]
+mod program;
+#[path = "../bare/system.rs"]
+mod system;
+
+use program::CONTROL;
+use system::{MSG_NOSIGNAL, call, leave};
+
+#[cfg(target_arch = "x86_64")]
+mod number {
+    pub(super) const CLOSE: usize = 3;
+    pub(super) const SOCKET: usize = 41;
+    pub(super) const CONNECT: usize = 42;
+    pub(super) const SENDMSG: usize = 46;
+    pub(super) const RECVMSG: usize = 47;
+    pub(super) const OPENAT: usize = 257;
+    pub(super) const DUP3: usize = 292;
+}
+#[cfg(target_arch = "aarch64")]
+mod number {
+    pub(super) const CLOSE: usize = 57;
+    pub(super) const SOCKET: usize = 198;
+    pub(super) const CONNECT: usize = 203;
+    pub(super) const SENDMSG: usize = 211;
+    pub(super) const RECVMSG: usize = 212;
+    pub(super) const OPENAT: usize = 56;
+    pub(super) const DUP3: usize = 24;
+}
+
+/// Where the socket is mounted; the client end names the same place.
+const DOOR: &[u8; 12] = b"/.rouse/door";
+const NETWORK: &[u8; 18] = b"/proc/self/ns/net\0";
+
+const AF_UNIX: u16 = 1;
+const SEQPACKET_CLOEXEC: usize = 5 | 0o2_000_000;
+const READ_CLOEXEC: usize = 0o2_000_000;
+const CMSG_CLOEXEC: usize = 0x4000_0000;
+const AT_FDCWD: usize = -100_isize as usize;
+const SOL_SOCKET: i32 = 1;
+const SCM_RIGHTS: i32 = 1;
+
+/// What it ends with if nobody is at the socket, or hangs up.
+const ALONE: usize = 125;
+
+/// `struct sockaddr_un`.
+#[repr(C)]
+struct Address {
+    family: u16,
+    path: [u8; 108],
+}
+
+/// `struct msghdr`.
+#[repr(C)]
+struct Message {
+    name: usize,
+    name_length: u32,
+    parts: usize,
+    part_count: usize,
+    control: usize,
+    control_length: usize,
+    flags: i32,
+}
+
+/// `struct iovec`.
+#[repr(C)]
+struct Part {
+    address: usize,
+    length: usize,
+}
+
+/// `struct cmsghdr`, with two descriptors.
+#[repr(C)]
+struct Rights {
+    length: usize,
+    level: i32,
+    kind: i32,
+    descriptors: [i32; 2],
+}
+
+/// Length of a `cmsghdr` without what follows.
+const HEADER: usize = 16;
+
+extern "C" fn main() -> ! {
+    // SAFETY: every address passed is of a local that outlives its call, with its length; there is one
+    // thread, which enters here once.
+    unsafe {
+        let socket = call(number::SOCKET, [AF_UNIX as usize, SEQPACKET_CLOEXEC, 0, 0, 0, 0]);
+        let socket = or_leave(socket);
+        if socket != CONTROL {
+            or_leave(call(number::DUP3, [socket, CONTROL, READ_CLOEXEC, 0, 0, 0]));
+            call(number::CLOSE, [socket, 0, 0, 0, 0, 0]);
+        }
+        let mut address = Address {
+            family: AF_UNIX,
+            path: [0; 108],
+        };
+        let path = &raw mut address.path as *mut u8;
+        let mut at = 0;
+        while at < DOOR.len() {
+            path.add(at).write_volatile((&raw const *DOOR as *const u8).add(at).read());
+            at += 1;
+        }
+        let length = size_of::<Address>();
+        let address = &raw const address as usize;
+        or_leave(call(number::CONNECT, [CONTROL, address, length, 0, 0, 0]));
+        let path = &raw const *NETWORK as usize;
+        let network = or_leave(call(number::OPENAT, [AT_FDCWD, path, READ_CLOEXEC, 0, 0, 0]));
+        exchange(number::SENDMSG, [network as i32, 0], 1, MSG_NOSIGNAL);
+        call(number::CLOSE, [network, 0, 0, 0, 0, 0]);
+        let [output, error] = exchange(number::RECVMSG, [-1, -1], 2, CMSG_CLOEXEC);
+        for (given, place) in [(output, 1), (error, 2)] {
+            or_leave(call(number::DUP3, [given as usize, place, 0, 0, 0, 0]));
+            call(number::CLOSE, [given as usize, 0, 0, 0, 0, 0]);
+        }
+        program::obey()
+    }
+}
+
+/// Sends or receives one byte with so many descriptors; gives those of the message.
+fn exchange(number: usize, descriptors: [i32; 2], count: usize, flags: usize) -> [i32; 2] {
+    let mut byte = 0_u8;
+    let part = Part {
+        address: &raw mut byte as usize,
+        length: 1,
+    };
+    let mut rights = Rights {
+        length: HEADER + 4 * count,
+        level: SOL_SOCKET,
+        kind: SCM_RIGHTS,
+        descriptors,
+    };
+    let message = Message {
+        name: 0,
+        name_length: 0,
+        parts: &raw const part as usize,
+        part_count: 1,
+        control: &raw mut rights as usize,
+        // The room of one descriptor is rounded up to that of two.
+        control_length: HEADER + 8,
+        flags: 0,
+    };
+    // SAFETY: the message's parts are locals that outlive the call, with their lengths.
+    let done = unsafe { call(number, [CONTROL, &raw const message as usize, flags, 0, 0, 0]) };
+    // SAFETY: a local; the kernel wrote to it behind the compiler's back.
+    let given = unsafe { (&raw const rights).read_volatile() };
+    if done != 1 || given.length != HEADER + 4 * count {
+        leave(ALONE);
+    }
+    given.descriptors
+}
+
+fn or_leave(answer: isize) -> usize {
+    match usize::try_from(answer) {
+        Ok(answer) => answer,
+        Err(_) => leave(ALONE),
+    }
+}
