@@ -13,6 +13,8 @@ from rouse import Rouse, function
 GROWTH = 8.0
 CLIENTS = 8
 FUNCTIONS = 16
+# So often the memory is looked at between the first start and the last: a leak grows to the end.
+LOOKS = 5
 
 
 def count(root, groups):
@@ -99,7 +101,10 @@ def leaks(settings, result):
         flood(rouse, names, min(wanted, 3000))
         rouse.wait_until_gone(connection)
         before, memory_before = settle(root, groups)
-        made = flood(rouse, names, wanted)
+        made, looks = 0, []
+        for _ in range(LOOKS):
+            made += flood(rouse, names, wanted // LOOKS)
+            looks.append([f"{made:,}", number(process.proportional(process.platform(root)))])
         # The first connection was idle for longer than the server keeps one.
         rouse.wait_until_gone(rouse.connect())
         after, memory_after = settle(root, groups, before)
@@ -110,6 +115,7 @@ def leaks(settings, result):
     result.table(f"before and after {made:,} starts", ["", "before", "after", "difference"], rows)
     lost = {name: after[name] - before[name] for name in before if after[name] > before[name]}
     own = {name: more for name, more in lost.items() if not name.startswith("kernel's")}
+    result.table("memory on the way, MB", ["after starts", "server and launcher"], looks)
     result.figures["starts"] = {"made": made, "before": {**before, **memory_before},
                                 "after": {**after, **memory_after}}
     result.goals.append(Goal(f"left behind after {made:,} starts, all kinds together", 0, sum(own.values()), ""))
