@@ -229,6 +229,45 @@ def own_server(tmp_path):
 
 
 @pytest.fixture(scope="session")
+def docker(tmp_path_factory):
+    """A private Docker Engine: a function that calls the client, and its `host`."""
+    if not shutil.which("dockerd"):
+        pytest.exit("dockerd is missing: run ./test, which installs Debian's docker.io", 2)
+    folder = tmp_path_factory.mktemp("docker")
+    # A socket's path must be short.
+    place = Path(f"/tmp/rouse-test-{os.getpid()}.sock")
+    with open(folder / "log", "wb") as log:
+        daemon = subprocess.Popen(
+            ["dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec",
+             "--pidfile", folder / "pid", "-H", f"unix://{place}", "--iptables=false", "--bridge=none"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )
+
+    def call(*arguments, **options):
+        program = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"
+        environment = {**os.environ, "DOCKER_HOST": f"unix://{place}"}
+        done = subprocess.run(
+            [program, *map(str, arguments)], env=environment, capture_output=True, timeout=120, **options
+        )
+        assert done.returncode == 0, (arguments, done.stderr, (folder / "log").read_text()[-2000:])
+        return done.stdout.decode()
+
+    def answers():
+        if daemon.poll() is not None:
+            pytest.fail((folder / "log").read_text()[-4000:])
+        return place.exists() and b"Server" in subprocess.run(
+            ["docker", "-H", f"unix://{place}", "version"], capture_output=True
+        ).stdout
+
+    wait_for("dockerd", answers, timeout=60)
+    call.host = f"unix://{place}"
+    yield call
+    daemon.terminate()
+    daemon.wait(60)
+    subprocess.run(["rm", "-rf", folder / "data", folder / "exec", place], check=False)
+
+
+@pytest.fixture(scope="session")
 def shop(tmp_path_factory):
     """A copy of the shop example with its installed dependencies."""
     folder = tmp_path_factory.mktemp("shop") / "shop"

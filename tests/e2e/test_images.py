@@ -8,7 +8,6 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import wait_for
 
 # Speaks the Runtime API with nothing but a shell and busybox.
 BOOTSTRAP = r"""#!/bin/sh
@@ -23,44 +22,6 @@ while :; do
   wget -q -O /dev/null --post-file=/tmp/answer "$api/$id/response" || exit 1
 done
 """
-
-
-@pytest.fixture(scope="session")
-def docker(tmp_path_factory):
-    """A private Docker Engine, started and stopped here."""
-    if not shutil.which("dockerd"):
-        pytest.exit("dockerd is missing: run ./test, which installs Debian's docker.io", 2)
-    folder = tmp_path_factory.mktemp("docker")
-    # A socket's path must be short.
-    socket = Path(f"/tmp/rouse-test-{os.getpid()}.sock")
-    with open(folder / "log", "wb") as log:
-        daemon = subprocess.Popen(
-            ["dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec",
-             "--pidfile", folder / "pid", "-H", f"unix://{socket}", "--iptables=false", "--bridge=none"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-        )
-
-    def call(*arguments, **options):
-        program = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"
-        environment = {**os.environ, "DOCKER_HOST": f"unix://{socket}"}
-        done = subprocess.run(
-            [program, *map(str, arguments)], env=environment, capture_output=True, timeout=120, **options
-        )
-        assert done.returncode == 0, (arguments, done.stderr, (folder / "log").read_text()[-2000:])
-        return done.stdout.decode()
-
-    def answers():
-        if daemon.poll() is not None:
-            pytest.fail((folder / "log").read_text()[-4000:])
-        return socket.exists() and b"Server" in subprocess.run(
-            ["docker", "-H", f"unix://{socket}", "version"], capture_output=True
-        ).stdout
-
-    wait_for("dockerd", answers, timeout=60)
-    yield call
-    daemon.terminate()
-    daemon.wait(60)
-    subprocess.run(["rm", "-rf", folder / "data", folder / "exec", socket], check=False)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 from conftest import wait_for
-from test_images import docker, saved, works  # noqa: F401
+from test_images import saved, works  # noqa: F401
 
 
 def basic(server):

@@ -11,6 +11,7 @@ crate::tests!(
     containers_of_an_earlier_server_are_removed,
     an_engine_that_is_not_there_is_named,
     a_removed_image_comes_again,
+    the_network_of_the_host_is_not_furnished,
 );
 
 fn docker(rig: &Rig, arguments: &[&str]) -> String {
@@ -182,4 +183,20 @@ async fn a_removed_image_comes_again(rig: &Rig) {
     docker(rig, &["rmi", "--force", "rouse/base:1"]);
     let instance = start().await.unwrap();
     assert_eq!(answer(&call(&instance, "{}").await), 1);
+}
+
+/// Whoever runs a container with the host's network gets nothing put into that.
+async fn the_network_of_the_host_is_not_furnished(rig: &Rig) {
+    let own = std::fs::File::open("/proc/self/ns/net").unwrap();
+    let furniture = launcher::Furniture {
+        listen: vec![([127, 0, 0, 1], 9001).into()],
+        serves: false,
+        egress: false,
+    };
+    let refused = rig.launcher.furnish(own.into(), furniture.clone()).await;
+    let error = refused.err().unwrap().to_string();
+    assert!(error.contains("the host's"), "{error}");
+    let other = std::fs::File::open("/proc/self/ns/mnt").unwrap();
+    assert!(rig.launcher.furnish(other.into(), furniture).await.is_err());
+    assert!(std::net::TcpStream::connect(("127.0.0.1", 9001)).is_err());
 }

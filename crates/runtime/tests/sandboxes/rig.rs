@@ -23,7 +23,7 @@ pub(crate) struct Rig {
     pub(crate) inbound: Mutex<mpsc::Receiver<Inbound>>,
     pub(crate) driver: Driver,
     docker_host: String,
-    launcher: Launcher,
+    pub(crate) launcher: Launcher,
 }
 
 impl Rig {

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 use storage::Storage;
 use tokio::sync::mpsc;
 
@@ -22,6 +23,8 @@ const REPOSITORY: &str = "rouse/image";
 /// Repository of the base; the tag changes with what is in it.
 const BASE: &str = "rouse/base";
 const BASE_TAG: &str = "1";
+/// How long Docker may take to unpack an image before it answers.
+const IMPORT: Duration = Duration::from_secs(1800);
 /// What is sent at once.
 const CHUNK: usize = 256 * 1024;
 /// Chunks that may wait to be sent.
@@ -120,7 +123,8 @@ async fn import(place: &Place, repository: &str, tag: &str, source: Option<PathB
         Some((chunk, receiver))
     });
     let body = bollard::body_try_stream(body);
-    let mut told = place.docker.create_image(Some(options), Some(body), None);
+    let docker = place.docker.clone().with_timeout(IMPORT);
+    let mut told = docker.create_image(Some(options), Some(body), None);
     while let Some(word) = told.next().await {
         word.map_err(|error| failed("importing an image", &error))?;
     }
