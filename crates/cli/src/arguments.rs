@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::commands::{
-    deploy, doctor, env, events, image, invoke, logs, ls, ps, rm, schedule, versions,
+    build, deploy, doctor, env, events, image, init, invoke, logs, ls, ps, rm, schedule, versions,
 };
 use crate::error::EXIT_CODES;
 use crate::serve;
@@ -36,6 +36,8 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Serve(serve::Options),
+    Init(init::Options),
+    Build(build::Options),
     Deploy(deploy::Options),
     Invoke(invoke::Options),
     Logs(logs::Options),

@@ -108,6 +108,17 @@ struct ErrorDetail {
     message: String,
 }
 
+/// How the registry tells errors (OCI distribution spec, "Error codes").
+#[derive(Deserialize)]
+struct RegistryErrors {
+    errors: Vec<RegistryError>,
+}
+
+#[derive(Deserialize)]
+struct RegistryError {
+    message: String,
+}
+
 impl Client {
     /// For the server that the environment or the data folder names. Nothing is sent yet.
     pub(crate) fn new(data: &DataFolder) -> Result<Self> {
@@ -139,6 +150,13 @@ impl Client {
             .bearer_auth(&self.token)
     }
 
+    /// A request of the registry, below `/v2/`.
+    pub(crate) fn registry(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("{}/v2/{path}", self.url))
+            .bearer_auth(&self.token)
+    }
+
     /// Sends, and turns what is no success into an error.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response> {
         let response = request
@@ -151,14 +169,19 @@ impl Client {
         let status = response.status();
         let name = status.canonical_reason().unwrap_or("an error");
         let body = read(response, "an error").await.unwrap_or_default();
-        Err(match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(body) => Error::Refused {
-                kind: body.error.kind,
-                message: clean(&body.error.message, true),
-            },
-            Err(_) => Error::Refused {
-                kind: kind_of(status.as_u16()),
-                message: format!("{} answers {} {name}", self.url, status.as_u16()),
+        if let Ok(ErrorBody { error }) = serde_json::from_slice(&body) {
+            return Err(Error::Refused {
+                kind: error.kind,
+                message: clean(&error.message, true),
+            });
+        }
+        let registry = serde_json::from_slice::<RegistryErrors>(&body).ok();
+        let told = registry.and_then(|body| body.errors.into_iter().next());
+        Err(Error::Refused {
+            kind: kind_of(status.as_u16()),
+            message: match told {
+                Some(error) => clean(&error.message, true),
+                None => format!("{} answers {} {name}", self.url, status.as_u16()),
             },
         })
     }

@@ -2,6 +2,7 @@
 
 mod archive;
 mod arguments;
+mod build;
 mod client;
 mod commands;
 mod data;

@@ -9,6 +9,7 @@ use model::{
     Timestamp,
 };
 use std::sync::Arc;
+use storage::registry_tag;
 
 /// What a put may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +135,15 @@ impl Corridor {
         if !self.has_image_of(&spec) {
             spec.code = pin_code(&self.storage, &spec.code).await?;
         }
+        self.prepare_pinned(spec).await
+    }
+
+    /// The same of a declaration whose code was pinned just now.
+    pub(crate) async fn prepare_pinned(&self, spec: FunctionSpec) -> Result<PreparedFunction> {
+        if self.draining.is_cancelled() {
+            return Err(Error::Draining);
+        }
+        check(&spec)?;
         let runtime = &self.node.runtime;
         let checked = runtime.check(spec.runtime, spec.driver, spec.snapshot);
         checked.await?;
@@ -320,7 +330,15 @@ impl Corridor {
 pub(crate) fn check(spec: &FunctionSpec) -> std::result::Result<(), Invalid> {
     let limits = spec.limits.check();
     limits.map_err(|error| below("limits", error))?;
-    spec.check()
+    spec.check()?;
+    match &spec.code {
+        Code::Image { reference, .. } if spec.follow && registry_tag(reference).is_none() => {
+            let reason = "needs an image by a tag of this server's registry, such as \
+                          localhost:4566/shop/thumbnail:prod";
+            Err(Invalid::new("follow", reason))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The same rule, one level further in.

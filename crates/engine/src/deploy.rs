@@ -55,7 +55,10 @@ impl Engine {
         if corridor.draining.is_cancelled() {
             return Err(Error::Draining);
         }
-        corridor.apply(prepared).await
+        let report = corridor.apply(prepared).await?;
+        // What follows a tag since now knows the push that it was deployed with.
+        corridor.pushed.notify_one();
+        Ok(report)
     }
 
     async fn check_mapping(&self, spec: &MappingSpec, deployment: &Deployment) -> Result<()> {

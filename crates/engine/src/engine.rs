@@ -13,7 +13,7 @@ use crate::schedule::{self, Scheduler};
 use crate::service::Services;
 use crate::webhooks::Webhooks;
 use crate::working::Working;
-use crate::{Result, cancellations, pressure, purge, registry, replays};
+use crate::{Result, cancellations, follow, pressure, purge, registry, replays};
 use model::{Chain, EventId, FunctionName, InstanceId, InstanceStatus, Pressure};
 use runtime::Runtime;
 use state::{Retention, State};
@@ -111,6 +111,8 @@ pub(crate) struct Corridor {
     pub(crate) changing: tokio::sync::Mutex<()>,
     /// Rung when a target was deleted, whose events are to be cancelled.
     pub(crate) deleted: tokio::sync::Notify,
+    /// Rung when a tag of the registry was moved, which functions may follow.
+    pub(crate) pushed: tokio::sync::Notify,
     /// Which instance works on which event.
     pub(crate) working: Working,
     /// Calls and attempts of events under way.
@@ -151,6 +153,7 @@ impl Engine {
             mappings: Mappings::default(),
             changing: tokio::sync::Mutex::new(()),
             deleted: tokio::sync::Notify::new(),
+            pushed: tokio::sync::Notify::new(),
             working: Working::default(),
             attempts: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -174,6 +177,7 @@ impl Engine {
         tokio::spawn(cancellations::run(engine.corridor.clone()));
         tokio::spawn(queues::sweep(engine.corridor.clone()));
         tokio::spawn(registry::run(engine.clone(), options.registry_grace));
+        tokio::spawn(follow::run(engine.corridor.clone()));
         queues::resume(&engine.corridor).await?;
         replays::resume(&engine.corridor).await?;
         engine.corridor.start_mappings().await?;

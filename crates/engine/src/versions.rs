@@ -376,7 +376,9 @@ impl Corridor {
             Ok(Grant::Failed(failure)) => {
                 let error = failure.ending.error().unwrap_or_default();
                 let log = String::from_utf8_lossy(&failure.log_tail);
-                let last = log.lines().rev().find(|line| !line.trim().is_empty());
+                // The platform's own last line repeats the error.
+                let own = |line: &&str| !line.trim().is_empty() && !line.contains("INIT_REPORT ");
+                let last = log.lines().rev().find(own);
                 Err(match last {
                     Some(line) => format!("{error} (its log ends with: {})", line.escape_debug()),
                     None => error,

@@ -1,6 +1,7 @@
 //! Digests as the registry takes them: of more than one algorithm.
 
 use crate::{Digest, Invalid};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -25,7 +26,8 @@ impl Algorithm {
 
 /// A content address of the registry: `sha256:` and 64, or `sha512:` and 128 lower case hex digits
 /// (OCI image spec, "Digests").
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ContentDigest(String);
 
 impl ContentDigest {
@@ -63,6 +65,19 @@ impl FromStr for ContentDigest {
         }
         let rule = "must be sha256: and 64, or sha512: and 128 lower case hex digits";
         Err(Invalid::new("digest", rule))
+    }
+}
+
+impl TryFrom<String> for ContentDigest {
+    type Error = Invalid;
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl From<ContentDigest> for String {
+    fn from(digest: ContentDigest) -> Self {
+        digest.0
     }
 }
 

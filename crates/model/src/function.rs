@@ -67,6 +67,17 @@ pub enum Contract {
     Http,
 }
 
+impl std::str::FromStr for Contract {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "lambda" => Ok(Self::Lambda),
+            "http" => Ok(Self::Http),
+            _ => Err(Invalid::new("contract", "must be lambda or http")),
+        }
+    }
+}
+
 /// Whether an instance may answer more than one call in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -169,6 +180,9 @@ pub struct FunctionSpec {
     pub handler: Option<String>,
     /// Where the code is.
     pub code: Code,
+    /// Whether a push to the tag that the image's name means in the own registry becomes a new version.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follow: bool,
     /// How platform and instance talk.
     #[serde(default)]
     pub contract: Contract,
@@ -214,6 +228,32 @@ pub struct FunctionSpec {
 }
 
 impl FunctionSpec {
+    /// A function of an image with everything else as it is by default.
+    pub fn of_image(name: FunctionName, code: Code) -> Self {
+        Self {
+            name,
+            description: String::new(),
+            runtime: RuntimeName::Image,
+            handler: None,
+            code,
+            follow: false,
+            contract: Contract::default(),
+            entrypoint: None,
+            command: None,
+            working_dir: None,
+            environment: BTreeMap::new(),
+            limits: Limits::default(),
+            scaling: Scaling::default(),
+            fresh: Fresh::default(),
+            snapshot: Snapshot::default(),
+            driver: None,
+            egress: None,
+            retry: RetryPolicy::default(),
+            destinations: Destinations::default(),
+            role: String::new(),
+        }
+    }
+
     /// The same validation on create, update and import.
     ///
     /// # Errors
@@ -243,6 +283,10 @@ impl FunctionSpec {
             }
             _ => {}
         }
+        if self.follow && matches!(self.code, Code::Zip { .. }) {
+            let reason = "is for a tag of an image, and the code is a folder or a zip";
+            return Err(Invalid::new("follow", reason));
+        }
         self.snapshot.check(self.runtime, self.contract)?;
         if self.snapshot == Snapshot::Init && self.limits.pids < 2 {
             let reason = "must be 2 at least with snapshot: init";
@@ -262,11 +306,12 @@ impl FunctionSpec {
         })
     }
 
-    /// Whether instances of both are the same: they differ, if at all, in what becomes of events.
+    /// Whether instances of both are the same: they differ, if at all, in what becomes of events and of pushes.
     pub fn runs_like(&self, other: &Self) -> bool {
         let other = Self {
             retry: self.retry.clone(),
             destinations: self.destinations.clone(),
+            follow: self.follow,
             ..other.clone()
         };
         *self == other

@@ -3,6 +3,9 @@
 use crate::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
+/// The label by which an image says how it is talked to: `lambda` or `http`.
+pub const CONTRACT_LABEL: &str = "rouse.contract";
+
 /// What of an image's configuration matters to run it (OCI image spec, `config`).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]

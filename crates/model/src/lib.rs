@@ -24,6 +24,7 @@ mod log;
 mod mapping;
 mod name;
 mod pressure;
+mod push;
 mod queue;
 mod replay;
 mod repository;
@@ -52,7 +53,7 @@ pub use egress::{Destination, Egress, Host, MAX_DESTINATIONS};
 pub use error::{Invalid, Kind};
 pub use event::{Event, EventFilter, EventId, EventState, NewEvent, Target};
 pub use function::{Code, Contract, Fresh, Function, FunctionSpec, RuntimeName, Scaling};
-pub use image::{ImageConfig, ImageRecord};
+pub use image::{CONTRACT_LABEL, ImageConfig, ImageRecord};
 pub use instance::{InstanceId, InstanceState, InstanceStatus, Owner};
 pub use invocation::{
     Ending, HttpRequest, HttpResponse, Invocation, Outcome, RequestId, Run, StartKind, Timing,
@@ -67,6 +68,7 @@ pub use name::{
     WebhookName,
 };
 pub use pressure::Pressure;
+pub use push::{MAX_PUSH_FAILURE, Push};
 pub use queue::{
     AttributeValue, DEDUPLICATION, MAX_BATCH, MAX_IN_FLIGHT, MAX_MESSAGE, Message,
     MessageAttribute, MessageId, MoveState, MoveTask, NewMessage, Queue, QueueAttributes,

@@ -133,6 +133,7 @@ fn pinned(spec: &FunctionSpec) -> FunctionSpec {
     spec.scaling.reserved = None;
     spec.retry = RetryPolicy::default();
     spec.destinations = Default::default();
+    spec.follow = false;
     spec
 }
 

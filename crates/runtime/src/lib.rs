@@ -18,6 +18,7 @@ mod report;
 mod runtime;
 mod spec;
 
+pub use bootstrap::bootstrap_of;
 pub use contract::http::cloudevent::headers as cloudevent_headers;
 pub use driver::fake::{Fake, FakeStart, FakeStep};
 pub use egress::may_dial;

@@ -29,6 +29,7 @@ mod objects;
 mod once;
 mod overdue;
 mod partitions;
+mod pushes;
 mod queues;
 mod readers;
 mod registry;

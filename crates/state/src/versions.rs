@@ -37,9 +37,9 @@ pub(crate) fn require(db: &Connection, function: &FunctionName, number: u64) -> 
     found.ok_or_else(|| Failure::not_found("version", format!("{function}:{number}")))
 }
 
-/// Removes every version and alias of a function.
+/// Removes every version, alias and followed push of a function.
 pub(crate) fn forget(tx: &Tx<'_>, function: &FunctionName) -> Done<()> {
-    for table in ["function_version", "function_alias"] {
+    for table in ["function_version", "function_alias", "function_push"] {
         let sql = format!("DELETE FROM {table} WHERE function = ?1");
         run(tx, &sql, [function.as_str()])?;
     }

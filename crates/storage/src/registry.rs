@@ -8,6 +8,7 @@ mod manifest;
 mod uploads;
 
 pub use collection::Collected;
+pub use image::registry_tag;
 pub use manifest::{MAX_MANIFEST, PushedManifest};
 pub use uploads::ChunkWriter;
 pub(crate) use uploads::Hashing;

@@ -80,6 +80,7 @@ pub(crate) fn router(doors: Doors) -> Router {
         )
         .route("/functions/{name}/invocations", post(invocations::create))
         .route("/functions/{name}/versions", get(versions::list))
+        .route("/functions/{name}/image", put(versions::put_image))
         .route("/functions/{name}/rollback", post(versions::rollback))
         .route(
             "/functions/{name}/aliases/{alias}",

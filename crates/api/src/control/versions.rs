@@ -1,4 +1,5 @@
-//! `functions/NAME/versions`, `functions/NAME/rollback` and `functions/NAME/aliases/ALIAS`.
+//! `functions/NAME/versions`, `functions/NAME/image`, `functions/NAME/rollback` and
+//! `functions/NAME/aliases/ALIAS`.
 
 use super::error::{Error, Result};
 use super::owner::Owner;
@@ -7,20 +8,25 @@ use crate::doors::Doors;
 use crate::whole::whole;
 use axum::Json;
 use axum::extract::{Path, Request, State};
-use engine::{AliasChange, PutAlias};
+use engine::{AliasChange, ImageRelease, PutAlias};
 use http::StatusCode;
-use model::{Alias, AliasName, FunctionName, FunctionVersion, Principal, Share};
+use model::{
+    Alias, AliasName, Code, Contract, FunctionName, FunctionVersion, Principal, Push, Share,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Largest body, in bytes of JSON.
 const MAX_BODY: usize = 16 * 1024;
 
-/// A function's versions by number, and its aliases by name.
+/// A function's versions by number, its aliases by name, the image whose tag it follows, and what became
+/// of pushes to that, the newest first.
 #[derive(Serialize)]
 pub(super) struct Versions {
     versions: Vec<FunctionVersion>,
     aliases: Vec<Alias>,
+    follows: Option<String>,
+    pushes: Vec<Push>,
 }
 
 /// `GET functions/NAME/versions`.
@@ -30,10 +36,49 @@ pub(super) async fn list(
     Path(name): Path<String>,
 ) -> Result<Json<Versions>> {
     let name: FunctionName = name.parse()?;
+    let function = doors.engine.get_function(&name).await?;
     Ok(Json(Versions {
         versions: doors.engine.list_versions(&name).await?,
         aliases: doors.engine.list_aliases(&name).await?,
+        follows: match function.spec.code {
+            Code::Image { reference, .. } if function.spec.follow => Some(reference),
+            _ => None,
+        },
+        pushes: doors.engine.list_pushes(&name).await?,
     }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Image {
+    reference: String,
+    #[serde(default)]
+    contract: Option<Contract>,
+    #[serde(default)]
+    follow: bool,
+}
+
+/// `PUT functions/NAME/image`: releases an image as the function, which may be new; gives the function
+/// and what changed.
+pub(super) async fn put_image(
+    _: Owner,
+    State(doors): State<Doors>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Json<serde_json::Value>> {
+    let name: FunctionName = name.parse()?;
+    let image: Image = read(request, "an image to release").await?;
+    let asked = ImageRelease {
+        name,
+        reference: image.reference,
+        contract: image.contract,
+        follow: image.follow,
+    };
+    let engine = doors.engine.clone();
+    let (function, change) = whole(async move { engine.release_image(asked).await }).await?;
+    Ok(Json(
+        serde_json::json!({"function": function, "change": change}),
+    ))
 }
 
 #[derive(Default, Deserialize)]

@@ -221,6 +221,11 @@ pub(super) async fn put(
         return Ok(Json(render(&function, &doors.options.region)));
     }
     let mut spec = function.spec.clone();
+    // Who gives another image does not mean the tag that was followed.
+    spec.follow &= matches!(
+        (&spec.code, &code),
+        (Code::Image { reference: before, .. }, Code::Image { reference, .. }) if before == reference
+    );
     spec.code = code;
     let changed = update(&doors, &function, spec, change.revision_id).await?;
     if change.publish {

@@ -188,6 +188,7 @@ pub(super) mod tests {
                     .unwrap(),
                     size: 22,
                 },
+                follow: false,
                 contract: Contract::Lambda,
                 entrypoint: None,
                 command: None,

@@ -70,6 +70,7 @@ pub(super) async fn create(
         runtime: RuntimeName::Image,
         handler: None,
         code: creation.code.take(&doors).await?,
+        follow: false,
         contract: Contract::Lambda,
         entrypoint: None,
         command: None,

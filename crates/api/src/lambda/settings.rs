@@ -215,6 +215,7 @@ mod tests {
                 digest: Digest::from_hex(&"0".repeat(64)).unwrap(),
                 size: 1,
             },
+            follow: false,
             contract: Contract::Lambda,
             entrypoint: None,
             command: None,

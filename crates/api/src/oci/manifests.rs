@@ -72,8 +72,12 @@ pub(super) async fn put(
     });
     let bytes = body::read(&call.parts.headers, body, MAX_MANIFEST).await?;
     let storage = call.storage();
+    let is_tag = matches!(reference, ManifestReference::Tag(_));
     let pushed = storage.push_manifest(name, reference, media_type, bytes);
     let pushed = pushed.await.map_err(unknown)?;
+    if is_tag {
+        call.doors.engine.tag_moved();
+    }
     let location = format!("/v2/{name}/manifests/{}", pushed.digest);
     let headers = [
         (LOCATION, location.as_str()),

@@ -4,7 +4,7 @@
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 fn write(folder: &Path, name: &str, text: &str) {
     let path = folder.join(name);

@@ -2,7 +2,7 @@
 
 use crate::archive;
 use crate::client::{self, Client};
-use crate::commands::{image, progress, upload, wait};
+use crate::commands::{image, progress, release, upload, wait};
 use crate::data::DataFolder;
 use crate::error::{Error, Result};
 use crate::manifest::{CodeSource, MAX_MANIFEST, Manifest, Place, Source, Variables};
@@ -18,6 +18,7 @@ use std::sync::Arc;
 /// Examples:
 ///   rouse deploy                        # compose.yaml here
 ///   rouse deploy -f shop/compose.yaml --dry-run
+///   rouse deploy --image localhost:4566/shop/thumbnail:prod --follow
 ///
 /// A compose.yaml:
 ///
@@ -57,6 +58,9 @@ use std::sync::Arc;
 /// Variables such as ${NAME:-default} are replaced from the environment and the .env file beside the
 /// manifest. Folders are sent without what .rouseignore or .dockerignore names.
 ///
+/// With --image an image of the registry is deployed without a manifest, as a new function or as the next
+/// version of one; what a function has beside its image stays.
+///
 /// What the file does not mention stays as it is; `rouse rm` removes.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -71,6 +75,8 @@ pub(crate) struct Options {
     /// Do not wait until services are healthy
     #[arg(long)]
     no_wait: bool,
+    #[command(flatten)]
+    image: release::Image,
     /// Print what changed as JSON
     #[arg(long)]
     json: bool,
@@ -85,6 +91,9 @@ const DEFAULT_FILES: [&str; 4] = [
 
 /// Runs the command.
 pub(crate) async fn run(options: &Options, data: &DataFolder) -> Result<()> {
+    if let Some(reference) = &options.image.image {
+        return release::run(reference, &options.image, options.json, &Client::new(data)?).await;
+    }
     let files = find_files(&options.files)?;
     let (manifest, project) = read(&files)?;
     for note in &manifest.notes {

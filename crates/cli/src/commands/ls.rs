@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::error::Result;
 use crate::output;
 use model::{
-    Function, InstanceState, InstanceStatus, NotificationRule, Owner, QueueAttributes,
+    Code, Function, InstanceState, InstanceStatus, NotificationRule, Owner, QueueAttributes,
     ServiceStatus, Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -124,7 +124,12 @@ fn print_functions(functions: &[Function], instances: &[InstanceStatus]) -> Resu
             .collect();
         table.add_row([
             spec.name.to_string(),
-            spec.runtime.as_str().to_owned(),
+            match &spec.code {
+                Code::Image { reference, .. } if spec.follow => {
+                    format!("image, follows {}", output::cell(reference, 100))
+                }
+                _ => spec.runtime.as_str().to_owned(),
+            },
             output::bytes(spec.limits.memory),
             output::micros(spec.limits.timeout.saturating_mul(1000)),
             if counts.is_empty() {

@@ -1,21 +1,27 @@
 //! One file for each command.
 
+pub(crate) mod build;
 pub(crate) mod deploy;
 pub(crate) mod doctor;
 pub(crate) mod env;
 pub(crate) mod events;
 pub(crate) mod image;
+pub(crate) mod init;
 pub(crate) mod invoke;
 pub(crate) mod logs;
 pub(crate) mod ls;
 mod named;
 mod progress;
 pub(crate) mod ps;
+mod release;
 pub(crate) mod rm;
 pub(crate) mod schedule;
 mod upload;
 pub(crate) mod versions;
 mod wait;
+
+pub(crate) use progress::byte_bar;
+pub(crate) use upload::body;
 
 use crate::arguments::Command;
 use crate::client::Client;
@@ -26,6 +32,7 @@ use crate::error::{Error, Result};
 pub(crate) async fn run(command: Command, data: &DataFolder) -> Result<()> {
     let client = || Client::new(data);
     match command {
+        Command::Build(options) => build::run(&options, data).await,
         Command::Deploy(options) => deploy::run(&options, data).await,
         Command::Invoke(options) => invoke::run(&options, &client()?).await,
         Command::Logs(options) => logs::run(&options, &client()?).await,
@@ -39,6 +46,7 @@ pub(crate) async fn run(command: Command, data: &DataFolder) -> Result<()> {
         Command::Alias(options) => versions::alias(&options, &client()?).await,
         Command::Rm(options) => rm::run(&options, &client()?).await,
         Command::Doctor(options) => doctor::run(&options, data).await,
+        Command::Init(options) => init::run(&options),
         Command::Serve(_) | Command::Env(_) => {
             Err(Error::Usage("this command needs no server".to_owned()))
         }

@@ -4,7 +4,7 @@ use crate::client::{self, Client, segment};
 use crate::error::{Error, Result};
 use crate::output;
 use clap::Args;
-use model::{Alias, AliasName, FunctionName, FunctionVersion};
+use model::{Alias, AliasName, FunctionName, FunctionVersion, Push};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -16,7 +16,8 @@ use serde_json::json;
 ///   rouse versions thumbnail --json   # with labels and the whole declaration of each
 ///
 /// `rouse deploy` makes a version when something changed and moves the alias `live` to it. Nothing of
-/// a version changes. The newest come first.
+/// a version changes. The newest come first. Below stands which tag the function follows, and which pushes
+/// since the newest version did not become one, and why (all of them with --json).
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
@@ -101,6 +102,10 @@ fn share(text: &str) -> std::result::Result<Share, String> {
 struct Versions {
     versions: Vec<FunctionVersion>,
     aliases: Vec<Alias>,
+    /// The image whose tag the function follows.
+    follows: Option<String>,
+    /// Of tags that it followed, the newest first.
+    pushes: Vec<Push>,
 }
 
 /// Runs `rouse versions`.
@@ -127,7 +132,27 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     output::print_table(
         &table,
         "no version was published; `rouse deploy` makes one when something changed",
-    )
+    )?;
+    if let Some(reference) = &all.follows {
+        let reference = output::clean(reference, false);
+        output::note(format_args!("a push to {reference} becomes a version"));
+    }
+    let newest = all.versions.first().map(|version| version.created);
+    for push in &all.pushes {
+        if let Some(reason) = &push.failure
+            && newest.is_none_or(|newest| newest < push.settled)
+        {
+            output::note(format_args!(
+                "the push of {} to {}, {} ago by {}, does not serve: {}",
+                push.digest.as_str().chars().take(19).collect::<String>(),
+                output::clean(&push.reference, false),
+                output::age(push.pushed),
+                output::clean(&push.by, false),
+                output::clean(reason, false)
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// How an alias names a version, if it does.

@@ -46,6 +46,7 @@ pub(crate) struct DeclaredFunction {
     runtime: RuntimeName,
     handler: Option<String>,
     contract: Contract,
+    follow: bool,
     entrypoint: Option<Vec<String>>,
     command: Option<Vec<String>>,
     working_dir: Option<String>,
@@ -70,6 +71,7 @@ impl DeclaredFunction {
             runtime: declared.runtime,
             handler: declared.handler,
             code,
+            follow: declared.follow,
             contract: declared.contract,
             entrypoint: declared.entrypoint,
             command: declared.command,
@@ -116,6 +118,7 @@ pub(crate) fn parse_function(
         runtime,
         handler: text(&mut inner, "handler")?,
         contract: contract.unwrap_or_default(),
+        follow: parse_follow(inner.take("follow"), &code)?,
         description: text(&mut inner, "description")?.unwrap_or_default(),
         entrypoint: words(&mut outer, "entrypoint")?,
         command: words(&mut outer, "command")?,
@@ -185,6 +188,23 @@ fn parse_driver(node: &Node) -> Result<Driver> {
         Ok(driver) => Ok(driver),
         Err(_) => Err(format!("must be sandbox or docker, and is {text:?}")),
     })
+}
+
+fn parse_follow(node: Option<&Node>, code: &CodeSource) -> Result<bool> {
+    let Some(node) = node else {
+        return Ok(false);
+    };
+    let follow = node.parsed("follow", |text| match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => Err(format!("must be true or false, and is {other:?}")),
+    })?;
+    match code {
+        CodeSource::Folder { .. } if follow => Err(node
+            .error("follow is for an image, and the code is a folder")
+            .hint("write `image: localhost:4566/shop/thumbnail:prod`, a tag of this server's registry")),
+        _ => Ok(follow),
+    }
 }
 
 fn parse_fresh(node: &Node) -> Result<Fresh> {

@@ -1,6 +1,7 @@
 //! Our own small runtimes for managed languages, shown inside at `/var/runtime`.
 
 use crate::{Error, Result};
+use model::RuntimeName;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,17 @@ const FILES: [(&str, &str); 5] = [
 ];
 /// Beneath [`FOLDER`]: what functions may import.
 const MODULES: &str = "modules";
+
+/// The program that calls handlers of a managed runtime, by its file's name and text: what an image needs
+/// that has a handler and the interpreter, and none that knows the Runtime API.
+pub fn bootstrap_of(runtime: RuntimeName) -> Option<(&'static str, &'static str)> {
+    let name = match runtime {
+        RuntimeName::Nodejs20 => "index.js",
+        RuntimeName::Python311 => "bootstrap.py",
+        RuntimeName::Provided | RuntimeName::Image => return None,
+    };
+    FILES.into_iter().find(|file| file.0 == name)
+}
 
 /// Writes the bootstraps below `folder`, readable by everyone since instances run as nobody that the
 /// host knows, and gives the folder that holds them.

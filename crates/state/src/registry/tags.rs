@@ -2,9 +2,9 @@
 
 use crate::error::{Done, Failure};
 use crate::job::Tx;
-use crate::row::{all, first, int, run};
+use crate::row::{all, first, int, run, time};
 use crate::{Result, State};
-use model::{RepositoryName, Tag, Timestamp};
+use model::{ContentDigest, RepositoryName, Tag, Timestamp};
 use rusqlite::{Connection, params};
 
 /// The row's number of the manifest that a tag is on.
@@ -42,6 +42,27 @@ pub(super) fn remove(tx: &Tx<'_>, repository: &RepositoryName, tag: &Tag) -> Don
 }
 
 impl State {
+    /// The manifest or index that a tag is on, and since when; `None` if there is no such tag.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn find_tag(
+        &self,
+        repository: RepositoryName,
+        tag: Tag,
+    ) -> Result<Option<(ContentDigest, Timestamp)>> {
+        self.read("reading a tag", move |db| {
+            let sql = "SELECT digest, moved FROM tag JOIN manifest ON manifest.id = tag.manifest
+                       WHERE tag.repository = ?1 AND tag.name = ?2";
+            let key = [repository.as_str(), tag.as_str()];
+            first(db, sql, key, |row| {
+                let digest: String = row.get("digest")?;
+                Ok((digest.parse()?, time(row, "moved")?))
+            })
+        })
+        .await
+    }
+
     /// Tags of a repository after `last`, in the order of the OCI distribution spec (lexical, letters
     /// of either case alike); at most `most`, and whether there are more.
     ///

@@ -3,7 +3,7 @@
 use crate::folders::{self, Discarded};
 use crate::{Error, ImportProgress, Result, Storage, blocking};
 use bytes::Bytes;
-use model::{ContentDigest, ImageRecord, Kind, ManifestReference, RepositoryName};
+use model::{ContentDigest, ImageRecord, Kind, ManifestReference, RepositoryName, Tag, Timestamp};
 use std::path::{Path, PathBuf};
 
 /// Most manifests of one image that are laid out: indexes within indexes and their platforms.
@@ -30,7 +30,28 @@ fn local(name: &str) -> Option<(RepositoryName, ManifestReference)> {
     Some((repository.parse().ok()?, reference.parse().ok()?))
 }
 
+/// The repository and tag that an image's name means in this server's registry, if it has the form of
+/// one: `localhost:4566/shop/thumbnail:prod`, `shop/thumbnail:prod`. A digest is no tag.
+pub fn registry_tag(name: &str) -> Option<(RepositoryName, Tag)> {
+    match local(name)? {
+        (repository, ManifestReference::Tag(tag)) => Some((repository, tag)),
+        (_, ManifestReference::Digest(_)) => None,
+    }
+}
+
 impl Storage {
+    /// What a tag of the registry is on now, and since when, by an image's name; `None` if there is no
+    /// such tag.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn find_tag(&self, name: &str) -> Result<Option<(ContentDigest, Timestamp)>> {
+        let Some((repository, tag)) = registry_tag(name) else {
+            return Ok(None);
+        };
+        Ok(self.state().find_tag(repository, tag).await?)
+    }
+
     /// The digest of the manifest or index that an image's name means in the registry now; `None` if
     /// the registry has no such image.
     ///
