@@ -201,9 +201,16 @@ def test_what_nothing_names_is_collected(own_server):
     manifest, gone = push(own_server, "shop/a", "old", b"gone")
     assert ask(own_server, "DELETE", f"/v2/shop/a/manifests/{manifest}")[0] == 202
     files = own_server.data / "blobs/sha256"
+    assert own_server.rouse_json("registry", "gc", "--dry-run")["blobs"] == 0, "there is a day of grace"
+    surplus = wait_for(
+        "a blob that would go",
+        lambda: own_server.rouse_json("registry", "gc", "--grace", "0s", "--dry-run")["listed"],
+    )
+    assert surplus == [{"digest": gone, "size": 4}]
+    assert (files / gone.split(":")[1]).exists(), "nothing was changed"
     wait_for(
         "the collection",
-        lambda: own_server.http("POST", "/_rouse/v1/registry/collections?grace=0")[0] == 200
+        lambda: own_server.rouse("registry", "gc", "--grace", "0s")
         and not (files / gone.split(":")[1]).exists(),
     )
     assert (files / kept.split(":")[1]).read_bytes() == b"kept"

@@ -1,7 +1,8 @@
 //! The command line.
 
 use crate::commands::{
-    build, deploy, doctor, env, events, image, init, invoke, logs, ls, ps, rm, schedule, versions,
+    build, deploy, doctor, env, events, image, init, invoke, logs, ls, ps, registry, rm, schedule,
+    versions,
 };
 use crate::error::EXIT_CODES;
 use crate::serve;
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     Events(events::Options),
     Schedule(schedule::Options),
     Image(image::Options),
+    Registry(registry::Options),
     Versions(versions::Options),
     Rollback(versions::Rollback),
     Alias(versions::Naming),

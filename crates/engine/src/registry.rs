@@ -1,9 +1,9 @@
 //! What the registry no longer needs: collected by itself, and when it is asked for.
 
 use crate::{Engine, Error, Result};
-use model::{Kind, Timestamp};
+use model::{ImageRecord, Kind, Timestamp};
 use std::time::Duration;
-use storage::Collected;
+use storage::{Collected, Surplus};
 
 /// How often it is collected.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -24,17 +24,34 @@ impl Engine {
             .await?)
     }
 
+    /// What [`Engine::collect_registry`] would take now, and the names of the images that it would
+    /// forget. Changes nothing.
+    ///
+    /// # Errors
+    /// Of the store and the file system.
+    pub async fn registry_surplus(&self, grace: Duration) -> Result<(Surplus, Vec<String>)> {
+        let in_use = self.digests_in_use().await?;
+        let ready = self.old_images(grace).await?.into_iter();
+        let unused = ready.filter(|image| !in_use.contains(&image.digest));
+        let images = unused.map(|image| image.reference).collect();
+        let storage = &self.corridor.storage;
+        Ok((storage.registry_surplus(grace, &in_use).await?, images))
+    }
+
+    /// Images that were made ready for a deployment before `grace`.
+    async fn old_images(&self, grace: Duration) -> Result<Vec<ImageRecord>> {
+        let grace = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+        let before = Timestamp(Timestamp::now().0.saturating_sub(grace));
+        let mut images = self.corridor.storage.list_images().await?;
+        // Only what the registry made ready is named by its digest.
+        images.retain(|image| image.imported < before && image.reference.contains("@sha256:"));
+        Ok(images)
+    }
+
     /// Removes images that were made ready for a deployment before `grace` and on which nothing runs any
     /// more. A deployment makes them ready again from what was pushed.
     async fn forget_images(&self, grace: Duration) -> Result<()> {
-        let grace = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
-        let before = Timestamp(Timestamp::now().0.saturating_sub(grace));
-        let images = self.corridor.storage.list_images().await?;
-        // Only what the registry made ready is named by its digest.
-        let ready = images
-            .into_iter()
-            .filter(|image| image.imported < before && image.reference.contains("@sha256:"));
-        for image in ready {
+        for image in self.old_images(grace).await? {
             match self.delete_image(&image.reference).await {
                 Ok(()) => tracing::info!(image = image.reference, "nothing runs on it: removed"),
                 Err(Error::InUse(_)) => {}

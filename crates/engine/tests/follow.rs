@@ -41,16 +41,12 @@ fn picky() -> Fake {
     )
 }
 
-fn repository() -> RepositoryName {
-    "shop/f".parse().unwrap()
-}
-
 async fn blob(house: &House, bytes: &[u8]) -> String {
     let digest = format!("sha256:{}", hex::encode(Sha256::digest(bytes)));
-    let upload = house.storage.begin_blob_upload(&repository()).await.unwrap();
-    let chunk = house
-        .storage
-        .begin_chunk(&repository(), &upload.id, 1 << 20);
+    let repository: RepositoryName = "shop/f".parse().unwrap();
+    let upload = house.storage.begin_blob_upload(&repository);
+    let upload = upload.await.unwrap();
+    let chunk = house.storage.begin_chunk(&repository, &upload.id, 1 << 20);
     let mut chunk = chunk.await.unwrap();
     chunk.write(Bytes::copy_from_slice(bytes)).await.unwrap();
     chunk.finish(digest.parse().unwrap()).await.unwrap();
@@ -77,7 +73,8 @@ async fn push(house: &House, label: &str) -> ContentDigest {
     });
     let tag = ManifestReference::Tag("prod".parse().unwrap());
     let body = manifest.to_string().into();
-    let pushed = house.storage.push_manifest(&repository(), tag, None, body);
+    let repository: RepositoryName = "shop/f".parse().unwrap();
+    let pushed = house.storage.push_manifest(&repository, tag, None, body);
     // Two pushes are told apart by their time.
     tokio::time::sleep(Duration::from_millis(3)).await;
     pushed.await.unwrap().digest
@@ -125,7 +122,8 @@ async fn a_push_becomes_a_version_and_one_that_does_not_start_says_why() {
     assert!(reason.contains("version 2 goes on serving"), "{reason}");
     assert!(reason.contains("no such module"), "{reason}");
     assert_eq!(live(&house).await, 2);
-    let call = house.engine.invoke(&f(), Call::default());
+    let name = f();
+    let call = house.engine.invoke(&name, Call::default());
     assert_eq!(within("a call", call).await.unwrap().version, Some(2));
     assert_eq!(house.engine.list_versions(&f()).await.unwrap().len(), 2);
 }
@@ -158,7 +156,11 @@ async fn what_does_not_follow_stays_and_only_tags_of_this_registry_are_followed(
     let two = push(&house, "two").await;
     house.engine.tag_moved();
     release(&house, false).await;
-    assert_eq!(live(&house).await, 2, "a deployment takes what the tag is on");
+    assert_eq!(
+        live(&house).await,
+        2,
+        "a deployment takes what the tag is on"
+    );
     let pushes = house.engine.list_pushes(&f()).await.unwrap();
     assert!(pushes.iter().all(|push| push.digest != two));
     let mut spec = house.engine.get_function(&f()).await.unwrap().spec;
@@ -174,10 +176,16 @@ async fn what_does_not_follow_stays_and_only_tags_of_this_registry_are_followed(
             ..model::Deployment::default()
         };
         let refused = house.engine.deploy(deployment).await.unwrap_err();
-        assert!(refused.to_string().contains("functions.f.follow"), "{refused}");
+        assert!(
+            refused.to_string().contains("functions.f.follow"),
+            "{refused}"
+        );
     }
     // Sharing an alias by hand is undone by the next push, as by a deployment.
-    let share = Share { version: 1, weight: 0.5 };
+    let share = Share {
+        version: 1,
+        weight: 0.5,
+    };
     let change = engine::AliasChange {
         version: 2,
         share: Some(share),
@@ -187,7 +195,9 @@ async fn what_does_not_follow_stays_and_only_tags_of_this_registry_are_followed(
     let Ok(Qualifier::Alias(alias)) = "live".parse() else {
         panic!("it is an alias");
     };
-    let put = house.engine.put_alias(&f(), alias, change, engine::PutAlias::Upsert);
+    let name = f();
+    let upsert = engine::PutAlias::Upsert;
+    let put = house.engine.put_alias(&name, alias, change, upsert);
     put.await.unwrap();
     release(&house, true).await;
     let aliases = house.engine.list_aliases(&f()).await.unwrap();

@@ -43,7 +43,7 @@ pub use images::ImportProgress;
 pub use logs::LogQuery;
 pub use objects::{Body, ByteRange, ObjectWriter, PutObject};
 pub use page_cache::{Guess, Warmed};
-pub use registry::{ChunkWriter, Collected, MAX_MANIFEST, PushedManifest, registry_tag};
+pub use registry::{ChunkWriter, Collected, MAX_MANIFEST, PushedManifest, Surplus, registry_tag};
 pub use state::{BlobUploadRow, ManifestRow};
 pub use state::{Bucket, ListPage, ListQuery, ObjectRow, PartRow, Precondition, UploadRow};
 pub use store::Storage;

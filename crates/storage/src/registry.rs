@@ -7,7 +7,7 @@ mod image;
 mod manifest;
 mod uploads;
 
-pub use collection::Collected;
+pub use collection::{Collected, Surplus};
 pub use image::registry_tag;
 pub use manifest::{MAX_MANIFEST, PushedManifest};
 pub use uploads::ChunkWriter;

@@ -123,7 +123,10 @@ pub(crate) fn router(doors: Doors) -> Router {
             "/images/{*reference}",
             get(images::resolve).delete(images::delete),
         )
-        .route("/registry/collections", post(registry::collect));
+        .route(
+            "/registry/collections",
+            get(registry::surplus).post(registry::collect),
+        );
     Router::new()
         .nest("/_rouse/v1", routes)
         .fallback(not_found)

@@ -2,7 +2,8 @@
 
 use super::files::{Files, Stretch};
 use super::layer::{digest_of, sha256};
-use super::{Blob, ImageName, LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, MAX_JSON, architecture};
+use super::manifest::{MAX_LAYERS, choose, configuration, json, layers, parse};
+use super::{Blob, ImageName, LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, MAX_JSON};
 use crate::archive;
 use crate::client::{self, Client};
 use crate::error::{Error, Result};
@@ -17,8 +18,6 @@ use std::path::Path;
 
 /// Deepest nesting of indexes.
 const MAX_DEPTH: usize = 4;
-/// Most layers of a base.
-const MAX_LAYERS: usize = 1_000;
 /// Every kind of manifest that is read.
 const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, \
@@ -46,65 +45,12 @@ enum Source {
     Files(BTreeMap<ContentDigest, Stretch>),
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Manifest {
-    config: Option<Descriptor>,
-    #[serde(default)]
-    layers: Vec<Descriptor>,
-    #[serde(default)]
-    manifests: Vec<Descriptor>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Descriptor {
-    #[serde(default)]
-    media_type: String,
-    digest: String,
-    size: u64,
-    platform: Option<Platform>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Platform {
-    architecture: String,
-    os: String,
-}
-
 /// An entry of `docker save`'s `manifest.json`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Saved {
     config: String,
     layers: Vec<String>,
-}
-
-impl Descriptor {
-    fn digest(&self) -> Result<ContentDigest> {
-        let parsed = self.digest.parse();
-        parsed.map_err(|error| Error::Usage(format!("the base names a blob whose {error}")))
-    }
-
-    /// As a layer of an OCI image.
-    fn layer(&self) -> Result<Blob> {
-        let kind = match self.media_type.as_str() {
-            "application/vnd.docker.image.rootfs.diff.tar.gzip" | LAYER_GZIP => LAYER_GZIP,
-            "application/vnd.docker.image.rootfs.diff.tar" | LAYER_TAR => LAYER_TAR,
-            LAYER_ZSTD => LAYER_ZSTD,
-            other => {
-                let other = crate::output::clean(other, false);
-                let reason =
-                    format!("the base has a layer of the type {other}, which cannot be built on");
-                return Err(Error::Usage(reason));
-            }
-        };
-        Ok(Blob {
-            digest: self.digest()?,
-            size: self.size,
-            media_type: kind.to_owned(),
-        })
-    }
 }
 
 impl Base {
@@ -308,62 +254,6 @@ fn too_deep() -> Error {
     ))
 }
 
-fn json<T: serde::de::DeserializeOwned>(body: &[u8], what: &str) -> Result<T> {
-    serde_json::from_slice(body)
-        .map_err(|error| Error::Usage(format!("the base's {what} cannot be read: {error}")))
-}
-
-fn parse(body: &[u8], what: &str) -> Result<Manifest> {
-    json(body, what)
-}
-
-fn configuration(body: &[u8]) -> Result<Value> {
-    let config: Value = json(body, "configuration")?;
-    let said = |key| config.get(key).and_then(Value::as_str).unwrap_or_default();
-    let (os, processor) = (said("os"), said("architecture"));
-    if os != "linux" || processor != architecture() {
-        let shown = crate::output::clean(&format!("{os}/{processor}"), false);
-        let reason = format!(
-            "the base is for {shown}, and this machine is linux/{}",
-            architecture()
-        );
-        return Err(Error::Usage(reason));
-    }
-    Ok(config)
-}
-
-/// Of an index, the image for this machine; its only one, if it says nothing.
-fn choose(index: &Manifest) -> Result<&Descriptor> {
-    let fits = |named: &&Descriptor| {
-        let platform = named.platform.as_ref();
-        platform.is_some_and(|one| one.os == "linux" && one.architecture == architecture())
-    };
-    let chosen = index
-        .manifests
-        .iter()
-        .find(fits)
-        .or(match &index.manifests[..] {
-            [only] if only.platform.is_none() => Some(only),
-            _ => None,
-        });
-    chosen.ok_or_else(|| {
-        let reason = format!(
-            "the base has no image for linux/{}, or several",
-            architecture()
-        );
-        Error::Usage(reason)
-    })
-}
-
-fn layers(manifest: &Manifest) -> Result<Vec<Blob>> {
-    if manifest.layers.len() > MAX_LAYERS {
-        return Err(Error::Usage(format!(
-            "the base has more than {MAX_LAYERS} layers"
-        )));
-    }
-    manifest.layers.iter().map(Descriptor::layer).collect()
-}
-
 fn blob_of(files: &Files, digest: &ContentDigest) -> Result<Stretch> {
     let path = format!("blobs/{}/{}", digest.algorithm().as_str(), digest.hex());
     let found = files.find(&path);
@@ -387,67 +277,4 @@ fn digested(stretch: &Stretch) -> Result<Blob> {
         size,
         media_type: media_type.to_owned(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn described(manifests: &str) -> Manifest {
-        parse(
-            format!(r#"{{"manifests":[{manifests}]}}"#).as_bytes(),
-            "index",
-        )
-        .unwrap()
-    }
-
-    fn entry(letter: &str, platform: &str) -> String {
-        let digest = letter.repeat(64);
-        format!(r#"{{"digest":"sha256:{digest}","size":1{platform}}}"#)
-    }
-
-    #[test]
-    fn of_an_index_the_image_of_this_machine_is_taken() {
-        let of = |processor: &str| {
-            format!(r#","platform":{{"os":"linux","architecture":"{processor}"}}"#)
-        };
-        let both = format!(
-            "{},{}",
-            entry("a", &of("mips")),
-            entry("b", &of(architecture()))
-        );
-        assert!(choose(&described(&both)).unwrap().digest.contains("bbb"));
-        assert!(
-            choose(&described(&entry("c", "")))
-                .unwrap()
-                .digest
-                .contains("ccc")
-        );
-        let unclear = format!("{},{}", entry("a", ""), entry("b", ""));
-        for wrong in [entry("a", &of("mips")), unclear, String::new()] {
-            assert!(choose(&described(&wrong)).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_base_of_another_machine_is_refused() {
-        let config = |processor: &str| format!(r#"{{"os":"linux","architecture":"{processor}"}}"#);
-        assert!(configuration(config(architecture()).as_bytes()).is_ok());
-        assert!(configuration(config("mips").as_bytes()).is_err());
-        assert!(configuration(b"[]").is_err());
-    }
-
-    #[test]
-    fn types_of_docker_become_those_of_oci() {
-        let of = |kind: &str| Descriptor {
-            media_type: kind.to_owned(),
-            digest: format!("sha256:{}", "a".repeat(64)),
-            size: 1,
-            platform: None,
-        };
-        let gzip = of("application/vnd.docker.image.rootfs.diff.tar.gzip").layer();
-        assert_eq!(gzip.unwrap().media_type, LAYER_GZIP);
-        assert!(of("application/vnd.in-toto+json").layer().is_err());
-    }
 }

@@ -5,10 +5,13 @@
 
 mod archive;
 mod base;
+mod convention;
 mod files;
 mod image;
 mod layer;
+mod manifest;
 mod name;
+mod program;
 mod push;
 mod recipe;
 

@@ -1,20 +1,19 @@
 //! What of a folder goes into an image, and how it is run: told by what the folder holds.
 
 use super::Base;
+use super::convention::{first, handler, package_name};
 use super::layer::Item;
+use super::program::needs;
 use crate::archive::tree::{self, Entry, Sort};
 use crate::error::{Error, Result};
 use model::{Contract, RuntimeName};
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Where a function's code is inside.
 const TASK: &str = "var/task";
 /// Where the program is that calls a handler.
 const RUNTIME: &str = "var/runtime";
-/// Of a program that has to be looked at, so many bytes tell how it is linked.
-const HEAD: u64 = 64 * 1024;
 
 /// What the user says about it.
 #[derive(Debug, Default)]
@@ -92,7 +91,12 @@ impl Recipe {
         let ends = ["js", "mjs", "cjs"];
         let run = match wanted.contract {
             Contract::Lambda => {
-                let handler = handler(folder, wanted, &["index.handler", "app.handler"], &ends)?;
+                let handler = handler(
+                    folder,
+                    wanted.handler.as_deref(),
+                    &["index.handler", "app.handler"],
+                    &ends,
+                )?;
                 let runtime = RuntimeName::Nodejs20;
                 return Self::managed(folder, "node", runtime, handler);
             }
@@ -112,7 +116,7 @@ impl Recipe {
                     "main.handler",
                     "lambda_function.lambda_handler",
                 ];
-                let handler = handler(folder, wanted, &usual, &["py"])?;
+                let handler = handler(folder, wanted.handler.as_deref(), &usual, &["py"])?;
                 return Self::managed(folder, "python", RuntimeName::Python311, handler);
             }
             Contract::Http => first(folder, &["server.py", "app.py", "main.py"])?,
@@ -247,131 +251,10 @@ impl Recipe {
     }
 }
 
-/// The handler that was said, or the first usual one whose file is there.
-fn handler(folder: &Path, wanted: &Wanted, usual: &[&str], ends: &[&str]) -> Result<String> {
-    let file_of = |handler: &str| {
-        let (module, _) = handler.rsplit_once('.')?;
-        let ends = ends
-            .iter()
-            .map(|end| folder.join(format!("{module}.{end}")));
-        ends.into_iter().find(|path| path.is_file())
-    };
-    let shown = folder.display();
-    match &wanted.handler {
-        Some(handler) if file_of(handler).is_some() => Ok(handler.clone()),
-        Some(handler) => Err(Error::Usage(format!(
-            "{shown} has no file for the handler {handler}: it is the file without its ending and the function, \
-             such as {}",
-            usual[0]
-        ))),
-        None => {
-            let found = usual.iter().find(|handler| file_of(handler).is_some());
-            let found = found.map(|handler| (*handler).to_owned());
-            found.ok_or_else(|| {
-                Error::Usage(format!(
-                    "{shown} has no usual handler: say it, --handler {}",
-                    usual[0]
-                ))
-            })
-        }
-    }
-}
-
-/// The first of these files that is there.
-fn first(folder: &Path, names: &[&str]) -> Result<String> {
-    let found = names.iter().find(|name| folder.join(name).is_file());
-    found.map(|name| (*name).to_owned()).ok_or_else(|| {
-        Error::Usage(format!(
-            "{0} has none of {1}: say the program, rouse build {0} --contract http -- node main.js",
-            folder.display(),
-            names.join(", ")
-        ))
-    })
-}
-
-/// The name that Cargo.toml gives its package.
-fn package_name(folder: &Path) -> Result<String> {
-    let path = folder.join("Cargo.toml");
-    let text =
-        std::fs::read_to_string(&path).map_err(Error::io(format!("reading {}", path.display())))?;
-    let package = text
-        .lines()
-        .map(str::trim)
-        .skip_while(|line| *line != "[package]");
-    let fields = package.skip(1).take_while(|line| !line.starts_with('['));
-    let name = fields
-        .filter_map(|line| line.strip_prefix("name"))
-        .find_map(|rest| {
-            let value = rest.trim_start().strip_prefix('=')?;
-            Some(value.trim().trim_matches('"').to_owned())
-        });
-    let legal = |name: &String| {
-        !name.is_empty()
-            && name
-                .chars()
-                .all(|c| c.is_alphanumeric() || c == '-' || c == '_')
-    };
-    name.filter(legal).ok_or_else(|| {
-        let shown = path.display();
-        Error::Usage(format!(
-            "{shown} has no [package] with a name: build the folder of one package"
-        ))
-    })
-}
-
-/// What a program needs beside itself: its interpreter.
-fn needs(path: &Path) -> Result<Option<String>> {
-    let doing = || Error::io(format!("reading {}", path.display()));
-    let file = std::fs::File::open(path).map_err(doing())?;
-    let mut head = Vec::new();
-    file.take(HEAD).read_to_end(&mut head).map_err(doing())?;
-    if let Some(line) = head.strip_prefix(b"#!") {
-        let line = line.split(|b| *b == b'\n').next().unwrap_or_default();
-        return Ok(Some(
-            String::from_utf8_lossy(line)
-                .trim()
-                .chars()
-                .take(100)
-                .collect(),
-        ));
-    }
-    Ok(interpreter(&head))
-}
-
-/// The dynamic linker that a 64-bit little-endian ELF file names in its `PT_INTERP` (ELF-64 object file
-/// format, "Program header").
-fn interpreter(head: &[u8]) -> Option<String> {
-    let number = |at: usize, bytes: usize| {
-        let slice = head.get(at..at.checked_add(bytes)?)?;
-        let number = slice
-            .iter()
-            .rev()
-            .fold(0_u64, |all, byte| all << 8 | u64::from(*byte));
-        usize::try_from(number).ok()
-    };
-    if !head.starts_with(b"\x7fELF\x02\x01") {
-        return None;
-    }
-    let (start, size, count) = (number(0x20, 8)?, number(0x36, 2)?, number(0x38, 2)?);
-    for index in 0..count {
-        let at = start.checked_add(index.checked_mul(size)?)?;
-        if number(at, 4)? == 3 {
-            let (from, length) = (number(at + 8, 8)?, number(at + 0x20, 8)?);
-            let name = head.get(from..from.checked_add(length)?)?;
-            let name = String::from_utf8_lossy(name)
-                .trim_end_matches('\0')
-                .to_owned();
-            return Some(format!("the dynamic linker {name} and its libraries"));
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use proptest::prelude::*;
     use std::os::unix::fs::PermissionsExt;
 
     fn folder(files: &[&str]) -> tempfile::TempDir {
@@ -508,15 +391,6 @@ mod tests {
                 (Ok(()), None) => assert!(recipe.items.contains_key("tmp")),
                 (got, needs) => panic!("{got:?} {needs:?}"),
             }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_the_look_at_a_program_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let mut whole = b"\x7fELF\x02\x01".to_vec();
-            whole.extend(bytes);
-            drop(interpreter(&whole));
         }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod ls;
 mod named;
 mod progress;
 pub(crate) mod ps;
+pub(crate) mod registry;
 mod release;
 pub(crate) mod rm;
 pub(crate) mod schedule;
@@ -44,6 +45,7 @@ pub(crate) async fn run(command: Command, data: &DataFolder) -> Result<()> {
         Command::Versions(options) => versions::run(&options, &client()?).await,
         Command::Rollback(options) => versions::rollback(&options, &client()?).await,
         Command::Alias(options) => versions::alias(&options, &client()?).await,
+        Command::Registry(options) => registry::run(&options, &client()?).await,
         Command::Rm(options) => rm::run(&options, &client()?).await,
         Command::Doctor(options) => doctor::run(&options, data).await,
         Command::Init(options) => init::run(&options),

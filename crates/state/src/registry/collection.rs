@@ -73,6 +73,49 @@ impl State {
         .await
     }
 
+    /// Blobs that a collection would take, with their sizes: which no manifest of a repository that has
+    /// them names, and nobody touched since `before`. After `last`, at most `most`.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn surplus_registry_blobs(
+        &self,
+        before: Timestamp,
+        last: String,
+        most: u32,
+    ) -> Result<Vec<(ContentDigest, u64)>> {
+        self.read("listing blobs that would be collected", move |db| {
+            let sql = "SELECT digest, size FROM registry_blob
+                       WHERE digest > ?1 AND NOT EXISTS
+                           (SELECT 1 FROM repository_blob AS link
+                            WHERE link.digest = registry_blob.digest
+                                AND (touched >= ?2 OR EXISTS
+                                    (SELECT 1 FROM manifest_reference AS named
+                                     JOIN manifest ON manifest.id = named.manifest
+                                     WHERE named.digest = link.digest AND NOT is_manifest
+                                         AND manifest.repository = link.repository)))
+                       ORDER BY digest LIMIT ?3";
+            all(db, sql, params![last, before.0, most], |row| {
+                let digest: String = row.get("digest")?;
+                Ok((digest.parse()?, crate::row::count(row, "size")?))
+            })
+        })
+        .await
+    }
+
+    /// How many uploads nobody went on with since `before`.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn count_old_blob_uploads(&self, before: Timestamp) -> Result<u64> {
+        self.read("counting old uploads", move |db| {
+            let sql = "SELECT count(*) AS uploads FROM blob_upload WHERE touched < ?1";
+            let found = first(db, sql, [before.0], |row| crate::row::count(row, "uploads"))?;
+            Ok(found.unwrap_or_default())
+        })
+        .await
+    }
+
     /// Forgets those of `digests` that are in no repository. Gives them, with their sizes.
     ///
     /// # Errors

@@ -24,7 +24,62 @@ pub struct Collected {
     pub uploads: u64,
 }
 
+/// Blobs that are listed of what would go.
+const LISTED: usize = 1_000;
+
+/// What a collection would take.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Surplus {
+    /// Blobs that would go.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The first of them by digest, with their sizes; a thousand at most.
+    pub listed: Vec<(ContentDigest, u64)>,
+    /// Uploads that would be given up.
+    pub uploads: u64,
+}
+
+fn before(grace: Duration) -> Timestamp {
+    let millis = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+    Timestamp(Timestamp::now().0.saturating_sub(millis))
+}
+
 impl Storage {
+    /// What [`Storage::collect_registry`] would take now. Changes nothing.
+    ///
+    /// # Errors
+    /// Of the store and the file system.
+    pub async fn registry_surplus(&self, grace: Duration, in_use: &[Digest]) -> Result<Surplus> {
+        let before = before(grace);
+        let mut surplus = Surplus {
+            uploads: self.state().count_old_blob_uploads(before).await?,
+            ..Surplus::default()
+        };
+        let mut last = String::new();
+        loop {
+            let step = self.state().surplus_registry_blobs(before, last, STEP);
+            let mut step = step.await?;
+            let Some((end, _)) = step.last() else {
+                return Ok(surplus);
+            };
+            last = end.to_string();
+            step.retain(|(digest, _)| !in_use.iter().any(|d| d.as_str() == digest.as_str()));
+            let folders = self.folders().clone();
+            let step = blocking::on_disk(move || {
+                step.retain(|(digest, _)| is_older(&folders.content(digest), grace));
+                Ok(step)
+            });
+            for (digest, size) in step.await? {
+                surplus.blobs += 1;
+                surplus.bytes += size;
+                if surplus.listed.len() < LISTED {
+                    surplus.listed.push((digest, size));
+                }
+            }
+        }
+    }
+
     /// Deletes blobs that no manifest of their repository names and that nobody pushed, mounted or asked
     /// for within `grace`, and uploads that nobody went on with. Bytes that are code in use (`in_use`)
     /// stay. Safe beside pushes, and wherever it is cut short.
@@ -32,9 +87,7 @@ impl Storage {
     /// # Errors
     /// Of the store and the file system.
     pub async fn collect_registry(&self, grace: Duration, in_use: &[Digest]) -> Result<Collected> {
-        let now = Timestamp::now();
-        let millis = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
-        let before = Timestamp(now.0.saturating_sub(millis));
+        let before = before(grace);
         let mut collected = Collected::default();
         let state = self.state();
         loop {
@@ -198,6 +251,15 @@ mod tests {
         let collected = room.storage.collect_registry(young, &[]).await.unwrap();
         assert_eq!(collected, Collected::default());
         tokio::time::sleep(Duration::from_millis(5)).await;
+        let surplus = room.storage.registry_surplus(young, &[]).await.unwrap();
+        assert_eq!(surplus, Surplus::default());
+        let in_use: [Digest; 1] = [gone.as_str().parse().unwrap()];
+        let surplus = room.storage.registry_surplus(Duration::ZERO, &in_use);
+        assert_eq!(surplus.await.unwrap().blobs, 0, "it is code, too");
+        let surplus = room.storage.registry_surplus(Duration::ZERO, &[]).await;
+        let surplus = surplus.unwrap();
+        assert_eq!((surplus.blobs, surplus.bytes, surplus.uploads), (1, 4, 0));
+        assert_eq!(surplus.listed, [(gone.clone(), 4)]);
         let collected = room.storage.collect_registry(Duration::ZERO, &[]).await;
         assert_eq!(collected.unwrap().bytes, 4);
         assert_eq!(room.names("blobs/sha256"), [kept.hex()]);
