@@ -2,7 +2,7 @@
 
 use crate::commands::{
     build, deploy, doctor, env, events, image, init, invoke, logs, ls, ps, registry, rm, schedule,
-    versions,
+    secret, versions,
 };
 use crate::error::EXIT_CODES;
 use crate::serve;
@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Schedule(schedule::Options),
     Image(image::Options),
     Registry(registry::Options),
+    Secret(secret::Options),
+    Config(secret::ConfigOptions),
     Versions(versions::Options),
     Rollback(versions::Rollback),
     Alias(versions::Naming),

@@ -76,6 +76,11 @@ impl DataFolder {
         &self.path
     }
 
+    /// Where what must not be on a disk is, in memory, while a server runs.
+    pub(crate) fn memory(&self) -> PathBuf {
+        self.path.join("memory")
+    }
+
     /// Where the root credential is.
     pub(crate) fn credentials(&self) -> PathBuf {
         self.path.join("credentials.json")

@@ -8,13 +8,14 @@ use crate::data::{DataFolder, ServerRecord};
 use crate::error::{Error, Result};
 use crate::manifest::{parse_bytes, parse_duration};
 use api::{RootCredential, Server, ServerOptions};
-use engine::Engine;
+use engine::{Engine, SecretKeys};
 use launcher::probe::{Finding, Standing, probe};
 use launcher::{Connection, Launcher};
 use logging::LogFormat;
 use model::{Driver, Egress};
 use state::State;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::time::Duration;
 use storage::Storage;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -116,6 +117,9 @@ pub(crate) struct Options {
     /// Most that is kept of them, about; the oldest that ended are dropped first, what waits never
     #[arg(long, default_value = "10GiB", value_name = "SIZE", value_parser = keep_size)]
     keep_events_size: u64,
+    /// File with the key that secrets are sealed by, made if it is not there [default: secrets.key in the data folder]
+    #[arg(long, env = "ROUSE_SECRETS_KEY", value_name = "FILE")]
+    secrets_key: Option<PathBuf>,
     /// Let webhooks lead to private networks and to this host; without, only to the public internet
     #[arg(long)]
     private_webhooks: bool,
@@ -129,8 +133,13 @@ impl Options {
         chosen.unwrap_or_else(|| (processors() / 2).max(1))
     }
 
-    fn engine(&self) -> engine::Options {
-        engine::Options {
+    fn engine(&self, data: &DataFolder) -> Result<engine::Options> {
+        let default = || data.path().join("secrets.key");
+        let path = self.secrets_key.clone().unwrap_or_else(default);
+        let keys = SecretKeys::load_or_create(&path);
+        let keys = keys.map_err(|error| Error::Failed(error.to_string()))?;
+        Ok(engine::Options {
+            secret_keys: Some(keys),
             max_instances: self.max_instances as usize,
             max_versions: self.max_versions,
             start_rate: self.start_rate,
@@ -143,7 +152,7 @@ impl Options {
                 bytes: self.keep_events_size,
             },
             ..engine::Options::default()
-        }
+        })
     }
 }
 
@@ -155,6 +164,8 @@ const PRELOAD: &str = "boto3,numpy,PIL.Image,asyncio,base64,concurrent.futures,c
 const LEAST_KEPT: u64 = 1 << 20;
 /// Largest archive or image that is taken in: 10 GiB.
 const MAX_UPLOAD: u64 = 10 << 30;
+/// Most bytes of secrets and configs that instances have at a time: 256 MiB, in memory.
+const SECRETS_IN_USE: u64 = 256 << 20;
 /// Connections out of instances that may wait to be taken up.
 const MAX_INBOUND: usize = 1024;
 /// After the drain: for answers that are still being sent.
@@ -222,6 +233,7 @@ fn prepare(options: &Options, data: &DataFolder) -> Result<(TcpListener, Connect
         .set_nonblocking(true)
         .map_err(Error::io(format!("listening at {}", options.listen)))?;
     warn_if_reachable(options.listen);
+    launcher::hold_in_memory(&data.memory(), SECRETS_IN_USE).map_err(|error| refusal(&error))?;
     let connection = launcher::spawn(data.path()).map_err(|error| refusal(&error))?;
     launcher::drop_privilege()
         .map_err(|error| Error::Failed(format!("giving up privilege: {error}")))?;
@@ -280,6 +292,7 @@ async fn serve(
         stems: options.stems,
         preload: options.preload.clone(),
         pin: options.pin,
+        secrets: data.memory(),
         egress: options.egress.clone(),
         dns: options.dns.clone(),
         driver: options.driver,
@@ -289,7 +302,7 @@ async fn serve(
         runtime::Runtime::open(runtime_options, launcher.clone(), storage.clone(), inbound)
             .await
             .map_err(|error| failed("preparing the runtime")(&error))?;
-    let engine = Engine::start(options.engine(), state.clone(), storage, runtime)
+    let engine = Engine::start(options.engine(data)?, state.clone(), storage, runtime)
         .await
         .map_err(|error| failed("starting the engine")(&error))?;
     let server_options = ServerOptions {

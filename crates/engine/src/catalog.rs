@@ -145,8 +145,10 @@ impl Corridor {
         }
         check(&spec)?;
         let runtime = &self.node.runtime;
-        let checked = runtime.check(spec.runtime, spec.driver, spec.snapshot);
+        let has_files = !spec.secrets.files.is_empty();
+        let checked = runtime.check(spec.runtime, spec.driver, spec.snapshot, has_files);
         checked.await?;
+        self.check_secrets(&spec.secrets).await?;
         Ok(PreparedFunction(spec))
     }
 
@@ -209,7 +211,7 @@ impl Corridor {
             modified: now,
             spec,
         };
-        let prototype = Prototype::of_function(&self.state, &function, None).await?;
+        let prototype = Prototype::of_function(&self.vault, &function, None).await?;
         if prototype.is_broken() {
             let reason = "its image was removed meanwhile: import it again, then deploy";
             return Err(Error::Absent(reason.to_owned()));

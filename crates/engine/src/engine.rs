@@ -10,10 +10,11 @@ use crate::pool::Pool;
 use crate::prototype::Prototype;
 use crate::queues::{self, Bells};
 use crate::schedule::{self, Scheduler};
+use crate::secrets::{self, SecretKeys, Vault};
 use crate::service::Services;
 use crate::webhooks::Webhooks;
 use crate::working::Working;
-use crate::{Result, cancellations, follow, pressure, purge, registry, replays};
+use crate::{Error, Result, cancellations, follow, pressure, purge, registry, replays};
 use model::{Chain, EventId, FunctionName, InstanceId, InstanceStatus, Pressure};
 use runtime::Runtime;
 use state::{Retention, State};
@@ -63,6 +64,8 @@ pub struct Options {
     /// How long a blob of the registry is kept that was pushed, mounted or asked for and that no manifest
     /// names yet, and an upload that nobody goes on with: 24 hours by default.
     pub registry_grace: Duration,
+    /// What secrets are sealed by; without, a random key that is kept nowhere.
+    pub secret_keys: Option<SecretKeys>,
 }
 
 impl Default for Options {
@@ -83,6 +86,7 @@ impl Default for Options {
             region: "us-east-1".to_owned(),
             private_webhooks: false,
             registry_grace: Duration::from_secs(24 * 3600),
+            secret_keys: None,
         }
     }
 }
@@ -90,6 +94,7 @@ impl Default for Options {
 /// What every part of the engine shares.
 pub(crate) struct Corridor {
     pub(crate) state: State,
+    pub(crate) vault: Arc<Vault>,
     pub(crate) storage: Storage,
     pub(crate) node: Arc<Node>,
     pub(crate) functions: Functions,
@@ -139,7 +144,12 @@ impl Engine {
         storage: Storage,
         runtime: Runtime,
     ) -> Result<Self> {
+        let random = || SecretKeys::random().map_err(|error| Error::Random(error.to_string()));
+        let keys = options.secret_keys.clone().map_or_else(random, Ok)?;
+        let vault = Arc::new(Vault::new(state.clone(), keys));
+        secrets::renew(&vault).await?;
         let corridor = Arc::new(Corridor {
+            vault,
             node: Arc::new(Node::new(runtime, &options)),
             functions: Functions::default(),
             services: Services::default(),
@@ -200,7 +210,7 @@ impl Engine {
             let name = function.spec.name.clone();
             let line = lines.remove(&name).unwrap_or_default();
             let leads = line.leading().is_none();
-            let prototype = Prototype::of_function(&corridor.state, &function, None).await?;
+            let prototype = Prototype::of_function(&corridor.vault, &function, None).await?;
             let pool = Pool::open(Arc::new(function), leads, prototype, corridor.node.clone());
             corridor.functions.admit(pool, line);
             corridor.open_leading(&name).await?;

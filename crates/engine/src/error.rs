@@ -124,6 +124,16 @@ pub enum Error {
     /// Belongs to a manifest, which is to be changed in its place.
     #[error("{0}")]
     Managed(String),
+    /// A secret, a config or a password that cannot be read.
+    #[error("{what} \"{name}\" cannot be read: {reason}")]
+    Sealed {
+        /// `secret`, `config` or `upstream`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// No keys could be made.
     #[error("the kernel gave no random bytes for new keys: {0}")]
     Random(String),
@@ -144,6 +154,7 @@ impl Error {
             Self::InUse(_) | Self::NotStarted { .. } => Kind::Conflict,
             Self::Prepare { source, .. } | Self::Apply { source, .. } => source.kind(),
             Self::Random(_) => Kind::Internal,
+            Self::Sealed { .. } => Kind::Unavailable,
             Self::Draining | Self::NoReplica(_) => Kind::Unavailable,
         }
     }

@@ -267,6 +267,16 @@ impl Functions {
         pools.collect()
     }
 
+    /// The numbers and declarations of all versions.
+    pub(crate) fn specs_of_versions(&self) -> Vec<(u64, model::FunctionSpec)> {
+        let entries = self.entries();
+        let versions = entries.values().flat_map(|entry| entry.line.versions());
+        let versions = versions.map(|released| released.version());
+        versions
+            .map(|version| (version.number, version.spec.clone()))
+            .collect()
+    }
+
     /// Digests of the code of all versions.
     pub(crate) fn digests(&self) -> Vec<model::Digest> {
         let entries = self.entries();

@@ -48,6 +48,7 @@ mod routing;
 mod rules;
 mod scaler;
 mod schedule;
+mod secrets;
 mod service;
 mod share;
 mod versions;
@@ -66,6 +67,7 @@ pub use invoke::Call;
 pub use metrics::{EventMetrics, QueueMetrics};
 pub use rules::PutRule;
 pub use runtime::{Door, Inbound};
+pub use secrets::{KeyError, SecretKeys};
 pub use state::{
     Accepted, Changed, Deleted, Lineage, Once, PutAlias, Receive, Received, Retention,
     ScheduleFilter, crash,

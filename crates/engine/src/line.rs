@@ -2,9 +2,9 @@
 
 use crate::pool::Pool;
 use crate::prototype::Prototype;
+use crate::secrets::Vault;
 use crate::{Result, node::Node};
 use model::{Alias, AliasName, Function, FunctionVersion};
-use state::State;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
@@ -40,13 +40,13 @@ impl Released {
     pub(crate) async fn open(
         &self,
         of: &Function,
-        state: &State,
+        vault: &Arc<Vault>,
         node: &Arc<Node>,
     ) -> Result<Arc<Pool>> {
         let open = || async {
             let function = self.function(of);
             let number = self.version.number;
-            let prototype = Prototype::of_function(state, &function, Some(number)).await?;
+            let prototype = Prototype::of_function(vault, &function, Some(number)).await?;
             let pool = Pool::open_version(Arc::new(function), number, prototype, node.clone());
             Ok::<_, crate::Error>(pool)
         };

@@ -275,6 +275,8 @@ impl Pool {
             self.discard(&mut table, idle.worker);
         }
         self.replan(&mut table);
+        drop(table);
+        self.changed.notify_one();
     }
 
     /// Its instances, as seen now.

@@ -1,12 +1,14 @@
 //! What the instances of one revision are made from, put together once.
 
+use crate::secrets::{Furnished, Vault};
 use crate::{Error, Result, credentials};
 use model::{
-    Code, Contract, Ending, Function, ImageConfig, InstanceId, Kind, Owner, Principal, Service,
-    Snapshot,
+    Code, Contract, Ending, Function, ImageConfig, InstanceId, Kind, Owner, Principal, SecretUse,
+    Service, Snapshot,
 };
 use runtime::{InstanceSpec, Peer};
 use state::State;
+use std::sync::Arc;
 use storage::Storage;
 
 /// The port that functions of the `http` contract are told (Cloud Run's).
@@ -14,28 +16,47 @@ const FUNCTION_PORT: u16 = 8080;
 
 /// An instance's specification but for its identity and its peers, or why none can be made.
 #[derive(Clone)]
-pub(crate) struct Prototype(std::result::Result<Box<InstanceSpec>, String>);
+pub(crate) struct Prototype {
+    spec: std::result::Result<Box<InstanceSpec>, String>,
+    /// Whence it gets its secrets and configs, if it has any: each instance those of its own time.
+    secrets: Option<(Arc<Vault>, SecretUse)>,
+}
 
 impl Prototype {
     /// From what a test or a function below put together.
     pub(crate) fn new(spec: InstanceSpec) -> Self {
-        Self(Ok(Box::new(spec)))
+        Self {
+            spec: Ok(Box::new(spec)),
+            secrets: None,
+        }
+    }
+
+    fn broken(reason: String) -> Self {
+        Self {
+            spec: Err(reason),
+            secrets: None,
+        }
+    }
+
+    fn with_secrets(mut self, vault: &Arc<Vault>, used: &SecretUse) -> Self {
+        self.secrets = (!used.is_empty()).then(|| (vault.clone(), used.clone()));
+        self
     }
 
     /// Of a function's revision, published as a version or not.
     pub(crate) async fn of_function(
-        state: &State,
+        vault: &Arc<Vault>,
         function: &Function,
         version: Option<u64>,
     ) -> Result<Self> {
-        let spec = &function.spec;
+        let (spec, state) = (&function.spec, vault.state());
         let principal = Principal::Function {
             name: spec.name.clone(),
         };
         let credential = credentials::ensure(state, principal).await?;
         let image = match image_config(state, &spec.code).await? {
             Ok(image) => image,
-            Err(reason) => return Ok(Self(Err(reason))),
+            Err(reason) => return Ok(Self::broken(reason)),
         };
         Ok(Self::new(InstanceSpec {
             id: InstanceId(String::new()),
@@ -56,24 +77,26 @@ impl Prototype {
             environment: spec.environment.clone(),
             credential,
             volumes: Vec::new(),
+            files: Vec::new(),
             peers: Vec::new(),
             limits: spec.limits.clone(),
             snapshot: spec.snapshot,
             egress: spec.egress.clone(),
             driver: spec.driver,
-        }))
+        })
+        .with_secrets(vault, &spec.secrets))
     }
 
     /// Of a service's revision; each replica sets its own index as owner.
-    pub(crate) async fn of_service(state: &State, service: &Service) -> Result<Self> {
-        let spec = &service.spec;
+    pub(crate) async fn of_service(vault: &Arc<Vault>, service: &Service) -> Result<Self> {
+        let (spec, state) = (&service.spec, vault.state());
         let principal = Principal::Service {
             name: spec.name.clone(),
         };
         let credential = credentials::ensure(state, principal).await?;
         let image = match image_config(state, &spec.code).await? {
             Ok(image) => image,
-            Err(reason) => return Ok(Self(Err(reason))),
+            Err(reason) => return Ok(Self::broken(reason)),
         };
         Ok(Self::new(InstanceSpec {
             id: InstanceId(String::new()),
@@ -93,35 +116,45 @@ impl Prototype {
             environment: spec.environment.clone(),
             credential,
             volumes: spec.volumes.clone(),
+            files: Vec::new(),
             peers: Vec::new(),
             limits: spec.limits.clone(),
             snapshot: Snapshot::None,
             egress: spec.egress.clone(),
             driver: None,
-        }))
+        })
+        .with_secrets(vault, &spec.secrets))
     }
 
     /// Whether no instance can be made, because the image is gone. Deploying again mends it.
     pub(crate) fn is_broken(&self) -> bool {
-        self.0.is_err()
+        self.spec.is_err()
     }
 
-    /// The specification of one instance.
-    pub(crate) fn spec(
+    /// The specification of one instance that is started now.
+    pub(crate) async fn spec(
         &self,
         id: InstanceId,
         peers: Vec<Peer>,
     ) -> std::result::Result<InstanceSpec, Ending> {
-        match &self.0 {
-            Ok(spec) => Ok(InstanceSpec {
-                id,
-                peers,
-                ..InstanceSpec::clone(spec)
-            }),
-            Err(reason) => Err(Ending::Unavailable {
-                reason: reason.clone(),
-            }),
+        let spec = self.spec.as_ref().map_err(|reason| Ending::Unavailable {
+            reason: reason.clone(),
+        })?;
+        let mut spec = InstanceSpec {
+            id,
+            peers,
+            ..InstanceSpec::clone(spec)
+        };
+        if let Some((vault, used)) = &self.secrets {
+            let variables = spec.environment.iter();
+            let taken = variables
+                .map(|(name, value)| name.len() + value.len() + 2)
+                .sum();
+            let Furnished { files, environment } = vault.furnish(used, taken).await?;
+            spec.files = files;
+            spec.environment.extend(environment);
         }
+        Ok(spec)
     }
 }
 

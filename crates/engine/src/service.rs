@@ -114,8 +114,10 @@ impl Corridor {
         check(&spec)?;
         spec.code = pin_code(&self.storage, &spec.code).await?;
         let runtime = &self.node.runtime;
-        let checked = runtime.check(spec.runtime, None, model::Snapshot::None);
+        let has_files = !spec.secrets.files.is_empty();
+        let checked = runtime.check(spec.runtime, None, model::Snapshot::None, has_files);
         checked.await?;
+        self.check_secrets(&spec.secrets).await?;
         Ok(PreparedService(spec))
     }
 
@@ -158,7 +160,7 @@ impl Corridor {
             Some(_) => ChangeKind::Updated,
             None => ChangeKind::Created,
         };
-        let prototype = Prototype::of_service(&self.state, &service).await?;
+        let prototype = Prototype::of_service(&self.vault, &service).await?;
         if prototype.is_broken() {
             let reason = "its image was removed meanwhile: import it again, then deploy";
             return Err(Error::Absent(reason.to_owned()));
@@ -182,7 +184,7 @@ impl Corridor {
 
     /// Knows a service that the store has.
     pub(crate) async fn admit(&self, service: Service) -> Result<(Arc<Resident>, Prototype)> {
-        let prototype = Prototype::of_service(&self.state, &service).await?;
+        let prototype = Prototype::of_service(&self.vault, &service).await?;
         Ok((self.services.put(service), prototype))
     }
 

@@ -247,7 +247,7 @@ impl Corridor {
         if let Some(pool) = released.pool() {
             return Ok(pool);
         }
-        let pool = released.open(of, &self.state, &self.node).await?;
+        let pool = released.open(of, &self.vault, &self.node).await?;
         // Taken away or renewed while it was opened: whoever asks it is sent back to ask again.
         if !self.functions.adopts(name, released) {
             pool.retire();

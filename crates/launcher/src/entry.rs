@@ -62,13 +62,7 @@ pub fn run_if_launcher() {
 /// # Errors
 /// `Missing` when the machine or the user cannot make sandboxes; names each missing thing.
 pub fn spawn(data: &Path) -> Result<Connection> {
-    let missing = probe::obstacles();
-    if !missing.is_empty() {
-        return Err(Error::Missing(format!(
-            "sandboxes cannot be made here; missing: {}",
-            missing.join("; ")
-        )));
-    }
+    refuse_obstacles()?;
     let failed = |step: &'static str| {
         move |error: io::Error| Error::Step {
             step: step.to_owned(),
@@ -96,6 +90,18 @@ pub fn spawn(data: &Path) -> Result<Connection> {
         .spawn()
         .map_err(failed("starting the launcher"))?;
     greet(ours, process)
+}
+
+/// Whether anything is missing, looked at before anything is made.
+pub(crate) fn refuse_obstacles() -> Result<()> {
+    let missing = probe::obstacles();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Missing(format!(
+        "sandboxes cannot be made here; missing: {}",
+        missing.join("; ")
+    )))
 }
 
 /// Waits for the launcher's first word.

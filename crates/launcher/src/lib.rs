@@ -23,6 +23,7 @@ mod etc;
 mod exec;
 mod exit;
 mod kernel;
+mod memory;
 mod mounts;
 mod nested;
 mod network;
@@ -52,5 +53,6 @@ pub use client::{
 pub use entry::{Connection, drop_privilege, run_if_launcher, spawn};
 pub use error::{Error, Result};
 pub use exit::{Exit, Usage};
+pub use memory::hold_in_memory;
 pub use route::leaves_host;
 pub use shape::{Bind, Root, Shape, User, Volume};

@@ -12,6 +12,7 @@ use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// Empty folders of the host to attach things at before they become the root. Each sandbox does so
@@ -275,8 +276,18 @@ fn volume_at(
 ) -> Result<(), Failure> {
     let step = || format!("mounting the volume at {}", volume.target.display());
     let attributes = if volume.read_only { READ_ONLY } else { INERT };
+    let is_file = fs::metadata(&volume.source).step(step())?.is_file();
     let tree = bind(&volume.source, users.fd.as_fd(), attributes).step(step())?;
-    if !volume.read_only {
+    if is_file && !tree.mapped {
+        // Its owner can be only one of those that show it at once, so it is made readable by all of them:
+        // inside of each there is nobody else.
+        let mode = fs::metadata(&volume.source)
+            .step(step())?
+            .permissions()
+            .mode();
+        fs::set_permissions(&volume.source, fs::Permissions::from_mode(mode | 0o444))
+            .step(step())?;
+    } else if is_file || !volume.read_only {
         // With mapped ids the owner on disk is the sandbox's own number, whichever range it has.
         let base = if tree.mapped { 0 } else { users.base };
         let (uid, gid) = (Uid::from_raw(base + ids.uid), Gid::from_raw(base + ids.gid));

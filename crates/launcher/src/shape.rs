@@ -29,12 +29,13 @@ pub enum Root {
     },
 }
 
-/// A writable folder of the host. Ids on disk are those inside, whichever range of host ids the
+/// A folder of the host, or a file, which belongs to the sandbox's user then. Ids on disk are those inside, whichever range of host ids the
 /// sandbox has. A file system that cannot map ids (the launcher warns of it at start) keeps host ids:
 /// then what one sandbox wrote, another can read and not change.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Volume {
-    /// Absolute path on the host; the launcher gives its top folder to the sandbox's user.
+    /// Absolute path on the host; the launcher gives its top folder to the sandbox's user, if it can be
+    /// written, and a file always.
     pub source: PathBuf,
     /// Absolute path inside.
     pub target: PathBuf,
@@ -68,7 +69,7 @@ pub struct Shape {
     pub binds: Vec<Bind>,
     /// Empty folders inside where the assignment may bind code; at most 64.
     pub places: Vec<PathBuf>,
-    /// Writable folders.
+    /// Folders that can be written, and files.
     pub volumes: Vec<Volume>,
     /// As whom.
     pub user: User,

@@ -2,7 +2,7 @@
 
 use crate::{
     Destinations, Digest, Driver, Egress, FunctionName, Invalid, Limits, MAX_ENVIRONMENT,
-    MAX_QUEUE, RetryPolicy, Snapshot, Target, Timestamp,
+    MAX_QUEUE, RetryPolicy, SecretUse, Snapshot, Target, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -198,6 +198,9 @@ pub struct FunctionSpec {
     /// Environment variables.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// Secrets and configs that its instances are given.
+    #[serde(default, skip_serializing_if = "SecretUse::is_empty")]
+    pub secrets: SecretUse,
     /// What one instance may use.
     #[serde(default)]
     pub limits: Limits,
@@ -261,6 +264,7 @@ impl FunctionSpec {
     pub fn check(&self) -> Result<(), Invalid> {
         self.limits.check()?;
         check_environment(&self.environment)?;
+        self.secrets.check(&self.environment)?;
         if self.description.chars().count() > 256 {
             return Err(Invalid::new("description", "is longer than 256 characters"));
         }

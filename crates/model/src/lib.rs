@@ -30,6 +30,7 @@ mod replay;
 mod repository;
 mod retry;
 mod schedule;
+mod secret;
 mod service;
 #[cfg(feature = "simulation")]
 pub mod simulation;
@@ -81,6 +82,9 @@ pub use retry::{Jitter, RetryPolicy};
 pub use schedule::{
     Advance, AfterCompletion, BusEntry, CatchUp, Due, Expression, MAX_CATCH_UP, MAX_SCHEDULE_INPUT,
     Schedule, ScheduleGroup, ScheduleKey, ScheduleSpec, Timetable, Zone,
+};
+pub use secret::{
+    MAX_SECRET, MAX_SECRETS, SecretKind, SecretMount, SecretName, SecretRecord, SecretUse,
 };
 pub use service::{HealthCheck, ReplicaStatus, Service, ServiceSpec, ServiceStatus, VolumeMount};
 pub use snapshot::Snapshot;

@@ -1,6 +1,6 @@
 //! Services: what stays resident.
 
-use crate::{Code, Egress, Invalid, Limits, RuntimeName, ServiceName, Timestamp};
+use crate::{Code, Egress, Invalid, Limits, RuntimeName, SecretUse, ServiceName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -76,6 +76,9 @@ pub struct ServiceSpec {
     /// How a replica shows that it is well.
     #[serde(default)]
     pub health: HealthCheck,
+    /// Secrets and configs that its replicas are given.
+    #[serde(default, skip_serializing_if = "SecretUse::is_empty")]
+    pub secrets: SecretUse,
     /// Named volumes.
     #[serde(default)]
     pub volumes: Vec<VolumeMount>,
@@ -99,6 +102,7 @@ impl ServiceSpec {
     pub fn check(&self) -> Result<(), Invalid> {
         self.limits.check()?;
         crate::function::check_environment(&self.environment)?;
+        self.secrets.check(&self.environment)?;
         if self.replicas > 100 {
             return Err(Invalid::new("replicas", "must be 0 to 100"));
         }

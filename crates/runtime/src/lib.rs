@@ -26,4 +26,4 @@ pub use error::{Error, Result};
 pub use gateway::{Door, Inbound};
 pub use instance::Instance;
 pub use runtime::{Options, Prepared, Runtime};
-pub use spec::{InstanceSpec, Peer};
+pub use spec::{InstanceSpec, Peer, SecretFile};

@@ -30,6 +30,9 @@ pub struct Options {
     /// Modules that Python instances have imported before they get a function; those that are not
     /// installed are left out.
     pub preload: Vec<String>,
+    /// Where secrets and configs are laid out for instances; a folder in memory
+    /// ([`launcher::hold_in_memory`]).
+    pub secrets: PathBuf,
     /// Most bytes of the managed runtimes' files that are kept in memory; 0: none.
     pub pin: u64,
     /// What makes the containers of instances whose specification does not say it.
@@ -146,6 +149,7 @@ impl Runtime {
         match &self.drivers {
             Drivers::Real(real) => Ok(Instance::contained(match real.chosen(spec.driver) {
                 Driver::Sandbox => real.sandbox.start(spec).await?,
+                Driver::Docker if !spec.files.is_empty() => return Err(no_files()),
                 Driver::Docker => real.docker.start(spec).await?,
             })),
             Drivers::Fake(fake) => {
@@ -155,8 +159,8 @@ impl Runtime {
         }
     }
 
-    /// Whether this machine can run that runtime, and has that driver, which can do that; the error says
-    /// what is missing and how to get it. May block for some tens of milliseconds until an interpreter was
+    /// Whether this machine can run that runtime, and has that driver, which can do that, and give files
+    /// ([`InstanceSpec::files`]) if there are; the error says what is missing and how to get it. May block for some tens of milliseconds until an interpreter was
     /// found once.
     ///
     /// # Errors
@@ -166,6 +170,7 @@ impl Runtime {
         runtime: RuntimeName,
         driver: Option<Driver>,
         snapshot: Snapshot,
+        has_files: bool,
     ) -> Result<()> {
         let Drivers::Real(real) = &self.drivers else {
             return Ok(());
@@ -173,7 +178,15 @@ impl Runtime {
         real.surroundings.check(runtime)?;
         match real.chosen(driver) {
             Driver::Sandbox => Ok(()),
+            Driver::Docker if has_files => Err(no_files()),
             Driver::Docker => real.docker.check(snapshot).await,
         }
     }
+}
+
+/// Docker can only mount what its daemon sees, and nothing but this server and its launcher sees secrets.
+fn no_files() -> crate::Error {
+    let reason = "secrets and configs as files need the driver sandbox: with Docker give secrets as variables \
+                  (secret_environment)";
+    crate::Error::Missing(reason.to_owned())
 }

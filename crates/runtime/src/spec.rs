@@ -6,6 +6,7 @@ use model::{
 };
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// A service that the instance can reach by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,26 @@ pub struct Peer {
     pub name: ServiceName,
     /// The TCP ports that it listens on.
     pub ports: Vec<u16>,
+}
+
+/// A secret or config as a file of an instance. `Debug` leaves out what is in it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretFile {
+    /// Absolute path inside.
+    pub target: String,
+    /// Permission bits; it belongs to the user that the program runs as, and cannot be written.
+    pub mode: u32,
+    /// Two files with the same are the same.
+    pub revision_id: String,
+    /// What is in it.
+    pub content: Arc<[u8]>,
+}
+
+impl fmt::Debug for SecretFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("SecretFile");
+        shown.field("target", &self.target).finish_non_exhaustive()
+    }
 }
 
 /// Everything needed to start one instance of a function, or one replica of a service. `Debug` leaves
@@ -50,6 +71,9 @@ pub struct InstanceSpec {
     pub credential: model::Credential,
     /// Writable volumes (services).
     pub volumes: Vec<VolumeMount>,
+    /// Secrets and configs that it is given as files. Those that it is given as variables are in
+    /// `environment`.
+    pub files: Vec<SecretFile>,
     /// Services that it can reach by name.
     pub peers: Vec<Peer>,
     /// Enforced by the kernel.
@@ -109,6 +133,7 @@ pub(crate) mod tests {
                 secret_access_key: "x".repeat(40),
             },
             volumes: Vec::new(),
+            files: Vec::new(),
             peers: Vec::new(),
             limits: Limits::default(),
             snapshot: Snapshot::None,

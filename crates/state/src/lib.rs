@@ -41,6 +41,7 @@ mod schedule_groups;
 mod schedule_requests;
 mod schedules;
 mod schema;
+mod secrets;
 mod services;
 #[cfg(feature = "simulation")]
 mod simulation;
@@ -69,6 +70,7 @@ pub use registry::{
 pub use replays::ReplayStep;
 pub use schedule_requests::Once;
 pub use schedules::{ScheduleFilter, Ticked};
+pub use secrets::SealedSecret;
 pub use store::State;
 pub use uploads::{PartRow, UploadRow};
 pub use versions::Published;

@@ -18,6 +18,8 @@
 //! | `GET`, `POST replays`; `GET`, `DELETE replays/{id}` | [`model::Replay`] |
 //! | `POST events`; `POST buses/{name}/events` | CloudEvents for a bus |
 //! | `GET webhooks`; `GET`, `PUT`, `DELETE webhooks/{name}` | addresses that rules can wake |
+//! | `GET secrets`; `PUT`, `DELETE secrets/{name}` | secrets: the value goes in and never comes out |
+//! | `GET configs`; `GET`, `PUT`, `DELETE configs/{name}` | configs |
 //! | `GET runs?target=&limit=` | [`model::Run`] |
 //! | `GET schedules`; `GET schedules/{group}/{name}` | [`model::Schedule`] |
 //! | `POST schedules/{group}/{name}/pause\|resume\|run` | schedules |
@@ -50,6 +52,7 @@ mod registry;
 mod replays;
 mod runs;
 mod schedules;
+mod secrets;
 mod services;
 mod targets;
 mod upload;
@@ -115,6 +118,18 @@ pub(crate) fn router(doors: Doors) -> Router {
             get(webhooks::get)
                 .put(webhooks::put)
                 .delete(webhooks::delete),
+        )
+        .route("/secrets", get(secrets::list_secrets))
+        .route(
+            "/secrets/{name}",
+            put(secrets::put_secret).delete(secrets::delete_secret),
+        )
+        .route("/configs", get(secrets::list_configs))
+        .route(
+            "/configs/{name}",
+            get(secrets::read_config)
+                .put(secrets::put_config)
+                .delete(secrets::delete_config),
         )
         .route("/logs", get(logs::read))
         .route("/metrics", get(metrics::read))

@@ -194,6 +194,10 @@ pub(super) mod tests {
                 command: None,
                 working_dir: None,
                 environment: [("A".to_owned(), "1".to_owned())].into(),
+                secrets: model::SecretUse {
+                    environment: [("KEY".to_owned(), "s".parse().unwrap())].into(),
+                    files: Vec::new(),
+                },
                 limits: Limits {
                     timeout: 2_500,
                     ..Limits::default()

@@ -76,6 +76,7 @@ pub(super) async fn create(
         command: None,
         working_dir: None,
         environment: BTreeMap::new(),
+        secrets: model::SecretUse::default(),
         limits: Limits::default(),
         scaling: Scaling::default(),
         fresh: Fresh::Reuse,

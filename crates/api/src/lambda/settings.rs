@@ -221,6 +221,7 @@ mod tests {
             command: None,
             working_dir: None,
             environment: BTreeMap::new(),
+            secrets: model::SecretUse::default(),
             limits: Limits::default(),
             scaling: Scaling::default(),
             fresh: Fresh::Reuse,

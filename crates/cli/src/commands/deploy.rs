@@ -2,12 +2,12 @@
 
 use crate::archive;
 use crate::client::{self, Client};
-use crate::commands::{image, progress, release, upload, wait};
+use crate::commands::{image, progress, release, secret, upload, wait};
 use crate::data::DataFolder;
 use crate::error::{Error, Result};
-use crate::manifest::{CodeSource, MAX_MANIFEST, Manifest, Place, Source, Variables};
+use crate::manifest::{CodeSource, MAX_MANIFEST, Manifest, Origin, Place, Source, Variables};
 use crate::output;
-use model::{Code, Deployment, DeploymentReport, Digest, Kind};
+use model::{ChangeKind, Code, Deployment, DeploymentReport, Digest, Kind, SecretKind};
 use reqwest::Method;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -104,6 +104,7 @@ pub(crate) async fn run(options: &Options, data: &DataFolder) -> Result<()> {
         return output::json(&deployment);
     }
     let client = Client::new(data)?;
+    send_secrets(&manifest, &client).await?;
     let deployment = prepare(&manifest, project, data, Some(&client)).await?;
     let request = client
         .request(Method::POST, "deployments")
@@ -233,6 +234,36 @@ async fn prepare(
     let by_services = manifest.services.iter().flat_map(|s| &s.schedules);
     deployment.schedules = by_functions.chain(by_services).cloned().collect();
     Ok(deployment)
+}
+
+/// Sets the secrets and configs whose values the manifest names. Those that the server shall have must be there.
+async fn send_secrets(manifest: &Manifest, client: &Client) -> Result<()> {
+    let external = |kind| {
+        let declared = manifest.secrets.iter();
+        declared.filter(move |one| one.kind == kind && matches!(one.origin, Origin::External))
+    };
+    for kind in [SecretKind::Secret, SecretKind::Config] {
+        if external(kind).next().is_none() {
+            continue;
+        }
+        let there = secret::list(client, kind).await?;
+        for one in external(kind) {
+            if !there.iter().any(|known| known.name == one.name) {
+                let message = format!("the server has no {kind} \"{}\"", one.name);
+                let hint = format!("make it: rouse {kind} set {} < FILE", one.name);
+                return Err(Error::Manifest(one.place.error(message).hint(hint)));
+            }
+        }
+    }
+    for one in &manifest.secrets {
+        if let Origin::Given(value) = &one.origin {
+            let change = secret::put(client, one.kind, &one.name, value.clone()).await?;
+            if change != ChangeKind::Unchanged {
+                output::note(format_args!("{} {} is set", one.kind, one.name));
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn place_code(

@@ -17,6 +17,7 @@ pub(crate) mod registry;
 mod release;
 pub(crate) mod rm;
 pub(crate) mod schedule;
+pub(crate) mod secret;
 mod upload;
 pub(crate) mod versions;
 mod wait;
@@ -42,6 +43,8 @@ pub(crate) async fn run(command: Command, data: &DataFolder) -> Result<()> {
         Command::Events(options) => events::run(&options, &client()?).await,
         Command::Schedule(options) => schedule::run(&options, &client()?).await,
         Command::Image(options) => image::run(&options, &client()?).await,
+        Command::Secret(options) => secret::run(&options, &client()?).await,
+        Command::Config(options) => secret::run_config(&options, &client()?).await,
         Command::Versions(options) => versions::run(&options, &client()?).await,
         Command::Rollback(options) => versions::rollback(&options, &client()?).await,
         Command::Alias(options) => versions::alias(&options, &client()?).await,

@@ -9,11 +9,6 @@ pub(crate) const TOP: Unsupported = &[
         "networks",
         "every service reaches every other by its name; leave it out",
     ),
-    ("configs", "put the file into the service's folder or image"),
-    (
-        "secrets",
-        "give the value in `environment`, from a variable: ${NAME:?is missing}",
-    ),
     (
         "include",
         "give each file: rouse deploy -f one.yaml -f other.yaml",
@@ -52,11 +47,6 @@ pub(crate) const SERVICE: Unsupported = &[
     (
         "env_file",
         "write the values in `environment`, or into the .env file beside the manifest",
-    ),
-    ("configs", "put the file into the service's folder or image"),
-    (
-        "secrets",
-        "give the value in `environment`, from a variable: ${NAME:?is missing}",
     ),
     ("mem_limit", "use deploy.resources.limits.memory"),
     ("memswap_limit", "use deploy.resources.limits.memory"),
@@ -151,6 +141,10 @@ pub(crate) const FUNCTION: Unsupported = &[
         "a function that does not answer is replaced; leave it out",
     ),
     ("x-rouse-base", "use x-rouse.runtime"),
+    (
+        "x-rouse-secret-environment",
+        "use x-rouse.secret_environment",
+    ),
     ("x-rouse-egress", "use x-rouse.egress"),
     ("x-rouse-triggers", "use x-rouse.triggers"),
 ];

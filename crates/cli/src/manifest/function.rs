@@ -8,6 +8,7 @@ use super::place::{Place, Result};
 use super::quantity::{parse_bytes, parse_cpus, parse_duration};
 use super::queue::parse_mappings;
 use super::schedule::parse_schedules;
+use super::secret::parse_use;
 use super::settings::{
     CodeSource, accept_labels_and_depends_on, parse_code, parse_egress, parse_environment,
     parse_name, set_limit,
@@ -18,8 +19,8 @@ use super::words::parse_command;
 use super::{Context, compose};
 use model::{
     BucketName, Code, Contract, DeclaredRule, Destinations, Driver, Egress, Fresh, FunctionName,
-    FunctionSpec, Limits, MappingSpec, RetryPolicy, RuntimeName, Scaling, ScheduleSpec, Snapshot,
-    Target,
+    FunctionSpec, Limits, MappingSpec, RetryPolicy, RuntimeName, Scaling, ScheduleSpec, SecretUse,
+    Snapshot, Target,
 };
 use std::collections::BTreeMap;
 
@@ -51,6 +52,7 @@ pub(crate) struct DeclaredFunction {
     command: Option<Vec<String>>,
     working_dir: Option<String>,
     environment: BTreeMap<String, String>,
+    secrets: SecretUse,
     limits: Limits,
     scaling: Scaling,
     fresh: Fresh,
@@ -77,6 +79,7 @@ impl DeclaredFunction {
             command: declared.command,
             working_dir: declared.working_dir,
             environment: declared.environment,
+            secrets: declared.secrets,
             limits: declared.limits,
             scaling: declared.scaling,
             fresh: declared.fresh,
@@ -124,6 +127,7 @@ pub(crate) fn parse_function(
         command: words(&mut outer, "command")?,
         working_dir: text(&mut outer, "working_dir")?,
         environment: parse_environment(context, &mut outer)?,
+        secrets: parse_use(context, &mut outer, inner.take("secret_environment"))?,
         limits: parse_limits(&mut inner)?,
         scaling: parse_scaling(inner.take("concurrency"), contract.unwrap_or_default())?,
         fresh: inner

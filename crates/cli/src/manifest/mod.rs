@@ -17,6 +17,7 @@ mod ports;
 mod quantity;
 mod queue;
 mod schedule;
+mod secret;
 mod service;
 mod settings;
 mod target;
@@ -32,10 +33,12 @@ pub(crate) use interpolate::Variables;
 pub(crate) use place::{ManifestError, Place, Source};
 pub(crate) use quantity::{parse_bytes, parse_duration};
 pub(crate) use queue::DeclaredQueue;
+pub(crate) use secret::{DeclaredSecret, Origin};
 pub(crate) use service::DeclaredService;
 pub(crate) use settings::CodeSource;
 
 use fields::Fields;
+use model::SecretKind;
 use node::Node;
 use place::Result;
 use std::path::PathBuf;
@@ -57,6 +60,8 @@ pub(crate) struct Manifest {
     pub(crate) functions: Vec<DeclaredFunction>,
     /// Services in the order of the files.
     pub(crate) services: Vec<DeclaredService>,
+    /// Secrets and configs in the order of the files.
+    pub(crate) secrets: Vec<DeclaredSecret>,
     /// What the user should know and is no error.
     pub(crate) notes: Vec<String>,
 }
@@ -72,6 +77,8 @@ pub(crate) struct Context {
     functions: Vec<String>,
     /// Names of declared volumes.
     volumes: Vec<String>,
+    /// Declared secrets and configs.
+    secrets: Vec<DeclaredSecret>,
     notes: Vec<String>,
 }
 
@@ -121,9 +128,12 @@ impl Manifest {
             names: services.iter().map(|(key, _)| key.text.clone()).collect(),
             functions: functions.map(|(key, _)| key.text.clone()).collect(),
             volumes: volume::parse_declared(fields.take("volumes"))?,
+            secrets: Vec::new(),
             notes: Vec::new(),
             variables,
         };
+        secret::parse_declared(&mut context, SecretKind::Secret, fields.take("secrets"))?;
+        secret::parse_declared(&mut context, SecretKind::Config, fields.take("configs"))?;
         for (key, node) in services {
             self.refuse_second(&key.text, &key.place)?;
             match block(node) {
@@ -155,6 +165,10 @@ impl Manifest {
             unset.map(|name| format!("{}: ${name} is not set; it is taken as empty", source.name));
         self.notes.extend(unset);
         self.notes.append(&mut context.notes);
+        for secret in context.secrets {
+            self.refuse_second_secret(&secret)?;
+            self.secrets.push(secret);
+        }
         Ok(())
     }
 
@@ -186,6 +200,21 @@ impl Manifest {
             None => Ok(()),
             Some((_, first)) => Err(place
                 .error(format!("\"{name}\" is declared already, at {first}"))
+                .hint("files do not override each other; declare each thing once")),
+        }
+    }
+
+    fn refuse_second_secret(&self, secret: &DeclaredSecret) -> Result<()> {
+        let same =
+            |known: &&DeclaredSecret| (known.kind, &known.name) == (secret.kind, &secret.name);
+        match self.secrets.iter().find(same) {
+            None => Ok(()),
+            Some(first) => Err(secret
+                .place
+                .error(format!(
+                    "{} \"{}\" is declared already, at {}",
+                    secret.kind, secret.name, first.place
+                ))
                 .hint("files do not override each other; declare each thing once")),
         }
     }

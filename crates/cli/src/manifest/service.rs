@@ -6,6 +6,7 @@ use super::node::{Key, Node, Value};
 use super::place::{Place, Result};
 use super::quantity::{parse_bytes, parse_cpus, parse_duration};
 use super::schedule::parse_schedules;
+use super::secret::parse_use;
 use super::settings::{
     CodeSource, accept_labels_and_depends_on, parse_code, parse_egress, parse_environment,
     parse_name, set_limit,
@@ -13,8 +14,8 @@ use super::settings::{
 use super::trigger::parse_bus_triggers;
 use super::{Context, compose, ports, volume};
 use model::{
-    Code, DeclaredRule, Egress, HealthCheck, Limits, RuntimeName, ScheduleSpec, ServiceName,
-    ServiceSpec, Target, VolumeMount,
+    Code, DeclaredRule, Egress, HealthCheck, Limits, RuntimeName, ScheduleSpec, SecretUse,
+    ServiceName, ServiceSpec, Target, VolumeMount,
 };
 use std::collections::BTreeMap;
 
@@ -39,6 +40,7 @@ pub(crate) struct DeclaredService {
     entrypoint: Option<Vec<String>>,
     working_dir: Option<String>,
     environment: BTreeMap<String, String>,
+    secrets: SecretUse,
     ports: Vec<u16>,
     replicas: u32,
     health: HealthCheck,
@@ -59,6 +61,7 @@ impl DeclaredService {
             entrypoint: declared.entrypoint,
             working_dir: declared.working_dir,
             environment: declared.environment,
+            secrets: declared.secrets,
             ports: declared.ports,
             replicas: declared.replicas,
             health: declared.health,
@@ -102,6 +105,10 @@ pub(crate) fn parse_service(
         entrypoint: words(&mut fields, "entrypoint")?,
         working_dir: text(&mut fields, "working_dir")?,
         environment: parse_environment(context, &mut fields)?,
+        secrets: {
+            let variables = fields.take("x-rouse-secret-environment");
+            parse_use(context, &mut fields, variables)?
+        },
         ports: ports::parse_ports(context, &name, &mut fields)?,
         replicas,
         health: parse_health(&mut fields)?,

@@ -125,6 +125,7 @@ mod tests {
             names: vec!["f".into(), "g".into(), "s".into()],
             functions: vec!["f".into(), "g".into()],
             volumes: Vec::new(),
+            secrets: Vec::new(),
             notes: Vec::new(),
         };
         let node = Node::parse(&source, &mut Variables::default()).unwrap();

@@ -15,24 +15,26 @@ const LOOK: Duration = Duration::from_secs(1);
 /// `min_instances` up. Ends when the pool is retired.
 pub(super) async fn keep(pool: Arc<Pool>) {
     while is_wanted(&pool).await {
+        let generation = pool.table().generation;
         // Sandboxes for the first calls are made ahead. What cannot be made is told to whoever calls.
         let spec = pool
             .prototype
             .spec(model::InstanceId(String::new()), pool.node.peers());
-        let _prepared = match spec {
+        let _prepared = match spec.await {
             Ok(spec) => pool.node.runtime.prepare(&spec).await.ok(),
             Err(_) => None,
         };
-        tend(&pool).await;
+        tend(&pool, generation).await;
     }
 }
 
-/// Until the pool is retired, or does not lead and has no instance and no call any more.
-async fn tend(pool: &Arc<Pool>) {
+/// Until the pool is retired, does not lead and has no instance and no call any more, or makes instances of
+/// another generation, for which other sandboxes are made ahead.
+async fn tend(pool: &Arc<Pool>, generation: u64) {
     loop {
         let wake = {
             let mut table = pool.table();
-            if table.retired {
+            if table.retired || table.generation != generation {
                 return;
             }
             let (alive, dead): (Vec<_>, Vec<_>) = std::mem::take(&mut table.idle)

@@ -97,7 +97,11 @@ impl Start {
             ending,
             log_tail: Bytes::new(),
         };
-        let spec = self.pool.prototype.spec(self.id.clone(), node.peers());
+        let spec = self
+            .pool
+            .prototype
+            .spec(self.id.clone(), node.peers())
+            .await;
         let started = node.runtime.start(spec.map_err(plain)?).await;
         started.map_err(|error| match error {
             runtime::Error::Init {

@@ -74,6 +74,7 @@ fn prototype() -> Prototype {
             secret_access_key: String::new(),
         },
         volumes: Vec::new(),
+        files: Vec::new(),
         peers: Vec::new(),
         snapshot: model::Snapshot::None,
         egress: None,

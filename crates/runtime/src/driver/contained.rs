@@ -1,6 +1,8 @@
 //! One instance in a container: getting ready, answering calls, ending.
 
 use super::body::Body;
+use super::files::Laid;
+use super::shelf::Announced;
 use super::surroundings::blame;
 use super::warmth::Warmth;
 use crate::contract::failed;
@@ -13,7 +15,7 @@ use futures::FutureExt;
 use launcher::Exit;
 use model::{Code, Ending, InstanceId, Invocation, Outcome, StartKind, Timing};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
@@ -52,6 +54,8 @@ pub(crate) struct Contained {
     pub(super) body: Body,
     pub(super) talk: Talk,
     pub(super) capture: Capture,
+    /// Its secrets and configs as files, and what is made ahead with them.
+    pub(super) files: Option<(Announced, Arc<Laid>)>,
     pub(super) _gates: Vec<AbortOnDropHandle<()>>,
     pub(super) _outlet: Option<Outlet>,
     /// As the Lambda API writes it.

@@ -15,6 +15,22 @@ pub(super) struct Kind {
     pub(super) stem: Stem,
 }
 
+impl Kind {
+    /// It, and where stems may not suffice, the kind in which a program starts afresh.
+    pub(super) fn with_plain(&self) -> Vec<Self> {
+        match self.stem {
+            Stem::None | Stem::Snapshot(_) => vec![self.clone()],
+            Stem::Python(_) | Stem::Node { .. } => {
+                let plain = Self {
+                    shape: self.shape.clone(),
+                    stem: Stem::None,
+                };
+                vec![self.clone(), plain]
+            }
+        }
+    }
+}
+
 /// What waits in it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Stem {

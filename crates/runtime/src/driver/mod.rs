@@ -4,6 +4,7 @@ mod body;
 mod contained;
 pub(crate) mod docker;
 pub(crate) mod fake;
+mod files;
 mod kind;
 mod pins;
 mod plan;

@@ -24,7 +24,7 @@ pub(super) struct Sources {
     pub(super) bootstraps: PathBuf,
     /// The interpreter of a managed runtime.
     pub(super) interpreter: Option<Interpreter>,
-    /// The spec's volumes with their folders.
+    /// The spec's volumes with their folders, and its secrets and configs.
     pub(super) volumes: Vec<Volume>,
     /// The region that instances are told.
     pub(super) region: String,

@@ -2,6 +2,7 @@
 
 use super::body::Body;
 use super::contained::Contained;
+use super::files::{Files, Laid};
 use super::kind::{self, Kind, Preload, Stem};
 use super::pins::Pins;
 use super::plan::{self, Plan, Sources};
@@ -28,6 +29,7 @@ pub(crate) struct SandboxDriver {
     pins: Pins,
     warmth: Warmth,
     surroundings: Surroundings,
+    files: Files,
     /// Which code brings modules of its own that zygotes have imported.
     shadowing: Arc<Mutex<HashMap<PathBuf, bool>>>,
 }
@@ -35,12 +37,14 @@ pub(crate) struct SandboxDriver {
 /// What is kept ready for a function for as long as this exists.
 pub(crate) struct Kept {
     _announced: Announced,
+    _files: Option<Arc<Laid>>,
     _pinned: Arc<()>,
 }
 
 impl SandboxDriver {
     /// With nothing made ahead yet.
     pub(crate) fn new(options: &Options, launcher: Launcher, surroundings: Surroundings) -> Self {
+        let files = Files::new(&options.secrets);
         let bounds = Bounds {
             armed: options.armed,
             stems: options.stems,
@@ -67,33 +71,26 @@ impl SandboxDriver {
             pins,
             warmth: Warmth::new(surroundings.storage.clone()),
             surroundings,
+            files,
             shadowing: Arc::default(),
         }
     }
 
     /// See [`crate::Runtime::prepare`].
     pub(crate) async fn prepare(&self, spec: &InstanceSpec) -> Result<Kept> {
-        let sources = self.surroundings.sources(spec).await?;
+        let files = self.files.lay(spec).await?;
+        let sources = self.sources(spec, files.as_deref()).await?;
         let plan = plan::plan(spec, &sources)?;
         self.warmth.starting(&spec.code, &plan.assignment.work);
         let kind = self.kind(spec, &sources, &plan);
-        let plain = Kind {
-            shape: plan.shape,
-            stem: Stem::None,
-        };
-        // Where the stems do not suffice, a program starts afresh.
-        let kinds = match kind.stem {
-            Stem::None => vec![plain],
-            Stem::Snapshot(_) => vec![kind.clone()],
-            Stem::Python(_) | Stem::Node { .. } => vec![kind.clone(), plain],
-        };
-        let announced = self.shelves.announce(kinds, &spec.limits);
+        let announced = self.shelves.announce(kind.with_plain(), &spec.limits);
         if let Stem::Snapshot(_) = kind.stem {
             // How it fails, its first call is told.
             let _ = self.snapshots.begin(&kind);
         }
         Ok(Kept {
             _announced: announced,
+            _files: files,
             _pinned: self.pins.used(spec.runtime),
         })
     }
@@ -159,10 +156,14 @@ impl SandboxDriver {
     pub(crate) async fn start(&self, spec: InstanceSpec) -> Result<Contained> {
         let begun = Instant::now();
         self.pins.used(spec.runtime);
-        let sources = self.surroundings.sources(&spec).await?;
+        let files = self.files.lay(&spec).await?;
+        let sources = self.sources(&spec, files.as_deref()).await?;
         let plan = plan::plan(&spec, &sources)?;
         self.warmth.starting(&spec.code, &plan.assignment.work);
         let kind = self.kind(&spec, &sources, &plan);
+        // What is made ahead with them goes when the last instance that has them does.
+        let announce = |_: &Arc<Laid>| self.shelves.announce(kind.with_plain(), &spec.limits);
+        let announced = files.as_ref().map(announce);
         let Taken {
             armed,
             has_stem,
@@ -191,6 +192,7 @@ impl SandboxDriver {
             made,
         };
         let mut instance = self.surroundings.assemble(spec, parts, api, doors)?;
+        instance.files = announced.zip(files);
         instance.get_ready().await?;
         Ok(instance)
     }
@@ -210,6 +212,14 @@ impl SandboxDriver {
         known.retain(|folder, _| folder.exists());
         known.insert(folder.to_owned(), shadows);
         shadows
+    }
+
+    /// With the secrets and configs that were laid out.
+    async fn sources(&self, spec: &InstanceSpec, files: Option<&Laid>) -> Result<Sources> {
+        let mut sources = self.surroundings.sources(spec).await?;
+        let files = files.into_iter().flat_map(Laid::volumes);
+        sources.volumes.extend(files);
+        Ok(sources)
     }
 }
 

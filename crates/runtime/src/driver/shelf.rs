@@ -104,8 +104,9 @@ impl Drop for Announced {
             for kind in &self.kinds {
                 if let Some(shelf) = shelves.get_mut(kind) {
                     shelf.announced = shelf.announced.saturating_sub(1);
-                    // No other function can use what was made from one.
-                    let own = matches!(kind.stem, Stem::Snapshot(_));
+                    // No other function can use what was made from one, or shows its secrets.
+                    let own =
+                        matches!(kind.stem, Stem::Snapshot(_)) || !kind.shape.volumes.is_empty();
                     shelf.retired = own && shelf.announced == 0;
                 }
             }

@@ -193,6 +193,7 @@ impl Surroundings {
             version: spec.owner.version(),
             code: spec.code,
             warmth: parts.warmth,
+            files: None,
             id: spec.id,
             body: parts.body,
             talk,

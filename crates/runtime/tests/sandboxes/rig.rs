@@ -117,6 +117,7 @@ impl Rig {
                 secret_access_key: "x".repeat(40),
             },
             volumes: Vec::new(),
+            files: Vec::new(),
             peers: Vec::new(),
             limits: Limits {
                 memory: 256 * MIB,
@@ -172,6 +173,7 @@ fn options(data: &Path, driver: Driver, docker_host: &str) -> Options {
         stems: 1,
         preload: vec!["json".into(), "decimal".into()],
         pin: 256 * MIB,
+        secrets: data.join("memory"),
         egress: model::Egress::Public,
         dns: vec![World::dns()],
         driver,
