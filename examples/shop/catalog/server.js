@@ -80,7 +80,7 @@ function routes(store) {
 }
 
 async function main() {
-  const store = await open(process.env.STORE || './data');
+  const store = await open(process.env);
   const port = Number(process.env.PORT || 8080);
   const server = routes(store).listen(port, (error) => {
     if (error) throw error;
