@@ -1,7 +1,8 @@
 //! The archive around an image: a tar, plain or compressed, laid out as a folder.
 
 use crate::entry_path::{Dialect, EntryPath, shown};
-use crate::inflate::{self, Allowance, Metered};
+use crate::entry_size;
+use crate::inflate::{self, Allowance};
 use crate::tree::{self, Links, Tree};
 use crate::{Error, Result};
 use std::fs::File;
@@ -10,6 +11,8 @@ use std::path::Path;
 
 /// Most entries: blobs, and four files for each layer that an old `docker save` wrote.
 const MAX_ENTRIES: usize = 10_000;
+/// Most bytes of memory for the links of one archive, which are kept to its end: 16 MiB.
+const MAX_LINKS: usize = 16 << 20;
 
 /// Lays the archive out in an empty folder; at most `limit` bytes of it.
 pub(crate) fn lay_out(archive: File, into: &Path, mut limit: u64) -> Result<()> {
@@ -17,9 +20,9 @@ pub(crate) fn lay_out(archive: File, into: &Path, mut limit: u64) -> Result<()> 
     let tree =
         Tree::open(into, Links::Refused).map_err(|error| Error::io("unpacking to", into, error))?;
     let allowance = Allowance::default();
-    let inflated = inflate::open(archive).map_err(whole)?;
-    let mut archive = tar::Archive::new(Metered::new(inflated, allowance.clone()));
-    let mut links = Vec::new();
+    let metered = inflate::open(archive, allowance.clone()).map_err(whole)?;
+    let mut archive = tar::Archive::new(metered);
+    let mut links = Held::default();
     let mut count = 0;
     allowance.for_headers();
     let entries = archive.entries().map_err(whole)?;
@@ -35,7 +38,7 @@ pub(crate) fn lay_out(archive: File, into: &Path, mut limit: u64) -> Result<()> 
         unpacked.map_err(|error| unpack_error(Some(&entry.path_bytes()), error))?;
         allowance.for_headers();
     }
-    for (path, target) in links {
+    for (path, target) in links.links {
         if let Some((parent, name)) = path.split() {
             tree.make_folders(&parent)
                 .and_then(|folder| tree::make_link(folder, name, &target))
@@ -45,12 +48,32 @@ pub(crate) fn lay_out(archive: File, into: &Path, mut limit: u64) -> Result<()> 
     Ok(())
 }
 
+/// Links, which are made last, so that no entry can go through one.
+#[derive(Default)]
+struct Held {
+    links: Vec<(EntryPath, Vec<u8>)>,
+    /// About how many bytes of memory they take.
+    memory: usize,
+}
+
+impl Held {
+    fn push(&mut self, path: EntryPath, target: Vec<u8>) -> io::Result<()> {
+        self.memory += path.memory() + target.len();
+        if self.memory > MAX_LINKS {
+            return Err(io::Error::other("the links are more than is allowed"));
+        }
+        self.links.push((path, target));
+        Ok(())
+    }
+}
+
 fn unpack<R: Read>(
     tree: &Tree,
     entry: &mut tar::Entry<'_, R>,
     limit: &mut u64,
-    links: &mut Vec<(EntryPath, Vec<u8>)>,
+    links: &mut Held,
 ) -> io::Result<()> {
+    entry_size::check(entry)?;
     let path = entry.path_bytes().into_owned();
     let path = EntryPath::parse(&path, Dialect::Zip).map_err(io::Error::other)?;
     let kind = entry.header().entry_type();
@@ -67,7 +90,7 @@ fn unpack<R: Read>(
         Some(_) if kind.is_symlink() => {
             let target = entry.link_name_bytes().unwrap_or_default().into_owned();
             path.check_link(&target).map_err(io::Error::other)?;
-            links.push((path, target));
+            links.push(path, target)?;
         }
         Some(_) => {
             return Err(io::Error::other(

@@ -130,7 +130,18 @@ fn ensure(folders: &Folders, archive: &Digest) -> Result<PathBuf> {
 /// Unpacks a zip into an empty folder, durably.
 fn unpack(archive: File, blob: &Path, into: &Path) -> Result<()> {
     let second = File::open(blob).map_err(|error| Error::io("opening", blob, error))?;
-    let contents = BufReader::new(second);
+    let at_root = |error: io::Error| Error::io("unpacking to", into, error);
+    let tree = Tree::open(into, Links::Refused).map_err(at_root)?;
+    let unpacked = lay_out(archive, second, &tree, MAX_UNPACKED)?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(into, mode).map_err(at_root)?;
+    tree.sync().map_err(at_root)?;
+    page_cache::let_go(into, unpacked).map_err(at_root)
+}
+
+/// Lays a zip out in an empty folder, at most that many bytes, and gives how many. `archive` and `contents`
+/// are the same file, opened twice.
+pub(crate) fn lay_out(archive: File, contents: File, tree: &Tree, most: u64) -> Result<u64> {
     let mut zip =
         ZipIterable::try_new(BufReader::new(archive), Config::default()).map_err(not_zip)?;
     if zip.len() > MAX_ENTRIES {
@@ -138,12 +149,10 @@ fn unpack(archive: File, blob: &Path, into: &Path) -> Result<()> {
         let reason = format!("the zip has {count} entries, more than {MAX_ENTRIES}");
         return Err(Error::Archive(reason));
     }
-    let at_root = |error: io::Error| Error::io("unpacking to", into, error);
-    let tree = Tree::open(into, Links::Refused).map_err(at_root)?;
     let mut unpacker = Unpacker {
-        tree: &tree,
-        contents,
-        left: MAX_UNPACKED,
+        tree,
+        contents: BufReader::new(contents),
+        left: most,
         links: Vec::new(),
         links_left: MAX_LINKS,
     };
@@ -151,10 +160,7 @@ fn unpack(archive: File, blob: &Path, into: &Path) -> Result<()> {
         unpacker.entry(entry.map_err(not_zip)?)?;
     }
     unpacker.link_all()?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(into, mode).map_err(at_root)?;
-    tree.sync().map_err(at_root)?;
-    page_cache::let_go(into, MAX_UNPACKED - unpacker.left).map_err(at_root)
+    Ok(most - unpacker.left)
 }
 
 fn not_zip(error: zip::result::ZipError) -> Error {

@@ -7,7 +7,8 @@
 //! user is not who the image's author had in mind.
 
 use crate::entry_path::{Dialect, EntryPath, MAX_PATH, shown};
-use crate::inflate::{self, Allowance, Metered};
+use crate::entry_size;
+use crate::inflate::{self, Allowance};
 use crate::tree::{self, Tree};
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
@@ -15,7 +16,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Bytes that may follow the end of a layer's archive.
 const MAX_TRAILER: u64 = 64 << 20;
@@ -58,8 +59,7 @@ pub(crate) fn apply(
     mut progress: impl FnMut(&Budget),
 ) -> Result<String, Refusal> {
     let allowance = Allowance::default();
-    let metered = Metered::new(inflate::open(layer)?, allowance.clone());
-    let mut archive = tar::Archive::new(metered);
+    let mut archive = tar::Archive::new(inflate::open(layer, allowance.clone())?);
     let mut changes = Changes {
         tree,
         budget,
@@ -98,6 +98,7 @@ impl Changes<'_> {
             .entries
             .checked_sub(1)
             .ok_or_else(|| refuse("the image has more entries than are allowed"))?;
+        entry_size::check(entry)?;
         let path = entry.path_bytes().into_owned();
         let path = EntryPath::parse(&path, Dialect::Layer).map_err(refuse)?;
         let kind = entry.header().entry_type();
@@ -127,30 +128,28 @@ impl Changes<'_> {
         if name == OPAQUE {
             let folder = tree::listed(&folder, b".")?;
             let inode = inode(&folder)?;
-            return tree::names(&folder)?
-                .iter()
-                .try_for_each(|name| self.hide_lower(&folder, inode, name));
+            return tree::each_name(folder, |folder, name| self.hide_lower(folder, inode, name));
         }
         match &name[WHITEOUT.len()..] {
             _ if name.starts_with(PRIVATE) => Ok(()),
             b"" | b"." | b".." => Err(refuse("the whiteout names nothing")),
             hidden => {
                 let inode = inode(&folder)?;
-                self.hide_lower(&folder, inode, hidden)
+                self.hide_lower(folder.as_fd(), inode, hidden)
             }
         }
     }
 
     /// Deletes what stands under a name, except what this layer made.
-    fn hide_lower(&self, folder: &OwnedFd, inode: u64, name: &[u8]) -> io::Result<()> {
+    fn hide_lower(&self, folder: BorrowedFd<'_>, inode: u64, name: &[u8]) -> io::Result<()> {
         let keep = self.made.contains(&self.mark(inode, name));
         match tree::kind(folder, name)? {
             Some(FileType::Directory) => {
                 let inner = tree::listed(folder, name)?;
                 let inner_inode = self::inode(&inner)?;
-                for name in tree::names(&inner)? {
-                    self.hide_lower(&inner, inner_inode, &name)?;
-                }
+                tree::each_name(inner, |inner, name| {
+                    self.hide_lower(inner, inner_inode, name)
+                })?;
                 if keep {
                     return Ok(());
                 }

@@ -16,6 +16,8 @@ use std::path::Path;
 
 /// Largest index, manifest or configuration.
 const MAX_JSON: u64 = 4 << 20;
+/// Largest configuration: 1 MiB. Read, it takes up to 40 times as much memory (`"history":[{},{},…]`).
+const MAX_CONFIG: usize = 1 << 20;
 /// Most layers of an image.
 const MAX_LAYERS: usize = 200;
 /// Indexes within indexes.
@@ -267,6 +269,11 @@ fn chosen(
     config_json: Vec<u8>,
     paths: Vec<(String, Option<String>)>,
 ) -> Result<Chosen> {
+    if config_json.len() > MAX_CONFIG {
+        return refuse(format!(
+            "the image's configuration is larger than {MAX_CONFIG} bytes"
+        ));
+    }
     let configuration: ImageConfiguration = parse("configuration", &config_json)?;
     let (os, architecture) = (configuration.os(), configuration.architecture());
     if *os != Os::Linux || *architecture != Arch::default() {

@@ -14,8 +14,11 @@ mod buckets;
 mod code;
 mod elf;
 mod entry_path;
+mod entry_size;
 mod error;
 mod folders;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod images;
 mod incoming;
 mod inflate;

@@ -21,6 +21,8 @@ use std::sync::Arc;
 const MAX_BYTES: u64 = 128 << 20;
 /// Most files that are looked at.
 const MAX_LOOKED_AT: usize = 100_000;
+/// Most bytes of paths that are gathered for a list: 16 MiB, of which the list keeps 1 MiB.
+const MAX_PATHS: usize = 16 << 20;
 /// What unpacks to no more than this stays in memory: all of it is likely to be read.
 const SMALL: u64 = 8 << 20;
 
@@ -123,11 +125,14 @@ fn remember(
     place: &Place,
     resident: fn(&File) -> io::Result<Vec<Range<u64>>>,
 ) -> Result<Warmed> {
-    let mut warm = Vec::new();
+    let (mut warm, mut room) = (Vec::new(), MAX_PATHS);
     each_file(&place.root, &mut |path, file| {
         let below = path.strip_prefix(&place.root).unwrap_or(path);
-        let parts = resident(file)?;
-        warm.extend(Warm::new(below.as_os_str().as_bytes().to_vec(), &parts));
+        let below = below.as_os_str().as_bytes();
+        if let Some(left) = room.checked_sub(below.len()) {
+            room = left;
+            warm.extend(Warm::new(below.to_vec(), &resident(file)?));
+        }
         Ok(())
     })
     .map_err(|error| Error::io("looking at", &place.root, error))?;
@@ -173,31 +178,34 @@ fn each_file(
     root: &Path,
     visit: &mut impl FnMut(&Path, &File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut folders = vec![root.to_owned()];
+    // One listing for each depth, not a path for each folder: those could be gigabytes.
+    let mut listings = vec![std::fs::read_dir(root)?];
     let mut linked = HashSet::new();
     let mut looked_at = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder)? {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                folders.push(entry.path());
-            }
-            looked_at += 1;
-            if looked_at > MAX_LOOKED_AT {
-                return Ok(());
-            }
-            if !kind.is_file() {
-                continue;
-            }
-            // What the server may not read, no start is helped with.
-            let Ok(file) = File::open(entry.path()) else {
-                continue;
-            };
-            let found = file.metadata()?;
-            if found.nlink() == 1 || linked.insert(found.ino()) {
-                visit(&entry.path(), &file)?;
-            }
+    while let Some(listing) = listings.last_mut() {
+        let Some(entry) = listing.next() else {
+            listings.pop();
+            continue;
+        };
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            listings.push(std::fs::read_dir(entry.path())?);
+        }
+        looked_at += 1;
+        if looked_at > MAX_LOOKED_AT {
+            return Ok(());
+        }
+        if !kind.is_file() {
+            continue;
+        }
+        // What the server may not read, no start is helped with.
+        let Ok(file) = File::open(entry.path()) else {
+            continue;
+        };
+        let found = file.metadata()?;
+        if found.nlink() == 1 || linked.insert(found.ino()) {
+            visit(&entry.path(), &file)?;
         }
     }
     Ok(())

@@ -21,6 +21,8 @@ pub(crate) fn parse(text: &str) -> Result<String> {
     let whole = short
         .split('/')
         .all(|part| !part.is_empty() && part != "." && part != "..");
+    // What is left must not be shortened again, or one image would have two names.
+    let begins = begins && !short.starts_with("docker.io/");
     if !begins || !whole || text.len() > MAX_REFERENCE || !short.bytes().all(legal) {
         let shown = shown(text.as_bytes());
         return Err(Error::Invalid(format!(
@@ -61,7 +63,17 @@ mod tests {
     fn what_is_no_reference_is_refused() {
         let long = "x".repeat(256);
         for text in [
-            "", "../etc", "a//b", "a/../b", "-x", "a b", "a\n", "/a", "é", &long,
+            "",
+            "../etc",
+            "a//b",
+            "a/../b",
+            "-x",
+            "a b",
+            "a\n",
+            "/a",
+            "é",
+            "docker.io/docker.io/a",
+            &long,
         ] {
             assert!(parse(text).is_err(), "{text:?}");
         }

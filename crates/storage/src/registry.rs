@@ -3,8 +3,8 @@
 mod blobs;
 mod collection;
 mod digests;
-mod image;
-mod manifest;
+pub(crate) mod image;
+pub(crate) mod manifest;
 mod uploads;
 
 pub use collection::{Collected, Surplus};

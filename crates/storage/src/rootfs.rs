@@ -3,11 +3,11 @@
 
 use crate::entry_path::{Dialect, EntryPath};
 use crate::tree::{self, Links, Tree};
-use rustix::fs::FileType;
+use rustix::fs::{AtFlags, FileType};
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 /// Folders that are always mounted over: whatever else stands there goes.
@@ -65,19 +65,34 @@ fn make_empty(folder: &OwnedFd, name: &[u8]) -> io::Result<()> {
 
 /// Bytes of all files of a root; one with several names counts once.
 pub(crate) fn size(root: &Path) -> io::Result<u64> {
-    let mut size = 0;
-    let mut linked = HashSet::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder)? {
-            let entry = entry?;
-            let found = entry.metadata()?;
-            if found.is_dir() {
-                folders.push(entry.path());
-            } else if found.is_file() && (found.nlink() == 1 || linked.insert(found.ino())) {
-                size += found.len();
+    let mut sum = Sum::default();
+    let path = root.as_os_str().as_bytes();
+    sum.folder(tree::listed(rustix::fs::CWD, path)?)?;
+    Ok(sum.bytes)
+}
+
+/// A sum over files. It goes down by descriptors, since the paths of a million folders are gigabytes.
+#[derive(Default)]
+struct Sum {
+    bytes: u64,
+    /// Files with several names that were counted.
+    linked: HashSet<u64>,
+}
+
+impl Sum {
+    fn folder(&mut self, folder: OwnedFd) -> io::Result<()> {
+        tree::each_name(folder, |folder, name| {
+            let found = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            match FileType::from_raw_mode(found.st_mode) {
+                FileType::Directory => self.folder(tree::listed(folder, name)?)?,
+                FileType::RegularFile
+                    if found.st_nlink == 1 || self.linked.insert(found.st_ino) =>
+                {
+                    self.bytes += u64::try_from(found.st_size).unwrap_or_default();
+                }
+                _ => {}
             }
-        }
+            Ok(())
+        })
     }
-    Ok(size)
 }

@@ -198,16 +198,21 @@ pub(crate) fn listed(parent: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
     Ok(fs::openat(parent, name, flags, Mode::empty())?)
 }
 
-/// The names in a folder that was opened to be listed.
-pub(crate) fn names(folder: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
-    let mut names = Vec::new();
-    for entry in fs::Dir::read_from(folder)? {
-        let name = entry?.file_name().to_bytes().to_vec();
+/// Visits each name in a folder that was opened to be listed, which may be deleted in the visit. One at a
+/// time: a layer can put a million names of 255 bytes into one folder.
+pub(crate) fn each_name(
+    folder: OwnedFd,
+    mut visit: impl FnMut(BorrowedFd<'_>, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut listing = fs::Dir::new(folder)?;
+    while let Some(entry) = listing.read() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            names.push(name);
+            visit(listing.fd()?, name)?;
         }
     }
-    Ok(names)
+    Ok(())
 }
 
 /// Deletes what stands under a name, if anything does, with all that is in it.
@@ -216,9 +221,7 @@ pub(crate) fn remove(parent: impl AsFd, name: &[u8]) -> io::Result<()> {
         None => Ok(()),
         Some(FileType::Directory) => {
             let folder = listed(parent.as_fd(), name)?;
-            for inner in names(&folder)? {
-                remove(&folder, &inner)?;
-            }
+            each_name(folder, |folder, inner| remove(folder, inner))?;
             Ok(fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
         }
         Some(_) => Ok(fs::unlinkat(parent, name, AtFlags::empty())?),

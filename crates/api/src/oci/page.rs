@@ -9,6 +9,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Most entries of a page, whatever is asked for.
 pub(super) const MAX_PAGE: usize = 1_000;
+/// The most that may be asked for: a client that asks for more means no page.
+const MAX_ASKED: u64 = 1_000_000;
 /// Longest `last` that is looked at: longer than any name, tag or digest.
 const MAX_LAST: usize = 512;
 
@@ -29,8 +31,12 @@ impl Page {
             Some(text) if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) => {
                 return refuse("n must be a number");
             }
-            // What is more than a number holds is more than a page.
-            Some(text) => text.parse().unwrap_or(MAX_PAGE).min(MAX_PAGE),
+            Some(text) => match text.parse::<u64>() {
+                Ok(asked) if asked <= MAX_ASKED => {
+                    usize::try_from(asked).unwrap_or(MAX_PAGE).min(MAX_PAGE)
+                }
+                _ => return refuse("n is more than 1000000; pages have at most 1000 entries"),
+            },
         };
         match call.query.get("last").unwrap_or_default() {
             last if last.len() > MAX_LAST => refuse("last is longer than any name"),

@@ -11,7 +11,7 @@ const MAX_MANIFESTS: usize = 1_000;
 
 /// The repository and the reference in it that an image's name means here. A registry named before it
 /// (`localhost:4566/shop/thumb`) is this server if it is this machine; another's name means nothing.
-fn local(name: &str) -> Option<(RepositoryName, ManifestReference)> {
+pub(crate) fn local(name: &str) -> Option<(RepositoryName, ManifestReference)> {
     let rest = match name.split_once('/') {
         Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => {
             let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
@@ -27,7 +27,11 @@ fn local(name: &str) -> Option<(RepositoryName, ManifestReference)> {
         ),
         None => rest.split_once(':').unwrap_or((rest, "latest")),
     };
-    Some((repository.parse().ok()?, reference.parse().ok()?))
+    let reference = reference.parse().ok()?;
+    if rest.contains('@') && !matches!(reference, ManifestReference::Digest(_)) {
+        return None;
+    }
+    Some((repository.parse().ok()?, reference))
 }
 
 /// The repository and tag that an image's name means in this server's registry, if it has the form of
@@ -208,6 +212,7 @@ mod tests {
             "UPPER",
             "",
             "a:b:c",
+            "shop/thumb@prod",
         ] {
             assert!(local(other).is_none(), "{other}");
         }

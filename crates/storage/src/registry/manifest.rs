@@ -85,7 +85,11 @@ fn is_media_type(text: &str) -> bool {
 }
 
 /// Reads what a manifest says. `media_type` is the one that it was sent with.
-fn parse(media_type: Option<String>, body: Bytes, digest: ContentDigest) -> Result<NewManifest> {
+pub(crate) fn parse(
+    media_type: Option<String>,
+    body: Bytes,
+    digest: ContentDigest,
+) -> Result<NewManifest> {
     let refuse = |reason: String| Error::Invalid(format!("the manifest {reason}"));
     let fields = match serde_json::from_slice::<Fields>(&body) {
         Ok(fields) => fields,
@@ -188,7 +192,7 @@ fn references(fields: &Fields) -> Result<(Vec<ReferenceRow>, Vec<ContentDigest>)
     Ok((references, foreign.collect::<Result<_>>()?))
 }
 
-fn digest_of(body: &[u8], algorithm: Algorithm) -> Result<ContentDigest> {
+pub(crate) fn digest_of(body: &[u8], algorithm: Algorithm) -> Result<ContentDigest> {
     let hex = match algorithm {
         Algorithm::Sha256 => hex::encode(Sha256::digest(body)),
         Algorithm::Sha512 => hex::encode(Sha512::digest(body)),
