@@ -15,7 +15,8 @@ from rouse import Refused, version
 
 # Each part, and the module that measures it.
 PARTS = {"cold": "cold", "miss": "miss", "fresh": "fresh", "starts": "starts", "burst": "burst", "warm": "warm",
-         "idle": "idle", "events": "events", "soak": "soak", "trace": "replay"}
+         "idle": "idle", "events": "events", "soak": "soak", "trace": "replay",
+         "image": "image"}
 
 
 def arguments():
@@ -30,6 +31,7 @@ def arguments():
     parser.add_argument("--minutes", type=int)
     parser.add_argument("--most", type=float)
     parser.add_argument("--starts", type=int)
+    parser.add_argument("--size", type=int)
     return parser.parse_args()
 
 
@@ -55,7 +57,7 @@ def main():
     signal.signal(signal.SIGTERM, end)
     settings = Settings(runs=chosen.runs or (5 if chosen.quick else 200), quick=chosen.quick, trace=chosen.trace,
                         scale=chosen.scale, minutes=chosen.minutes, most=chosen.most,
-                        starts=chosen.starts)
+                        starts=chosen.starts, size=chosen.size)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     programs.build()

@@ -19,10 +19,16 @@ class Settings:
     minutes: int | None = None
     most: float | None = None
     starts: int | None = None
+    size: int | None = None
 
     def of(self, whole, quick):
         """A number of the whole measurement, or of a quick look."""
         return quick if self.quick else whole
+
+    @property
+    def megabytes(self):
+        """Of an image."""
+        return self.size or self.of(500, 20)
 
 
 @dataclass

@@ -37,7 +37,7 @@ def function(program, **settings):
 
 
 class Rouse:
-    """A server that runs until `stop`, or to the end of a `with` block."""
+    """A server that runs until `stop`, or to the end of a `with` block; nothing is deployed if there are no functions."""
 
     def __init__(self, programs, functions, options=()):
         self.port = free_port()
@@ -50,7 +50,8 @@ class Rouse:
         try:
             self.wait_until_it_answers()
             self.token = json.loads((self.data / "credentials.json").read_text())["token"]
-            self.deploy(programs, functions)
+            if functions:
+                self.deploy(programs, functions)
         except BaseException:
             self.stop()
             raise
