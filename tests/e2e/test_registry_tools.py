@@ -19,13 +19,15 @@ class Tool:
         self.name = name
         # Neither asks a registry that nobody named.
         for file, text in {"policy.json": '{"default":[{"type":"insecureAcceptAnything"}]}',
-                           "registries.conf": "unqualified-search-registries = []\n"}.items():
+                           "registries.conf": "unqualified-search-registries = []\n",
+                           # Else the locks stay in /dev/shm.
+                           "containers.conf": '[engine]\nlock_type = "file"\n'}.items():
             (folder / file).write_text(text)
         self.store = ["--root", folder / "root", "--runroot", folder / "run", "--storage-driver", "vfs"]
         self.environment = {
             **os.environ, "REGISTRY_AUTH_FILE": str(folder / "auth.json"), "HOME": str(folder),
             "CONTAINERS_REGISTRIES_CONF": str(folder / "registries.conf"), "BUILDAH_ISOLATION": "chroot",
-            "XDG_RUNTIME_DIR": str(folder),
+            "CONTAINERS_CONF": str(folder / "containers.conf"), "XDG_RUNTIME_DIR": str(folder),
         }
         self.policy = ["--signature-policy", folder / "policy.json"]
 

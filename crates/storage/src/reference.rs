@@ -3,7 +3,7 @@
 use crate::entry_path::shown;
 use crate::{Error, Result};
 
-/// Longest reference in bytes.
+/// Longest reference in bytes, its tag included.
 const MAX_REFERENCE: usize = 255;
 
 /// A checked reference: `docker.io/library/busybox` and `busybox` are `busybox:latest`.
@@ -14,6 +14,12 @@ pub(crate) fn parse(text: &str) -> Result<String> {
         .strip_prefix("library/")
         .filter(|_| short != text)
         .unwrap_or(short);
+    let last = short.rsplit('/').next().unwrap_or_default();
+    let form = if last.contains([':', '@']) {
+        short.to_owned()
+    } else {
+        format!("{short}:latest")
+    };
     let begins = short
         .bytes()
         .next()
@@ -23,18 +29,14 @@ pub(crate) fn parse(text: &str) -> Result<String> {
         .all(|part| !part.is_empty() && part != "." && part != "..");
     // What is left must not be shortened again, or one image would have two names.
     let begins = begins && !short.starts_with("docker.io/");
-    if !begins || !whole || text.len() > MAX_REFERENCE || !short.bytes().all(legal) {
+    if !begins || !whole || form.len() > MAX_REFERENCE || !short.bytes().all(legal) {
         let shown = shown(text.as_bytes());
         return Err(Error::Invalid(format!(
             "image reference \"{shown}\" must be like shop/thumbnail:prod, at most \
              {MAX_REFERENCE} letters, digits and ._-/:@"
         )));
     }
-    let last = short.rsplit('/').next().unwrap_or_default();
-    if last.contains([':', '@']) {
-        return Ok(short.to_owned());
-    }
-    Ok(format!("{short}:latest"))
+    Ok(form)
 }
 
 #[cfg(test)]
@@ -61,7 +63,8 @@ mod tests {
 
     #[test]
     fn what_is_no_reference_is_refused() {
-        let long = "x".repeat(256);
+        // With its tag it is too long.
+        let long = "x".repeat(249);
         for text in [
             "",
             "../etc",

@@ -1,0 +1,3 @@
+//! Layers of images.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| storage::fuzzing::layer(bytes));
