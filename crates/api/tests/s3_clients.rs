@@ -14,6 +14,13 @@ async fn boto3() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn versions_by_boto3() {
+    let running = Running::start(steady()).await;
+    running.pytest("s3_versions.py").await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn aws_cli_and_s3cmd() {
     let running = Running::start(steady()).await;
     running.pytest("s3_cli.py").await;

@@ -4,7 +4,7 @@ use crate::error::{Done, Failure};
 use crate::row::{all, first, json, name, require_bucket, run, time, to_json};
 use crate::{Result, State};
 use model::{BucketName, NotificationRule, Timestamp};
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, params};
 
 /// A bucket as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,44 @@ pub struct Bucket {
     pub created: Timestamp,
     /// What it wakes.
     pub notify: Vec<NotificationRule>,
+    /// Whether it keeps versions of its objects; `None` if it never did.
+    pub versioning: Option<Versioning>,
+}
+
+/// What a bucket does with versions. Once set it is never unset, as on S3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versioning {
+    /// Every change adds a version.
+    Enabled,
+    /// Versions stay; every change is one of the version `null`, of which a key has one at most.
+    Suspended,
+}
+
+impl Versioning {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Suspended => "suspended",
+        }
+    }
+
+    /// Reads the column `versioning`.
+    fn read(row: &Row<'_>) -> Done<Option<Self>> {
+        let text: Option<String> = row.get("versioning")?;
+        match text.as_deref() {
+            None => Ok(None),
+            Some("enabled") => Ok(Some(Self::Enabled)),
+            Some("suspended") => Ok(Some(Self::Suspended)),
+            Some(other) => Err(Failure::Corrupt(format!("column versioning: {other}"))),
+        }
+    }
+}
+
+/// What the bucket does with versions; `NotFound` if there is no such bucket.
+pub(crate) fn versioning(db: &Connection, name: &BucketName) -> Done<Option<Versioning>> {
+    let sql = "SELECT versioning FROM bucket WHERE name = ?1";
+    first(db, sql, [name.as_str()], Versioning::read)?
+        .ok_or_else(|| Failure::not_found("bucket", name.as_str()))
 }
 
 fn read(row: &Row<'_>) -> Done<Bucket> {
@@ -22,6 +60,7 @@ fn read(row: &Row<'_>) -> Done<Bucket> {
         name: name(row, "name")?,
         created: time(row, "created")?,
         notify: json(row, "notify")?,
+        versioning: Versioning::read(row)?,
     })
 }
 
@@ -32,14 +71,13 @@ impl State {
     /// `Conflict` when the name is taken.
     pub async fn create_bucket(&self, bucket: Bucket) -> Result<()> {
         self.write("creating a bucket", move |tx| {
-            let sql = "INSERT INTO bucket (name, created, notify) VALUES (?1, ?2, ?3)
+            let sql = "INSERT INTO bucket (name, created, notify, versioning)
+                       VALUES (?1, ?2, ?3, ?4)
                        ON CONFLICT (name) DO NOTHING";
             let notify = to_json(&bucket.notify)?;
-            match run(
-                tx,
-                sql,
-                params![bucket.name.as_str(), bucket.created.0, notify],
-            )? {
+            let versioning = bucket.versioning.map(Versioning::as_str);
+            let columns = params![bucket.name.as_str(), bucket.created.0, notify, versioning];
+            match run(tx, sql, columns)? {
                 0 => Err(Failure::conflict("bucket", bucket.name, "exists already")),
                 _ => Ok(()),
             }
@@ -94,16 +132,40 @@ impl State {
         .await
     }
 
+    /// Sets whether a bucket keeps versions. The objects that it has become the version `null`.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn put_bucket_versioning(
+        &self,
+        name: BucketName,
+        versioning: Versioning,
+    ) -> Result<()> {
+        self.write("changing a bucket's versioning", move |tx| {
+            let sql = "UPDATE bucket SET versioning = ?2 WHERE name = ?1";
+            match run(tx, sql, params![name.as_str(), versioning.as_str()])? {
+                0 => Err(Failure::not_found("bucket", name)),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
     /// Removes an empty bucket.
     ///
     /// # Errors
-    /// `NotFound`, or `Conflict` when it holds objects or unfinished uploads.
+    /// `NotFound`, or `Conflict` when it holds objects, versions, delete markers or unfinished
+    /// uploads.
     pub async fn delete_bucket(&self, name: BucketName) -> Result<()> {
         self.write("deleting a bucket", move |tx| {
             require_bucket(tx, &name)?;
             let holds = |sql| first(tx, sql, [name.as_str()], |_| Ok(()));
             if holds("SELECT 1 FROM object WHERE bucket = ?1 LIMIT 1")?.is_some() {
                 return Err(Failure::conflict("bucket", name, "still holds objects"));
+            }
+            if holds("SELECT 1 FROM object_version WHERE bucket = ?1 LIMIT 1")?.is_some() {
+                let reason = "still holds versions of objects or delete markers";
+                return Err(Failure::conflict("bucket", name, reason));
             }
             if holds("SELECT 1 FROM upload WHERE bucket = ?1 LIMIT 1")?.is_some() {
                 return Err(Failure::conflict(
@@ -123,7 +185,7 @@ impl State {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::fixture::{function, object, store_with_bucket};
+    use crate::fixture::{deletion, function, object, store_with_bucket};
     use crate::{Precondition, UploadRow};
     use model::Kind;
 
@@ -146,7 +208,12 @@ mod tests {
             name: name.clone(),
             created: Timestamp(5),
             notify: vec![rule],
+            versioning: Some(Versioning::Suspended),
         };
+        for versioning in [Versioning::Enabled, Versioning::Suspended] {
+            let set = state.put_bucket_versioning(name.clone(), versioning);
+            set.await.unwrap();
+        }
         let taken = state.create_bucket(expected.clone()).await.unwrap_err();
         assert_eq!(taken.to_string(), "bucket \"photos\": exists already");
         state.close().await;
@@ -172,7 +239,7 @@ mod tests {
             Kind::Conflict
         );
         state
-            .delete_object(name.clone(), "a".into(), |_| Vec::new())
+            .delete_object(deletion(&name, "a"), |_| Vec::new())
             .await
             .unwrap();
         let upload = UploadRow {

@@ -1,7 +1,7 @@
 //! What the tests of this crate are made of.
 #![allow(clippy::unwrap_used)]
 
-use crate::{Bucket, ObjectRow, State};
+use crate::{Bucket, Deletion, ObjectRow, State};
 use bytes::Bytes;
 use model::{BucketName, EventId, NewEvent, RequestId, Run, Target, Timestamp, Timing};
 use std::collections::BTreeMap;
@@ -22,6 +22,7 @@ pub(crate) async fn store_with_bucket() -> (TempDir, State, BucketName) {
         name: name.clone(),
         created: Timestamp(5),
         notify: Vec::new(),
+        versioning: None,
     };
     state.create_bucket(bucket).await.unwrap();
     (folder, state, name)
@@ -64,9 +65,20 @@ pub(crate) fn object(bucket: &BucketName, key: &str, data: &str) -> ObjectRow {
         size: 3,
         etag: format!("etag-{data}"),
         sequence: 0,
+        version: None,
         modified: Timestamp(7),
         headers: BTreeMap::from([("content-type".to_owned(), "image/jpeg".to_owned())]),
         metadata: BTreeMap::from([("who".to_owned(), "ä\"\u{1}".to_owned())]),
+    }
+}
+
+/// To delete a key.
+pub(crate) fn deletion(bucket: &BucketName, key: &str) -> Deletion {
+    Deletion {
+        bucket: bucket.clone(),
+        key: key.to_owned(),
+        version: None,
+        time: Timestamp(8),
     }
 }
 

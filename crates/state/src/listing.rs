@@ -8,7 +8,7 @@ use model::BucketName;
 use rusqlite::{Connection, params};
 
 /// Keys and common prefixes of one page at most (S3's bound).
-const MAX_PAGE: u32 = 1000;
+pub(crate) const MAX_PAGE: u32 = 1000;
 
 /// Which keys to list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct ListPage {
 
 impl ListQuery {
     /// The common prefix that shows this key, if it has the delimiter after the prefix.
-    fn common_prefix<'a>(&self, key: &'a str) -> Option<&'a str> {
+    pub(crate) fn common_prefix<'a>(&self, key: &'a str) -> Option<&'a str> {
         let delimiter = self
             .delimiter
             .as_deref()
@@ -49,7 +49,7 @@ impl ListQuery {
     }
 
     /// The least key that this page may begin with; `None` if the page is past the end.
-    fn begin(&self) -> Option<Vec<u8>> {
+    pub(crate) fn begin(&self) -> Option<Vec<u8>> {
         let first = self.prefix.as_bytes();
         let Some(after) = self
             .after
@@ -210,7 +210,9 @@ mod tests {
     async fn folders_of_many_objects_cost_one_seek_each() {
         let (_folder, state, bucket) = store_with_bucket().await;
         let seed = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 49999)
-            INSERT INTO object SELECT 'photos', CAST(printf('%d/%05d', i % 10, i) AS BLOB),
+            INSERT INTO object
+                (bucket, key, data, size, etag, sequence, modified, headers, metadata)
+            SELECT 'photos', CAST(printf('%d/%05d', i % 10, i) AS BLOB),
                 i, 1, 'e', 1, 1, '{}', '{}' FROM n";
         state
             .write("seeding", move |tx| Ok(tx.execute_batch(seed)?))

@@ -3,7 +3,7 @@
 use crate::error::{Done, Failure};
 use crate::job::Tx;
 use crate::row::{count, first, int, json, name, require_bucket, run, time, to_json, utf8};
-use crate::{Result, State, crash, events};
+use crate::{NULL_VERSION, Result, State, buckets, crash, events, object_versions};
 use model::{BucketName, NewEvent, Timestamp};
 use rusqlite::{Connection, Row, params};
 use std::collections::BTreeMap;
@@ -21,6 +21,9 @@ pub struct ObjectRow {
     pub size: u64,
     /// ETag without quotes: hex MD5, with `-N` after a multipart upload of N parts.
     pub etag: String,
+    /// Its version: as the bucket's versions name it when one object is read or stored (`None` in a
+    /// bucket that never had versions), and `None` for the version `null` in listings of objects.
+    pub version: Option<String>,
     /// Orders the changes of one key (the `sequencer` of AWS's event): grows with each commit.
     pub sequence: u64,
     /// When it was stored.
@@ -53,22 +56,56 @@ pub(crate) fn read(row: &Row<'_>) -> Done<ObjectRow> {
         size: count(row, "size")?,
         etag: row.get("etag")?,
         sequence: count(row, "sequence")?,
+        version: row.get("version")?,
         modified: time(row, "modified")?,
         headers: json(row, "headers")?,
         metadata: json(row, "metadata")?,
     })
 }
 
-fn find(db: &Connection, bucket: &BucketName, key: &str) -> Done<Option<ObjectRow>> {
-    let sql = "SELECT * FROM object WHERE bucket = ?1 AND key = ?2";
+/// The object that a key has now, its version as the bucket names it.
+pub(crate) fn find(db: &Connection, bucket: &BucketName, key: &str) -> Done<Option<ObjectRow>> {
+    let sql = "SELECT bucket, key, data, size, etag, sequence, modified, headers, metadata,
+                   coalesce(version, (SELECT iif(versioning IS NULL, NULL, 'null')
+                                      FROM bucket WHERE name = ?1)) AS version
+               FROM object WHERE bucket = ?1 AND key = ?2";
     first(db, sql, params![bucket.as_str(), key.as_bytes()], read)
 }
 
 /// The next number of the order of changes; only grows, over all buckets.
-fn next_sequence(tx: &Tx<'_>) -> Done<u64> {
+pub(crate) fn next_sequence(tx: &Tx<'_>) -> Done<u64> {
     let sql = "UPDATE counter SET value = value + 1 WHERE name = 'sequence' RETURNING value";
     first(tx, sql, [], |row| count(row, "value"))?
         .ok_or_else(|| Failure::Corrupt("table counter has no row sequence".to_owned()))
+}
+
+/// Makes this the object that its key has now. The one before must be kept elsewhere already, or
+/// not be wanted.
+pub(crate) fn replace(tx: &Tx<'_>, row: &ObjectRow) -> Done<()> {
+    let sql = "REPLACE INTO object
+                   (bucket, key, data, size, etag, sequence, modified, headers, metadata, version)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let columns = params![
+        row.bucket.as_str(),
+        row.key.as_bytes(),
+        row.data,
+        int(row.size),
+        row.etag,
+        int(row.sequence),
+        row.modified.0,
+        to_json(&row.headers)?,
+        to_json(&row.metadata)?,
+        row.version.as_deref().filter(|name| *name != NULL_VERSION),
+    ];
+    run(tx, sql, columns)?;
+    Ok(())
+}
+
+/// Takes the object that the key has now away.
+pub(crate) fn remove(tx: &Tx<'_>, bucket: &BucketName, key: &str) -> Done<()> {
+    let sql = "DELETE FROM object WHERE bucket = ?1 AND key = ?2";
+    run(tx, sql, params![bucket.as_str(), key.as_bytes()])?;
+    Ok(())
 }
 
 /// Stores an object with the next sequence, and the events that it raises. Gives the row as stored
@@ -79,7 +116,7 @@ pub(crate) fn store(
     precondition: &Precondition,
     raise: impl FnOnce(&ObjectRow) -> Vec<NewEvent>,
 ) -> Done<(ObjectRow, Option<String>)> {
-    require_bucket(tx, &row.bucket)?;
+    let versioning = buckets::versioning(tx, &row.bucket)?;
     let present = find(tx, &row.bucket, &row.key)?;
     let holds = match (precondition, &present) {
         (Precondition::None, _) | (Precondition::Absent, None) => true,
@@ -90,37 +127,32 @@ pub(crate) fn store(
         return Err(Failure::conflict("object", row.key, "precondition failed"));
     }
     row.sequence = next_sequence(tx)?;
-    let sql = "REPLACE INTO object
-                   (bucket, key, data, size, etag, sequence, modified, headers, metadata)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    let columns = params![
-        row.bucket.as_str(),
-        row.key.as_bytes(),
-        row.data,
-        int(row.size),
-        row.etag,
-        int(row.sequence),
-        row.modified.0,
-        to_json(&row.headers)?,
-        to_json(&row.metadata)?
-    ];
-    run(tx, sql, columns)?;
+    let replaced = match versioning {
+        None => {
+            row.version = None;
+            present.map(|present| present.data)
+        }
+        Some(versioning) => {
+            row.version = Some(object_versions::name(versioning, row.sequence));
+            object_versions::make_room(tx, &row.bucket, &row.key, versioning, present)?
+        }
+    };
+    replace(tx, &row)?;
     crash::point("object-row");
     events::insert(tx, &raise(&row))?;
-    let replaced = present
-        .map(|present| present.data)
-        .filter(|data| *data != row.data);
+    let replaced = replaced.filter(|data| *data != row.data);
     Ok((row, replaced))
 }
 
 impl State {
     /// Stores an object and the events that it raises in one transaction, and answers when both are
-    /// on disk. `sequence` of the row is given here, and `{"sequencer":""}` placeholders are not
-    /// touched: `events` gets the sequence to build its payloads. Gives the row as stored, and the
-    /// `data` of the object that it replaced, whose file may now be deleted.
+    /// on disk. `sequence` and `version` of the row are given here, and `{"sequencer":""}`
+    /// placeholders are not touched: `events` gets the row to build its payloads. Gives the row as
+    /// stored, and the `data` of what it replaced, whose file may now be deleted.
     ///
     /// # Errors
-    /// `NotFound` (bucket), `Conflict` (precondition, with reason "precondition failed").
+    /// `NotFound` (bucket), `Conflict` (precondition, with reason "precondition failed"),
+    /// `TooLarge` past 1 000 versions of the key.
     pub async fn put_object(
         &self,
         row: ObjectRow,
@@ -149,44 +181,16 @@ impl State {
         .await
     }
 
-    /// Removes an object and stores the events that this raises, in one transaction. Gives the row
-    /// that was removed; `None`, and no event, if there was none. `events` is given that row with
-    /// the sequence of the removal.
-    ///
-    /// # Errors
-    /// `NotFound` (bucket).
-    pub async fn delete_object(
-        &self,
-        bucket: BucketName,
-        key: String,
-        events: impl FnOnce(&ObjectRow) -> Vec<NewEvent> + Send + 'static,
-    ) -> Result<Option<ObjectRow>> {
-        self.write("deleting an object", move |tx| {
-            let Some(row) = find(tx, &bucket, &key)? else {
-                require_bucket(tx, &bucket)?;
-                return Ok(None);
-            };
-            let sql = "DELETE FROM object WHERE bucket = ?1 AND key = ?2";
-            run(tx, sql, params![bucket.as_str(), key.as_bytes()])?;
-            crash::point("object-row-deleted");
-            let removal = ObjectRow {
-                sequence: next_sequence(tx)?,
-                ..row.clone()
-            };
-            crate::events::insert(tx, &events(&removal))?;
-            Ok(Some(row))
-        })
-        .await
-    }
-
-    /// Which of these `data` names no object and no part refers to (for sweeping after a crash).
+    /// Which of these `data` names no object, version or part refers to (for sweeping after a
+    /// crash).
     ///
     /// # Errors
     /// Of the store.
     pub async fn unreferenced_data(&self, data: Vec<String>) -> Result<Vec<String>> {
         self.read("looking for data without an owner", move |db| {
             let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM object WHERE data = ?1)
-                              OR EXISTS (SELECT 1 FROM part WHERE data = ?1)";
+                              OR EXISTS (SELECT 1 FROM part WHERE data = ?1)
+                              OR EXISTS (SELECT 1 FROM object_version WHERE data = ?1)";
             let mut orphans = Vec::new();
             for name in data {
                 if first(db, sql, [&name], |_| Ok(()))?.is_none() {
@@ -203,7 +207,8 @@ impl State {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::fixture::{event, function, object, store_with_bucket};
+    use crate::fixture::{deletion, event, function, object, store_with_bucket};
+    use crate::{Removal, Removed};
     use model::{EventFilter, Kind};
 
     #[tokio::test]
@@ -228,8 +233,8 @@ mod tests {
         let (second, replaced) = put.await.unwrap();
         assert_eq!((second.sequence, replaced.as_deref()), (2, Some("1")));
         let removed = state
-            .delete_object(bucket.clone(), "k".into(), move |row| {
-                let subject = row.sequence.to_string();
+            .delete_object(deletion(&bucket, "k"), move |removal| {
+                let subject = removal.row.sequence.to_string();
                 vec![NewEvent {
                     id: model::EventId::generate(),
                     subject,
@@ -238,7 +243,16 @@ mod tests {
             })
             .await
             .unwrap();
-        assert_eq!(removed, Some(second));
+        let removed = removed.unwrap();
+        assert_eq!(removed.removed, Removed::Object);
+        assert_eq!(removed.unneeded.as_deref(), Some("2"));
+        assert_eq!(
+            removed.row,
+            ObjectRow {
+                sequence: 3,
+                ..second
+            }
+        );
         let events = state
             .list_events(EventFilter {
                 limit: 9,
@@ -255,6 +269,7 @@ mod tests {
         let (_folder, state, bucket) = store_with_bucket().await;
         let other = "other".parse().unwrap();
         let raise = |_: &ObjectRow| vec![event(&function("f"), 1)];
+        let raise_gone = |_: &Removal| vec![event(&function("f"), 1)];
         let put = |row, precondition| state.put_object(row, precondition, raise);
         let error = put(object(&other, "k", "1"), Precondition::None)
             .await
@@ -280,13 +295,13 @@ mod tests {
         assert_eq!(state.get_object(bucket.clone(), "k").await.unwrap(), stored);
         assert_eq!(
             state
-                .delete_object(bucket.clone(), "n".into(), raise)
+                .delete_object(deletion(&bucket, "n"), raise_gone)
                 .await
                 .unwrap(),
             None
         );
         let error = state
-            .delete_object(other.clone(), "n".into(), raise)
+            .delete_object(deletion(&other, "n"), raise_gone)
             .await
             .unwrap_err();
         assert_eq!(error.kind(), Kind::NotFound);

@@ -1,6 +1,6 @@
 //! Buckets.
 
-use crate::{Bucket, Error, Result, Storage};
+use crate::{Bucket, Error, Result, Storage, Versioning};
 use model::{BucketName, NotificationRule, Timestamp};
 
 /// Most rules of one bucket.
@@ -16,6 +16,7 @@ impl Storage {
             name,
             created: Timestamp::now(),
             notify: Vec::new(),
+            versioning: None,
         };
         self.state().create_bucket(bucket.clone()).await?;
         Ok(bucket)
@@ -43,6 +44,15 @@ impl Storage {
     /// `NotFound`, `Conflict`.
     pub async fn delete_bucket(&self, name: &BucketName) -> Result<()> {
         Ok(self.state().delete_bucket(name.clone()).await?)
+    }
+
+    /// Sets whether a bucket keeps versions of its objects.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn put_versioning(&self, name: &BucketName, versioning: Versioning) -> Result<()> {
+        let set = self.state().put_bucket_versioning(name.clone(), versioning);
+        Ok(set.await?)
     }
 
     /// Replaces what a bucket wakes.

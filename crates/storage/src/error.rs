@@ -68,6 +68,11 @@ fn shown(digests: &[model::ContentDigest]) -> String {
 }
 
 impl Error {
+    /// Whether there are as many of something as there may be.
+    pub fn is_bound(&self) -> bool {
+        matches!(self, Self::State(state::Error::Bound { .. }))
+    }
+
     /// The file system refused `doing` with `path`.
     pub(crate) fn io(
         doing: &'static str,

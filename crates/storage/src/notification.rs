@@ -132,6 +132,8 @@ struct ObjectPart<'a> {
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     e_tag: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version_id: Option<&'a str>,
     sequencer: String,
 }
 
@@ -168,6 +170,7 @@ fn payload(region: &str, rule: &NotificationRule, row: &ObjectRow, change: &Chan
                 key: url_encoded(&row.key),
                 size: exists.then_some(row.size),
                 e_tag: exists.then_some(row.etag.as_str()),
+                version_id: row.version.as_deref(),
                 sequencer: format!("{:016X}", row.sequence),
             },
         },
@@ -225,6 +228,7 @@ mod tests {
             data: "0".repeat(32),
             size: 1234,
             etag: "d41d8cd98f00b204e9800998ecf8427e".to_owned(),
+            version: None,
             sequence: 0x2A,
             modified: Timestamp(0),
             headers: BTreeMap::new(),
@@ -306,6 +310,31 @@ mod tests {
             object,
             &json!({"key": "a", "sequencer": "000000000000002A"})
         );
+    }
+
+    #[test]
+    fn versions_are_told_and_a_marker_is_an_event_of_its_own() {
+        let rules = [
+            rule("all", "s3:ObjectRemoved:*", "", ""),
+            rule("marker", "s3:ObjectRemoved:DeleteMarkerCreated", "", ""),
+            rule("gone", "s3:ObjectRemoved:Delete", "", ""),
+        ];
+        let version = "v1".to_owned();
+        let row = ObjectRow {
+            version: Some(version),
+            ..row("a")
+        };
+        let made = change("ObjectRemoved:DeleteMarkerCreated");
+        let events = events_for("us-east-1", &rules, &row, &made);
+        assert_eq!(events.len(), 2);
+        for event in &events {
+            let record = &parsed(event)["Records"][0];
+            assert_eq!(record["eventName"], "ObjectRemoved:DeleteMarkerCreated");
+            assert_eq!(
+                record["s3"]["object"],
+                json!({"key": "a", "versionId": "v1", "sequencer": "000000000000002A"})
+            );
+        }
     }
 
     #[test]

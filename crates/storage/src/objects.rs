@@ -4,11 +4,12 @@
 use crate::folders::{self, Discarded, Folders};
 use crate::incoming::{Complete, Digests, Incoming};
 use crate::notification::{self, Change};
-use crate::{Error, ListPage, ListQuery, ObjectRow, Precondition, Result, Storage};
+use crate::{DeleteMarker, Error, ListPage, ListQuery, ObjectRow, ObjectVersion, Precondition};
+use crate::{Removal, Removed, Result, Storage, VersionPage, VersionQuery};
 use crate::{blocking, body};
 use bytes::Bytes;
 use model::{BucketName, EventId, NotificationRule, Principal};
-use state::crash;
+use state::{Deletion, crash};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -52,6 +53,22 @@ pub struct PutObject {
     /// Who stores it; named in the event.
     pub principal: Principal,
     /// The event that caused it, if a function stores it while it works on one.
+    pub cause: Option<EventId>,
+}
+
+/// What is said of an object when it is deleted.
+#[derive(Debug, Clone)]
+pub struct DeleteObject {
+    /// In which bucket.
+    pub bucket: BucketName,
+    /// Its key.
+    pub key: String,
+    /// One version, which goes for ever; `None` for the key, which in a bucket with versions gets a
+    /// delete marker.
+    pub version: Option<String>,
+    /// Who deletes it; named in the event.
+    pub principal: Principal,
+    /// The event that caused it, if a function deletes it while it works on one.
     pub cause: Option<EventId>,
 }
 
@@ -242,32 +259,76 @@ impl Storage {
         .await
     }
 
-    /// Removes an object, with its events. `None` if there was none.
+    /// Deletes an object or one version of it, with its events. `None` if there was none, unless a
+    /// delete marker was added.
     ///
     /// # Errors
-    /// `NotFound` (bucket).
-    pub async fn delete_object(
+    /// `NotFound` (bucket; version, in a bucket that never had any), `TooLarge` past 1 000 versions
+    /// of the key.
+    pub async fn delete_object(&self, delete: DeleteObject) -> Result<Option<Removal>> {
+        let rules = self.rules(&delete.bucket).await?;
+        // What is told depends on what it does.
+        let mut change = Change::now("ObjectRemoved:Delete", delete.principal, delete.cause);
+        let deletion = Deletion {
+            bucket: delete.bucket,
+            key: delete.key,
+            version: delete.version,
+            time: change.time,
+        };
+        let storage = self.clone();
+        blocking::to_the_end(async move {
+            let region = storage.region();
+            let events = move |removal: &Removal| {
+                if removal.removed == Removed::Nothing {
+                    change.name = "ObjectRemoved:DeleteMarkerCreated";
+                }
+                notification::events_for(&region, &rules, &removal.row, &change)
+            };
+            let removal = storage.state().delete_object(deletion, events).await?;
+            if let Some(removal) = &removal {
+                crash::point("object-removed");
+                let unneeded = removal.unneeded.clone().into_iter();
+                storage.delete_data(unneeded.collect()).await;
+            }
+            Ok(removal)
+        })
+        .await
+    }
+
+    /// One version of a key. In a bucket that never had versions an object is its version `null`.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn head_object_version(
         &self,
         bucket: &BucketName,
         key: &str,
-        principal: &Principal,
-        cause: Option<EventId>,
-    ) -> Result<Option<ObjectRow>> {
-        let rules = self.rules(bucket).await?;
-        let change = Change::now("ObjectRemoved:Delete", principal.clone(), cause);
-        let (storage, bucket, key) = (self.clone(), bucket.clone(), key.to_owned());
-        blocking::to_the_end(async move {
-            let region = storage.region();
-            let events =
-                move |row: &ObjectRow| notification::events_for(&region, &rules, row, &change);
-            let removed = storage.state().delete_object(bucket, key, events).await?;
-            if let Some(row) = &removed {
-                crash::point("object-removed");
-                storage.delete_data(vec![row.data.clone()]).await;
-            }
-            Ok(removed)
-        })
-        .await
+        version: &str,
+    ) -> Result<ObjectVersion> {
+        let found = self
+            .state()
+            .get_object_version(bucket.clone(), key, version);
+        Ok(found.await?)
+    }
+
+    /// The delete marker that is the newest version of a key, if it is one.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn delete_marker(
+        &self,
+        bucket: &BucketName,
+        key: &str,
+    ) -> Result<Option<DeleteMarker>> {
+        Ok(self.state().get_delete_marker(bucket.clone(), key).await?)
+    }
+
+    /// Lists the versions of a bucket's keys.
+    ///
+    /// # Errors
+    /// `NotFound` (bucket).
+    pub async fn list_object_versions(&self, query: VersionQuery) -> Result<VersionPage> {
+        Ok(self.state().list_object_versions(query).await?)
     }
 
     /// Lists a bucket.
@@ -288,6 +349,7 @@ pub(crate) fn described(data: &Data, put: PutObject) -> (ObjectRow, Precondition
         data: data.name.clone(),
         size: data.size,
         etag: data.etag.clone(),
+        version: None,
         sequence: 0,
         modified: change.time,
         headers: put.headers,

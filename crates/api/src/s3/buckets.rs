@@ -143,15 +143,6 @@ pub(super) async fn location(
     }))
 }
 
-pub(super) async fn versioning(
-    handlers: &Handlers,
-    _: Caller,
-    request: S3Request<GetBucketVersioningInput>,
-) -> S3Result<S3Response<GetBucketVersioningOutput>> {
-    handlers.bucket(&request.input.bucket).await?;
-    Ok(S3Response::new(GetBucketVersioningOutput::default()))
-}
-
 pub(super) async fn acl(
     handlers: &Handlers,
     _: Caller,

@@ -25,14 +25,14 @@ async fn source(
     else {
         return Err(unsupported("a copy from an access point or outpost"));
     };
-    if version_id
-        .as_deref()
-        .is_some_and(|version| version != "null")
-    {
-        let message = "this server keeps no versions of objects";
-        return Err(error(S3ErrorCode::NoSuchVersion, message));
-    }
-    let row = handlers.object(bucket, key).await?;
+    let found = handlers.object(bucket, key, version_id.as_deref()).await;
+    let row = found.map_err(|refused| match refused.code() {
+        S3ErrorCode::MethodNotAllowed => {
+            let message = "the version to be copied is a delete marker, which has no bytes";
+            error(S3ErrorCode::InvalidRequest, message)
+        }
+        _ => refused,
+    })?;
     conditions.check(&row).map_err(|_| failed())?;
     Ok(row)
 }
@@ -63,7 +63,16 @@ pub(super) async fn object(
             return Err(error(S3ErrorCode::InvalidArgument, message));
         }
     };
-    if !replace && from.bucket == bucket && from.key == input.key {
+    // An old version may be copied onto its key, to be the newest again.
+    let restores = from.version.is_some()
+        && matches!(
+            &input.copy_source,
+            CopySource::Bucket {
+                version_id: Some(_),
+                ..
+            }
+        );
+    if !replace && !restores && from.bucket == bucket && from.key == input.key {
         let message = "a copy onto itself must replace the metadata";
         return Err(error(S3ErrorCode::InvalidRequest, message));
     }
@@ -91,6 +100,7 @@ pub(super) async fn object(
         cause: caller.cause,
     };
     let storage = handlers.storage().clone();
+    let copied = from.version.clone();
     let row = whole(async move {
         let translate = of_storage(S3ErrorCode::NoSuchKey, S3ErrorCode::PreconditionFailed);
         storage.copy_object(&from, put).await.map_err(translate)
@@ -103,6 +113,8 @@ pub(super) async fn object(
     };
     Ok(S3Response::new(CopyObjectOutput {
         copy_object_result: Some(result),
+        copy_source_version_id: copied,
+        version_id: row.version,
         ..CopyObjectOutput::default()
     }))
 }
@@ -155,6 +167,7 @@ pub(super) async fn part(
         return Err(super::gate::too_large(super::gate::MAX_PUT));
     }
     let translate = of_storage(S3ErrorCode::NoSuchKey, S3ErrorCode::OperationAborted);
+    let copied = from.version.clone();
     let mut body = storage.read_object(&from, range).await.map_err(translate)?;
     let mut writer = storage.begin_object().await.map_err(of_bucket)?;
     while let Some(chunk) = body.next().await {
@@ -173,6 +186,7 @@ pub(super) async fn part(
     };
     Ok(S3Response::new(UploadPartCopyOutput {
         copy_part_result: Some(result),
+        copy_source_version_id: copied,
         ..UploadPartCopyOutput::default()
     }))
 }

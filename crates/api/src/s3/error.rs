@@ -38,6 +38,7 @@ pub(super) fn of_storage(
     conflict: S3ErrorCode,
 ) -> impl FnOnce(storage::Error) -> S3Error {
     move |fault| match fault.kind() {
+        _ if fault.is_bound() => error(S3ErrorCode::InvalidRequest, fault.to_string()),
         Kind::NotFound => error(missing, fault.to_string()),
         Kind::Conflict => error(conflict, fault.to_string()),
         kind => of_kind(kind, &fault),

@@ -39,6 +39,9 @@ const FILE_NAME: &str = "${filename}";
 /// Longest name of a client's file, in bytes: as long as a key.
 const MAX_FILE_NAME: usize = 1024;
 
+/// Says which version was stored, in a bucket that keeps versions.
+const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
+
 /// Whether the request is an upload by a form.
 pub(super) fn is_one(parts: &Parts) -> bool {
     let form = |value: &HeaderValue| {
@@ -318,9 +321,14 @@ impl Fields {
             _ => StatusCode::NO_CONTENT.into_response(),
         };
         let headers = response.headers_mut();
+        let version = row.version.as_deref();
         let said = [
             (LOCATION, HeaderValue::try_from(location).ok()),
             (ETAG, etag(&row.etag).to_http_header().ok()),
+            (
+                VERSION_ID,
+                version.and_then(|text| HeaderValue::try_from(text).ok()),
+            ),
         ];
         for (name, value) in said {
             if let Some(value) = value {

@@ -8,7 +8,7 @@ use super::presigned_v2;
 use crate::auth::scope_of;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Method};
 use percent_encoding::percent_decode_str;
 use s3s::{S3ErrorCode, S3Result};
 
@@ -224,12 +224,19 @@ pub(super) fn check_headers(headers: &HeaderMap) -> S3Result<()> {
     Ok(())
 }
 
-/// There are no versions: every object has the one that AWS calls `null`.
+/// A version is read or deleted, and never written.
 fn check_query(parts: &Parts) -> S3Result<()> {
-    let other = query(parts).any(|(name, value)| name == "versionId" && value != "null");
-    if other {
-        let message = "this server keeps no versions of objects";
-        return Err(error(S3ErrorCode::NoSuchVersion, message));
+    let written = parts.method != Method::GET
+        && parts.method != Method::HEAD
+        && parts.method != Method::DELETE;
+    for (name, value) in query(parts) {
+        if name == "versionId" && value.is_empty() {
+            return Err(invalid_argument("the version id is empty"));
+        }
+        if name == "versionId" && written {
+            let message = "this operation takes no version id: every write is a version of its own";
+            return Err(invalid_argument(message));
+        }
     }
     Ok(())
 }
@@ -356,10 +363,21 @@ mod tests {
             let parts = signed(&[(name, value)], &format!("host;{name}"), "/b/k");
             assert_eq!(code(&parts), expected, "{name}: {value}");
         }
-        assert_eq!(code(&signed(&[], "host", "/b/k?versionId=null")), "ok");
-        assert_eq!(
-            code(&signed(&[], "host", "/b/k?versionId=1")),
-            "NoSuchVersion"
-        );
+    }
+
+    #[test]
+    fn versions_are_read_and_deleted_and_not_written() {
+        let asked = |method, query: &str| {
+            let mut parts = signed(&[], "host", &format!("/b/k?{query}"));
+            parts.method = method;
+            code(&parts)
+        };
+        for method in [Method::GET, Method::HEAD, Method::DELETE] {
+            assert_eq!(asked(method.clone(), "versionId=1"), "ok");
+            assert_eq!(asked(method, "versionId="), "InvalidArgument");
+        }
+        for method in [Method::PUT, Method::POST] {
+            assert_eq!(asked(method, "versionId=1"), "InvalidArgument");
+        }
     }
 }

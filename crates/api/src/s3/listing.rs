@@ -26,12 +26,12 @@ pub(super) const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
 /// How keys are written in the answer. XML cannot carry every character that a key may have, so
 /// clients ask for URL encoding.
 #[derive(Clone, Copy)]
-struct Spelling {
+pub(super) struct Spelling {
     url: bool,
 }
 
 impl Spelling {
-    fn of(encoding: Option<&EncodingType>) -> S3Result<Self> {
+    pub(super) fn of(encoding: Option<&EncodingType>) -> S3Result<Self> {
         match encoding.map(EncodingType::as_str) {
             None => Ok(Self { url: false }),
             Some(EncodingType::URL) => Ok(Self { url: true }),
@@ -39,7 +39,7 @@ impl Spelling {
         }
     }
 
-    fn write(self, text: String) -> String {
+    pub(super) fn write(self, text: String) -> String {
         if self.url {
             utf8_percent_encode(&text, PLAIN).to_string()
         } else {
@@ -47,7 +47,7 @@ impl Spelling {
         }
     }
 
-    fn write_all(self, prefixes: Vec<String>) -> Option<Vec<CommonPrefix>> {
+    pub(super) fn write_all(self, prefixes: Vec<String>) -> Option<Vec<CommonPrefix>> {
         let entry = |prefix| CommonPrefix {
             prefix: Some(self.write(prefix)),
         };
@@ -71,14 +71,14 @@ impl Spelling {
 }
 
 /// Past the bound the bound is taken, as on AWS.
-fn limit(asked: Option<i32>) -> S3Result<i32> {
+pub(super) fn limit(asked: Option<i32>) -> S3Result<i32> {
     match asked.unwrap_or(MAX_KEYS) {
         ..0 => Err(invalid_argument("max-keys must be 0 or more")),
         asked => Ok(asked.min(MAX_KEYS)),
     }
 }
 
-fn filled(text: Option<String>) -> Option<String> {
+pub(super) fn filled(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 

@@ -20,6 +20,7 @@ mod precondition;
 mod presigned_v2;
 mod receive;
 mod uploads;
+mod versions;
 
 use crate::auth::Auth;
 use crate::doors::Doors;
@@ -149,7 +150,9 @@ operations! {
     head_bucket: HeadBucketInput -> HeadBucketOutput = buckets::head;
     delete_bucket: DeleteBucketInput -> DeleteBucketOutput = buckets::delete;
     get_bucket_location: GetBucketLocationInput -> GetBucketLocationOutput = buckets::location;
-    get_bucket_versioning: GetBucketVersioningInput -> GetBucketVersioningOutput = buckets::versioning;
+    get_bucket_versioning: GetBucketVersioningInput -> GetBucketVersioningOutput = versions::get;
+    put_bucket_versioning: PutBucketVersioningInput -> PutBucketVersioningOutput = versions::put;
+    list_object_versions: ListObjectVersionsInput -> ListObjectVersionsOutput = versions::list;
     get_bucket_acl: GetBucketAclInput -> GetBucketAclOutput = buckets::acl;
     get_bucket_policy: GetBucketPolicyInput -> GetBucketPolicyOutput = buckets::policy;
     get_bucket_cors: GetBucketCorsInput -> GetBucketCorsOutput = buckets::cors;

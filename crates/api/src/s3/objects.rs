@@ -24,33 +24,6 @@ const LOOKS: usize = 5;
 /// What AWS says of an object whose type was not given.
 const DEFAULT_TYPE: &str = "binary/octet-stream";
 
-impl Handlers {
-    /// A row that must be there.
-    pub(super) async fn object(&self, bucket: &str, key: &str) -> S3Result<ObjectRow> {
-        let bucket = super::buckets::name(bucket)?;
-        match self.storage().head_object(&bucket, key).await {
-            Ok(row) => Ok(row),
-            Err(fault) if fault.kind() == Kind::NotFound => {
-                self.storage()
-                    .get_bucket(&bucket)
-                    .await
-                    .map_err(of_bucket)?;
-                Err(no_such_key(key))
-            }
-            Err(fault) => Err(of_bucket(fault)),
-        }
-    }
-}
-
-fn no_such_key(key: &str) -> S3Error {
-    let shown: String = key.chars().take(200).collect();
-    let message = format!(
-        "there is no object \"{}\" in the bucket",
-        shown.escape_debug()
-    );
-    error(S3ErrorCode::NoSuchKey, message)
-}
-
 pub(super) async fn put(
     handlers: &Handlers,
     caller: Caller,
@@ -98,6 +71,7 @@ pub(super) async fn put(
         || sums.checksum_sha256.is_some();
     Ok(S3Response::new(PutObjectOutput {
         e_tag: Some(etag(&row.etag)),
+        version_id: row.version,
         checksum_crc32: sums.checksum_crc32,
         checksum_crc32c: sums.checksum_crc32c,
         checksum_crc64nvme: sums.checksum_crc64nvme,
@@ -180,7 +154,9 @@ pub(super) async fn get(
         if_unmodified_since: input.if_unmodified_since,
     };
     for _ in 0..LOOKS {
-        let row = handlers.object(&input.bucket, &input.key).await?;
+        let row = handlers
+            .object(&input.bucket, &input.key, input.version_id.as_deref())
+            .await?;
         conditions
             .check(&row)
             .map_err(|failure| unmet(failure, &row))?;
@@ -206,6 +182,7 @@ pub(super) async fn get(
             expires: expires(&row),
             last_modified: Some(modified(&row)),
             metadata: Some(row.metadata.into_iter().collect()),
+            version_id: row.version,
             ..GetObjectOutput::default()
         }));
     }
@@ -219,7 +196,9 @@ pub(super) async fn head(
     request: S3Request<HeadObjectInput>,
 ) -> S3Result<S3Response<HeadObjectOutput>> {
     let input = request.input;
-    let row = handlers.object(&input.bucket, &input.key).await?;
+    let row = handlers
+        .object(&input.bucket, &input.key, input.version_id.as_deref())
+        .await?;
     let conditions = Conditions {
         if_match: input.if_match,
         if_none_match: input.if_none_match,
@@ -244,6 +223,7 @@ pub(super) async fn head(
         expires: expires(&row),
         last_modified: Some(modified(&row)),
         metadata: Some(row.metadata.into_iter().collect()),
+        version_id: row.version,
         ..HeadObjectOutput::default()
     };
     match range {
@@ -260,8 +240,9 @@ pub(super) async fn acl(
     _: Caller,
     request: S3Request<GetObjectAclInput>,
 ) -> S3Result<S3Response<GetObjectAclOutput>> {
+    let input = request.input;
     handlers
-        .object(&request.input.bucket, &request.input.key)
+        .object(&input.bucket, &input.key, input.version_id.as_deref())
         .await?;
     Ok(S3Response::new(GetObjectAclOutput {
         grants: Some(grants()),
@@ -275,12 +256,13 @@ pub(super) async fn tagging(
     _: Caller,
     request: S3Request<GetObjectTaggingInput>,
 ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
-    handlers
-        .object(&request.input.bucket, &request.input.key)
+    let input = request.input;
+    let row = handlers
+        .object(&input.bucket, &input.key, input.version_id.as_deref())
         .await?;
     Ok(S3Response::new(GetObjectTaggingOutput {
         tag_set: Vec::new(),
-        version_id: None,
+        version_id: row.version,
     }))
 }
 

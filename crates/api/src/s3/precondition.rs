@@ -115,6 +115,7 @@ mod tests {
             size: 1,
             etag: "abc".to_owned(),
             sequence: 1,
+            version: None,
             modified: model::Timestamp(10_900),
             headers: BTreeMap::new(),
             metadata: BTreeMap::new(),

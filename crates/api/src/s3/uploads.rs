@@ -196,6 +196,7 @@ pub(super) async fn complete(
         bucket: Some(row.bucket.to_string()),
         e_tag: Some(etag(&row.etag)),
         key: Some(row.key),
+        version_id: row.version,
         ..CompleteMultipartUploadOutput::default()
     }))
 }

@@ -88,11 +88,6 @@ def test_a_bucket_is_asked_about_as_usual(s3, bucket):
 
 
 def test_what_is_not_served_says_so(s3, bucket):
-    versioning = {"Status": "Enabled"}
-    refused(
-        "NotImplemented", 501, s3.put_bucket_versioning,
-        Bucket=bucket, VersioningConfiguration=versioning,
-    )
     refused("NotImplemented", 501, s3.put_object, Bucket=bucket, Key="k", ACL="public-read")
     refused("NotImplemented", 501, s3.put_object, Bucket=bucket, Key="k", ServerSideEncryption="AES256")
     refused("NotImplemented", 501, s3.put_object, Bucket=bucket, Key="k", Tagging="a=b")

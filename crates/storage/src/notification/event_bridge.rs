@@ -18,7 +18,7 @@ fn reason(change: &str) -> &'static str {
         "ObjectCreated:Post" => "POST Object",
         "ObjectCreated:Copy" => "CopyObject",
         "ObjectCreated:CompleteMultipartUpload" => "CompleteMultipartUpload",
-        "ObjectRemoved:Delete" => "DeleteObject",
+        "ObjectRemoved:Delete" | "ObjectRemoved:DeleteMarkerCreated" => "DeleteObject",
         _ => "PutObject",
     }
 }
@@ -46,6 +46,9 @@ pub(super) fn event(
         object["size"] = row.size.into();
         object["etag"] = row.etag.as_str().into();
     }
+    if let Some(version) = &row.version {
+        object["version-id"] = version.as_str().into();
+    }
     let mut detail = json!({
         "version": "0",
         "bucket": {"name": row.bucket},
@@ -56,7 +59,11 @@ pub(super) fn event(
         "reason": reason(change.name),
     });
     if !created {
-        detail["deletion-type"] = "Permanently Deleted".into();
+        detail["deletion-type"] = match change.name {
+            "ObjectRemoved:DeleteMarkerCreated" => "Delete Marker Created",
+            _ => "Permanently Deleted",
+        }
+        .into();
     }
     let payload = json!({
         "version": "0",
@@ -138,5 +145,21 @@ mod tests {
         assert_eq!(payload["detail"]["deletion-type"], "Permanently Deleted");
         assert_eq!(payload["detail"]["reason"], "DeleteObject");
         assert!(payload["detail"]["object"].get("size").is_none());
+    }
+
+    #[test]
+    fn a_delete_marker_is_a_deletion_of_its_own_type() {
+        let rule = rule("r", "s3:ObjectRemoved:*", "", "");
+        let row = ObjectRow {
+            version: Some("v1".to_owned()),
+            ..row("a")
+        };
+        let made = change("ObjectRemoved:DeleteMarkerCreated");
+        let event = event("eu-west-1", &rule, &row, &made);
+        let payload: Value = serde_json::from_slice(&event.payload).unwrap();
+        assert_eq!(payload["detail-type"], "Object Deleted");
+        assert_eq!(payload["detail"]["deletion-type"], "Delete Marker Created");
+        assert_eq!(payload["detail"]["reason"], "DeleteObject");
+        assert_eq!(payload["detail"]["object"]["version-id"], "v1");
     }
 }

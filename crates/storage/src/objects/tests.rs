@@ -1,6 +1,7 @@
 //! Objects against a real store in a folder of their own.
 
 use super::*;
+use crate::Versioning;
 use crate::testing::{Room, bucket, put};
 use futures::StreamExt;
 use model::Kind;
@@ -48,6 +49,16 @@ async fn event_kinds(room: &Room) -> Vec<String> {
 async fn read(room: &Room, row: &ObjectRow, range: Option<ByteRange>) -> Vec<u8> {
     let opened = room.storage.read_object(row, range).await.unwrap();
     body::collect(opened).await.unwrap()
+}
+
+fn delete(key: &str, version: Option<String>) -> DeleteObject {
+    DeleteObject {
+        bucket: bucket("photos"),
+        key: key.to_owned(),
+        version,
+        principal: Principal::Root,
+        cause: None,
+    }
 }
 
 #[tokio::test]
@@ -178,12 +189,8 @@ async fn a_copy_outlives_its_source() {
     };
     let to = room.storage.copy_object(&from, copy.clone()).await.unwrap();
     assert_eq!((to.etag.as_str(), to.size), (from.etag.as_str(), 5));
-    let removed = room
-        .storage
-        .delete_object(&bucket("photos"), "a", &Principal::Root, None)
-        .await
-        .unwrap();
-    assert_eq!(removed, Some(from.clone()));
+    let removed = room.storage.delete_object(delete("a", None)).await.unwrap();
+    assert_eq!(removed.unwrap().unneeded, Some(from.data.clone()));
     assert_eq!(read(&room, &to, None).await, b"hello");
     assert_eq!(room.object_files(), [to.data]);
     let gone = room.storage.copy_object(&from, copy).await.unwrap_err();
@@ -210,14 +217,57 @@ async fn a_removal_raises_its_event_once() {
     watch(&room, "s3:ObjectRemoved:*").await;
     room.put(put("photos", "a"), b"hello").await.unwrap();
     for _ in 0..2 {
-        let photos = bucket("photos");
-        let removal = room
-            .storage
-            .delete_object(&photos, "a", &Principal::Root, None);
+        let removal = room.storage.delete_object(delete("a", None));
         removal.await.unwrap();
     }
     assert_eq!(event_kinds(&room).await, ["s3:ObjectRemoved:Delete"]);
     assert_eq!(room.object_files(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_versions_file_goes_with_it_and_not_before() {
+    let room = room().await;
+    watch(&room, "s3:ObjectRemoved:*").await;
+    let photos = bucket("photos");
+    let old = room.put(put("photos", "a"), b"null").await.unwrap();
+    let set = |versioning| room.storage.put_versioning(&photos, versioning);
+    set(Versioning::Enabled).await.unwrap();
+    let new = room.put(put("photos", "a"), b"new").await.unwrap();
+    let marked = room.storage.delete_object(delete("a", None)).await;
+    let marker = marked.unwrap().unwrap().row.version;
+    let mut both = [old.data.clone(), new.data.clone()];
+    both.sort();
+    // Neither is taken for what a crash left.
+    let room = room.reopen().await;
+    let mut files = room.object_files();
+    files.sort();
+    assert_eq!(files, both);
+    let found = room.storage.head_object_version(&photos, "a", "null").await;
+    let ObjectVersion::Object(found) = found.unwrap() else {
+        panic!("the version null is no object");
+    };
+    assert_eq!(read(&room, &found, None).await, b"null");
+    for version in [marker, new.version] {
+        room.storage
+            .delete_object(delete("a", version))
+            .await
+            .unwrap();
+    }
+    assert_eq!(room.object_files(), [old.data.clone()]);
+    let now = room.storage.head_object(&photos, "a").await.unwrap();
+    assert_eq!(now.data, old.data);
+    // While versions are suspended, a put replaces the version null.
+    let set = room.storage.put_versioning(&photos, Versioning::Suspended);
+    set.await.unwrap();
+    let last = room.put(put("photos", "a"), b"last").await.unwrap();
+    assert_eq!(last.version.as_deref(), Some("null"));
+    assert_eq!(room.object_files(), [last.data]);
+    let kinds = [
+        "s3:ObjectRemoved:Delete",
+        "s3:ObjectRemoved:Delete",
+        "s3:ObjectRemoved:DeleteMarkerCreated",
+    ];
+    assert_eq!(event_kinds(&room).await, kinds);
 }
 
 #[tokio::test]
