@@ -245,6 +245,7 @@ impl FunctionSpec {
             command: None,
             working_dir: None,
             environment: BTreeMap::new(),
+            secrets: SecretUse::default(),
             limits: Limits::default(),
             scaling: Scaling::default(),
             fresh: Fresh::default(),
