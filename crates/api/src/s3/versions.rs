@@ -255,7 +255,6 @@ mod tests {
             let asked = asked(&VersioningConfiguration {
                 mfa_delete: mfa.map(MFADelete::from_static),
                 status: status.map(BucketVersioningStatus::from_static),
-                ..VersioningConfiguration::default()
             });
             asked.map_err(|refused| refused.code().as_str().to_owned())
         };
