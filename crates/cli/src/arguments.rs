@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::commands::{
-    build, deploy, doctor, env, events, image, init, invoke, logs, ls, ps, registry, rm, schedule,
-    secret, versions,
+    build, deploy, doctor, env, events, image, init, invoke, logs, ls, manifest, ps, registry, rm,
+    schedule, secret, versions,
 };
 use crate::error::EXIT_CODES;
 use crate::serve;
@@ -40,6 +40,7 @@ pub(crate) enum Command {
     Init(init::Options),
     Build(build::Options),
     Deploy(deploy::Options),
+    Manifest(manifest::Options),
     Invoke(invoke::Options),
     Logs(logs::Options),
     Ls(ls::Options),

@@ -37,6 +37,7 @@ fn run(arguments: Arguments) -> Result<()> {
         // The server drops its privilege before it has threads, so it makes its own runtime.
         Command::Serve(options) => serve::run(&options, &data),
         Command::Env(options) => commands::env::run(&options, &data),
+        Command::Manifest(options) => commands::manifest::run(&options),
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()

@@ -123,7 +123,7 @@ pub(crate) fn paint(text: impl Display, tone: Tone) -> String {
 /// A state's word in its colour.
 pub(crate) fn state(word: &str) -> String {
     let tone = match word {
-        "succeeded" | "healthy" | "idle" | "created" | "ok" => Tone::Good,
+        "succeeded" | "healthy" | "idle" | "created" | "ok" | "completed" => Tone::Good,
         "waiting" | "leased" | "starting" | "busy" | "updated" | "stopping" | "degraded" => {
             Tone::Busy
         }

@@ -27,29 +27,7 @@ impl Engine {
     /// `Apply` names the thing at which it stopped; what comes before it is in place.
     pub async fn deploy(&self, deployment: Deployment) -> Result<DeploymentReport> {
         let corridor = &self.corridor;
-        check_names(&deployment)?;
-        for spec in &deployment.functions {
-            catalog::check(spec).map_err(|error| place("functions", &spec.name, error))?;
-        }
-        for spec in &deployment.functions {
-            self.check_destinations(spec, &deployment).await?;
-        }
-        for spec in &deployment.services {
-            service::check(spec).map_err(|error| place("services", &spec.name, error))?;
-        }
-        for spec in &deployment.queues {
-            let checked = spec.attributes.check(&spec.name);
-            checked.map_err(|error| place("queues", &spec.name, error))?;
-        }
-        for spec in &deployment.mappings {
-            self.check_mapping(spec, &deployment).await?;
-        }
-        for bucket in &deployment.buckets {
-            self.check_rules(bucket, &deployment).await?;
-        }
-        schedule::check_declared(&deployment)?;
-        declared::check(&deployment)?;
-        self.check_letters(&deployment).await?;
+        self.check_deployment(&deployment).await?;
         let prepared = corridor.prepare(deployment).await?;
         let _changing = corridor.changing.lock().await;
         if corridor.draining.is_cancelled() {
@@ -59,6 +37,37 @@ impl Engine {
         // What follows a tag since now knows the push that it was deployed with.
         corridor.pushed.notify_one();
         Ok(report)
+    }
+
+    /// What can be checked of a deployment whose code may not be here.
+    ///
+    /// # Errors
+    /// `Invalid` names the place.
+    pub(crate) async fn check_deployment(&self, deployment: &Deployment) -> Result<()> {
+        check_names(deployment)?;
+        for spec in &deployment.functions {
+            catalog::check(spec).map_err(|error| place("functions", &spec.name, error))?;
+        }
+        for spec in &deployment.functions {
+            self.check_destinations(spec, deployment).await?;
+        }
+        for spec in &deployment.services {
+            service::check(spec).map_err(|error| place("services", &spec.name, error))?;
+        }
+        for spec in &deployment.queues {
+            let checked = spec.attributes.check(&spec.name);
+            checked.map_err(|error| place("queues", &spec.name, error))?;
+        }
+        for spec in &deployment.mappings {
+            self.check_mapping(spec, deployment).await?;
+        }
+        for bucket in &deployment.buckets {
+            self.check_rules(bucket, deployment).await?;
+        }
+        self.corridor.check_dependencies(&deployment.services)?;
+        schedule::check_declared(deployment)?;
+        declared::check(deployment)?;
+        self.check_letters(deployment).await
     }
 
     async fn check_mapping(&self, spec: &MappingSpec, deployment: &Deployment) -> Result<()> {

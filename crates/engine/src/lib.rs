@@ -36,6 +36,7 @@ mod node;
 mod places;
 mod pool;
 mod pressure;
+mod preview;
 mod prototype;
 mod purge;
 mod queues;

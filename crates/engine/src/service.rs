@@ -1,5 +1,6 @@
 //! Services: replicas kept running, checked, restarted with backoff, and reached by name.
 
+mod dependencies;
 mod health;
 mod replica;
 mod resident;
@@ -46,6 +47,7 @@ impl Engine {
     /// As `put_function`.
     pub async fn put_service(&self, spec: ServiceSpec) -> Result<(Service, ChangeKind)> {
         let corridor = &self.corridor;
+        corridor.check_dependencies(std::slice::from_ref(&spec))?;
         let prepared = corridor.prepare_service(spec).await?;
         let _changing = corridor.changing.lock().await;
         if corridor.draining.is_cancelled() {
@@ -119,6 +121,13 @@ impl Corridor {
         checked.await?;
         self.check_secrets(&spec.secrets).await?;
         Ok(PreparedService(spec))
+    }
+
+    /// That what these services wait for is among them or there, and that nobody waits for itself.
+    pub(crate) fn check_dependencies(&self, declared: &[ServiceSpec]) -> Result<()> {
+        let present = self.services.all();
+        let present: Vec<_> = present.iter().map(|resident| resident.service()).collect();
+        dependencies::check(declared, &present)
     }
 
     /// Every instance can reach every service, and has a listener for each of their ports.

@@ -4,7 +4,10 @@
 mod house;
 
 use house::{House, event, function, ok, service, steady, until, within};
-use model::{ChangeKind, Event, EventState, Kind, ReplicaStatus, ServiceSpec, VolumeMount};
+use model::{
+    ChangeKind, Condition, Dependency, Event, EventState, Kind, Owner, ReplicaStatus, Restart,
+    ServiceSpec, VolumeMount,
+};
 use runtime::{Fake, FakeStart};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -380,4 +383,149 @@ async fn services_may_not_have_more_ports_than_an_instance_can_reach() {
     // One that is there may change within the bound.
     first.ports.truncate(1);
     house.engine.put_service(first).await.unwrap();
+}
+
+fn waits(service: &str, condition: Condition) -> Dependency {
+    Dependency {
+        service: service.parse().unwrap(),
+        condition,
+    }
+}
+
+/// How often a service was started.
+fn starts(house: &House, name: &str) -> usize {
+    let started = house.fake.started();
+    let owners = started.iter().map(|spec| &spec.owner);
+    let mine =
+        |owner: &&Owner| matches!(owner, Owner::Service { name: own, .. } if own.as_str() == name);
+    owners.filter(mine).count()
+}
+
+#[tokio::test]
+async fn a_service_starts_when_what_it_depends_on_has_come_so_far() {
+    let house = House::open(steady(0, 0)).await;
+    let mut job = plain(&house, "job").await;
+    job.restart = Restart::No;
+    let mut after = plain(&house, "after").await;
+    after.depends_on = vec![waits("job", Condition::Completed)];
+    let mut last = plain(&house, "last").await;
+    last.depends_on = vec![waits("after", Condition::Healthy)];
+    let deployment = model::Deployment {
+        project: "p".to_owned(),
+        // The order of the file does not matter.
+        services: vec![last, after, job],
+        ..model::Deployment::default()
+    };
+    house.engine.deploy(deployment).await.unwrap();
+    until_states(&house, "job", &["healthy"]).await;
+    until_states(&house, "after", &["waiting"]).await;
+    until_states(&house, "last", &["waiting"]).await;
+    let why = replicas(&house, "after").await.remove(0).last_exit;
+    assert_eq!(
+        why.as_deref(),
+        Some("waits for \"job\" to end with status 0")
+    );
+    assert_eq!((starts(&house, "after"), starts(&house, "last")), (0, 0));
+    let running = house.engine.instances().remove(0);
+    house.fake.end(&running.id, "exit status 0");
+    until_states(&house, "job", &["completed"]).await;
+    until_states(&house, "last", &["healthy"]).await;
+    until_states(&house, "after", &["healthy"]).await;
+    let job = replicas(&house, "job").await.remove(0);
+    assert_eq!((job.restarts, starts(&house, "job")), (0, 1));
+    assert_eq!(replicas(&house, "after").await.remove(0).last_exit, None);
+}
+
+#[tokio::test]
+async fn a_job_that_fails_holds_up_who_waits_for_it() {
+    let house = House::open(steady(0, 0)).await;
+    let mut job = plain(&house, "job").await;
+    job.restart = Restart::No;
+    let mut after = plain(&house, "after").await;
+    after.depends_on = vec![waits("job", Condition::Completed)];
+    house.engine.put_service(job).await.unwrap();
+    house.engine.put_service(after).await.unwrap();
+    until_states(&house, "job", &["healthy"]).await;
+    let running = house.engine.instances().remove(0);
+    house.fake.end(&running.id, "exit status 1");
+    until_states(&house, "job", &["failed"]).await;
+    until_states(&house, "after", &["waiting"]).await;
+    assert_eq!(starts(&house, "after"), 0);
+    // What was removed holds up nobody.
+    house
+        .engine
+        .delete_service(&"job".parse().unwrap())
+        .await
+        .unwrap();
+    until_states(&house, "after", &["healthy"]).await;
+}
+
+#[tokio::test]
+async fn restarts_are_counted_where_they_are_bounded() {
+    let house = House::open(steady(0, 0)).await;
+    let mut spec = plain(&house, "worker").await;
+    spec.restart = Restart::OnFailure { max: Some(1) };
+    house.engine.put_service(spec).await.unwrap();
+    for (end, state) in [("exit status 1", "healthy"), ("exit status 1", "failed")] {
+        until_states(&house, "worker", &["healthy"]).await;
+        let running = house.engine.instances().remove(0);
+        house.fake.end(&running.id, end);
+        let ended = until("its end", async || {
+            let replica = replicas(&house, "worker").await.remove(0);
+            (replica.last_exit.is_some() && replica.state == state).then_some(replica)
+        })
+        .await;
+        assert_eq!(ended.restarts, 1);
+    }
+    assert_eq!(starts(&house, "worker"), 2);
+}
+
+#[tokio::test]
+async fn who_waits_for_nobody_or_for_itself_is_refused() {
+    let house = House::open(steady(0, 0)).await;
+    let mut a = plain(&house, "a").await;
+    a.depends_on = vec![waits("b", Condition::Started)];
+    let error = house.engine.put_service(a.clone()).await.unwrap_err();
+    assert!(
+        error.to_string().contains("neither declared nor there"),
+        "{error}"
+    );
+    let mut b = plain(&house, "b").await;
+    b.depends_on = vec![waits("a", Condition::Started)];
+    let deployment = model::Deployment {
+        project: "p".to_owned(),
+        services: vec![a, b],
+        ..model::Deployment::default()
+    };
+    let error = house.engine.deploy(deployment).await.unwrap_err();
+    assert!(error.to_string().contains("waits for itself"), "{error}");
+    assert_eq!(error.kind(), Kind::Invalid);
+    assert!(house.engine.list_services().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_preview_changes_nothing_and_tells_what_is_there() {
+    let house = House::open(steady(0, 0)).await;
+    let mut there = plain(&house, "there").await;
+    house.engine.put_service(there.clone()).await.unwrap();
+    let kept = house
+        .engine
+        .list_services()
+        .await
+        .unwrap()
+        .remove(0)
+        .service
+        .spec;
+    there.replicas = 3;
+    let mut deployment = model::Deployment {
+        project: "p".to_owned(),
+        services: vec![there, plain(&house, "new").await],
+        ..model::Deployment::default()
+    };
+    let present = house.engine.preview(&deployment).await.unwrap();
+    assert_eq!(present.services, [kept]);
+    assert_eq!(house.engine.list_services().await.unwrap().len(), 1);
+    deployment.services[1].depends_on = vec![waits("nobody", Condition::Started)];
+    let error = house.engine.preview(&deployment).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Invalid);
 }

@@ -86,7 +86,10 @@ pub use schedule::{
 pub use secret::{
     MAX_SECRET, MAX_SECRETS, SecretKind, SecretMount, SecretName, SecretRecord, SecretUse,
 };
-pub use service::{HealthCheck, ReplicaStatus, Service, ServiceSpec, ServiceStatus, VolumeMount};
+pub use service::{
+    Condition, Dependency, HealthCheck, ReplicaStatus, Restart, Service, ServiceSpec,
+    ServiceStatus, VolumeMount,
+};
 pub use snapshot::Snapshot;
 pub use timestamp::Timestamp;
 pub use version::{

@@ -18,6 +18,9 @@ pub struct HealthCheck {
     pub retries: u32,
     /// Milliseconds after the start in which failures do not count.
     pub start_period: u64,
+    /// Nothing is asked: it is well as long as it runs.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
 }
 
 impl Default for HealthCheck {
@@ -28,9 +31,75 @@ impl Default for HealthCheck {
             timeout: 2_000,
             retries: 3,
             start_period: 30_000,
+            disabled: false,
         }
     }
 }
+
+/// When a replica that has ended is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Restart {
+    /// However it ended.
+    #[default]
+    Always,
+    /// If it ended with another status than 0, by a signal, or was ill.
+    OnFailure {
+        /// At most so often; without, any number of times.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max: Option<u32>,
+    },
+    /// Never: a job, run once for each deployment and each start of the server.
+    No,
+}
+
+impl Restart {
+    /// Whether one that ended so is started again, after so many restarts.
+    pub fn again(self, success: bool, restarts: u32) -> bool {
+        match self {
+            Self::Always => true,
+            Self::OnFailure { max } => !success && max.is_none_or(|max| restarts < max),
+            Self::No => false,
+        }
+    }
+}
+
+/// What of another service is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Each of its replicas has a process.
+    Started,
+    /// Each of its replicas is well.
+    Healthy,
+    /// Each of its replicas has ended with status 0, and is not started again.
+    Completed,
+}
+
+impl std::fmt::Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Started => "to start",
+            Self::Healthy => "to be healthy",
+            Self::Completed => "to end with status 0",
+        })
+    }
+}
+
+/// A service that another one waits for before it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dependency {
+    /// The other one.
+    pub service: ServiceName,
+    /// What of it is waited for.
+    pub condition: Condition,
+}
+
+/// Most services that one service waits for.
+const MAX_DEPENDENCIES: usize = 64;
+/// Most bytes of all labels of a service.
+const MAX_LABELS: usize = 32 * 1024;
 
 /// A named volume of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +157,19 @@ pub struct ServiceSpec {
     /// Where its replicas may connect to; without, the server's default.
     #[serde(default)]
     pub egress: Option<Egress>,
+    /// When a replica that has ended is started again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub restart: Restart,
+    /// What its replicas wait for before their first start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Dependency>,
+    /// Its owner's notes; they change nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+fn is_default(restart: &Restart) -> bool {
+    *restart == Restart::default()
 }
 
 fn one() -> u32 {
@@ -119,6 +201,13 @@ impl ServiceSpec {
                 "is missing: a service from a folder needs one",
             ));
         }
+        self.check_dependencies()?;
+        let labels = self.labels.iter();
+        let size: usize = labels.map(|(key, value)| key.len() + value.len()).sum();
+        if size > MAX_LABELS || self.labels.keys().any(String::is_empty) {
+            let reason = format!("must have names, and at most {MAX_LABELS} bytes in all");
+            return Err(Invalid::new("labels", reason));
+        }
         for mount in &self.volumes {
             let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
             let name = &mount.volume;
@@ -138,6 +227,27 @@ impl ServiceSpec {
                 return Err(Invalid::new(
                     "volumes",
                     "a target must be an absolute path without ..",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_dependencies(&self) -> Result<(), Invalid> {
+        if self.depends_on.len() > MAX_DEPENDENCIES {
+            let reason = format!("must be at most {MAX_DEPENDENCIES} services");
+            return Err(Invalid::new("depends_on", reason));
+        }
+        for (at, dependency) in self.depends_on.iter().enumerate() {
+            let name = &dependency.service;
+            if *name == self.name {
+                return Err(Invalid::new("depends_on", "names the service itself"));
+            }
+            let mut before = self.depends_on[..at].iter();
+            if before.any(|other| other.service == *name) {
+                return Err(Invalid::new(
+                    "depends_on",
+                    format!("names \"{name}\" twice"),
                 ));
             }
         }
@@ -163,7 +273,8 @@ pub struct Service {
 pub struct ReplicaStatus {
     /// 0 to `replicas - 1`.
     pub index: u32,
-    /// `starting`, `healthy`, `unhealthy`, `backing_off` or `stopped`.
+    /// `waiting` (for what it depends on), `starting`, `healthy`, `unhealthy`, `backing_off`, `completed` (ended with
+    /// status 0, not to be started again), `failed` (the same with another) or `stopped`.
     pub state: String,
     /// How often it was started again.
     pub restarts: u32,
@@ -178,4 +289,49 @@ pub struct ServiceStatus {
     pub service: Service,
     /// Its replicas by index.
     pub replicas: Vec<ReplicaStatus>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn who_is_started_again() {
+        let twice = Restart::OnFailure { max: Some(2) };
+        let always = Restart::OnFailure { max: None };
+        for (restart, success, restarts, again) in [
+            (Restart::Always, true, 1_000, true),
+            (Restart::No, false, 0, false),
+            (always, true, 0, false),
+            (always, false, 1_000, true),
+            (twice, false, 1, true),
+            (twice, false, 2, false),
+        ] {
+            assert_eq!(restart.again(success, restarts), again, "{restart:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_older_server_has_kept_is_read_and_what_is_not_said_is_not_written() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let kept = serde_json::json!({
+            "name": "a", "runtime": "provided", "code": {"zip": {"digest": digest, "size": 1}}, "command": ["x"],
+        });
+        let mut spec: ServiceSpec = serde_json::from_value(kept).unwrap();
+        assert_eq!(spec.restart, Restart::Always);
+        let written = serde_json::to_value(&spec).unwrap();
+        for key in ["restart", "depends_on", "labels"] {
+            assert!(written.get(key).is_none(), "{key}");
+        }
+        spec.check().unwrap();
+        spec.depends_on = vec![Dependency {
+            service: "a".parse().unwrap(),
+            condition: Condition::Started,
+        }];
+        assert!(spec.check().unwrap_err().reason.contains("itself"));
+        spec.depends_on.clear();
+        spec.labels.insert("a".to_owned(), "x".repeat(MAX_LABELS));
+        assert_eq!(spec.check().unwrap_err().field, "labels");
+    }
 }

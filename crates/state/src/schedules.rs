@@ -238,6 +238,18 @@ impl State {
             .await
     }
 
+    /// The schedules that an owner's manifest declared, by group and name.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn schedules_of(&self, owner: String) -> Result<Vec<Schedule>> {
+        self.read("listing an owner's schedules", move |db| {
+            let sql = "SELECT * FROM schedule WHERE owner = ?1 ORDER BY grp, name";
+            all(db, sql, [&owner], read)
+        })
+        .await
+    }
+
     /// Schedules that fit, by group and name.
     ///
     /// # Errors

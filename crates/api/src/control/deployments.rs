@@ -18,11 +18,25 @@ pub(super) async fn create(
     State(doors): State<Doors>,
     request: Request,
 ) -> Result<Json<DeploymentReport>> {
-    let (parts, stream) = request.into_parts();
-    let bytes = body::read(&parts.headers, stream, MAX_BODY).await?;
-    let deployment: Deployment = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::invalid(format!("this is not a deployment: {error}")))?;
+    let deployment = read(request).await?;
     let engine = doors.engine.clone();
     let report = whole(async move { engine.deploy(deployment).await }).await?;
     Ok(Json(report))
+}
+
+/// `POST deployments/preview`: checks it, changes nothing, and answers with what there is of the same things now.
+pub(super) async fn preview(
+    _: Owner,
+    State(doors): State<Doors>,
+    request: Request,
+) -> Result<Json<Deployment>> {
+    let deployment = read(request).await?;
+    Ok(Json(doors.engine.preview(&deployment).await?))
+}
+
+async fn read(request: Request) -> Result<Deployment> {
+    let (parts, stream) = request.into_parts();
+    let bytes = body::read(&parts.headers, stream, MAX_BODY).await?;
+    let deployment = serde_json::from_slice(&bytes);
+    deployment.map_err(|error| Error::invalid(format!("this is not a deployment: {error}")))
 }

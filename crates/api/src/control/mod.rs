@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `HEAD`, `PUT blobs/{digest}` | archives of code |
 //! | `POST deployments` | a [`model::Deployment`], answered with a [`model::DeploymentReport`] |
+//! | `POST deployments/preview` | the same, changing nothing, answered with what there is of it now |
 //! | `GET functions`; `GET`, `DELETE functions/{name}` | [`model::Function`] |
 //! | `GET functions/{name}/versions`; `POST functions/{name}/rollback` | [`model::FunctionVersion`], [`model::Alias`] |
 //! | `PUT`, `DELETE functions/{name}/aliases/{alias}` | [`model::Alias`] |
@@ -76,6 +77,7 @@ pub(crate) fn router(doors: Doors) -> Router {
     let routes = Router::new()
         .route("/blobs/{digest}", head(blobs::head).put(blobs::put))
         .route("/deployments", post(deployments::create))
+        .route("/deployments/preview", post(deployments::preview))
         .route("/functions", get(functions::list))
         .route(
             "/functions/{name}",

@@ -2,22 +2,21 @@
 
 use crate::archive;
 use crate::client::{self, Client};
-use crate::commands::{image, progress, release, secret, upload, wait};
+use crate::commands::{difference, image, progress, release, secret, upload, wait};
 use crate::data::DataFolder;
 use crate::error::{Error, Result};
-use crate::manifest::{CodeSource, MAX_MANIFEST, Manifest, Origin, Place, Source, Variables};
+use crate::manifest::{CodeSource, Manifest, Origin, Place, ProjectOptions};
 use crate::output;
 use model::{ChangeKind, Code, Deployment, DeploymentReport, Digest, Kind, SecretKind};
 use reqwest::Method;
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Deploy what a Compose file declares
 ///
 /// Examples:
 ///   rouse deploy                        # compose.yaml here
-///   rouse deploy -f shop/compose.yaml --dry-run
+///   rouse deploy --dry-run              # what it would change
+///   rouse deploy -f compose.yaml -f production.yaml --profile metrics
 ///   rouse deploy --image localhost:4566/shop/thumbnail:prod --follow
 ///
 /// A compose.yaml:
@@ -55,8 +54,10 @@ use std::sync::Arc;
 /// Services also take entrypoint, environment, working_dir, expose,
 /// healthcheck {interval, timeout, retries, start_period}, deploy.replicas and
 /// deploy.resources.limits {memory, cpus, pids}; without a limit a service has 512 MiB.
+/// environment also comes from env_file; depends_on waits for services, restart says when they start again.
 /// Variables such as ${NAME:-default} are replaced from the environment and the .env file beside the
-/// manifest. Folders are sent without what .rouseignore or .dockerignore names.
+/// manifest. Several files are merged as Compose does it: `rouse manifest` shows the result. Folders are
+/// sent without what .rouseignore or .dockerignore names.
 ///
 /// With --image an image of the registry is deployed without a manifest, as a new function or as the next
 /// version of one; what a function has beside its image stays.
@@ -65,11 +66,10 @@ use std::sync::Arc;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
-    /// The manifest; give it again for more [default: compose.yaml, compose.yml,
-    /// docker-compose.yaml or docker-compose.yml here]
-    #[arg(short, long = "file", value_name = "FILE")]
-    files: Vec<PathBuf>,
-    /// Check and archive everything, print the deployment as JSON, and send nothing
+    #[command(flatten)]
+    project: ProjectOptions,
+    /// Say what a deployment would change and what not, and change nothing: values of variables that look like
+    /// secrets are not shown
     #[arg(long)]
     dry_run: bool,
     /// Do not wait until services are healthy
@@ -82,30 +82,23 @@ pub(crate) struct Options {
     json: bool,
 }
 
-const DEFAULT_FILES: [&str; 4] = [
-    "compose.yaml",
-    "compose.yml",
-    "docker-compose.yaml",
-    "docker-compose.yml",
-];
-
 /// Runs the command.
 pub(crate) async fn run(options: &Options, data: &DataFolder) -> Result<()> {
     if let Some(reference) = &options.image.image {
         return release::run(reference, &options.image, options.json, &Client::new(data)?).await;
     }
-    let files = find_files(&options.files)?;
-    let (manifest, project) = read(&files)?;
+    let (manifest, project) = options.project.read()?.manifest()?;
     for note in &manifest.notes {
         output::note(format_args!("note: {}", output::clean(note, false)));
     }
-    if options.dry_run {
-        let deployment = prepare(&manifest, project, data, None).await?;
-        return output::json(&deployment);
-    }
     let client = Client::new(data)?;
-    send_secrets(&manifest, &client).await?;
-    let deployment = prepare(&manifest, project, data, Some(&client)).await?;
+    if !options.dry_run {
+        send_secrets(&manifest, &client).await?;
+    }
+    let deployment = prepare(&manifest, project, &client, !options.dry_run).await?;
+    if options.dry_run {
+        return preview(&client, &deployment, options.json).await;
+    }
     let request = client
         .request(Method::POST, "deployments")
         .json(&deployment);
@@ -125,83 +118,24 @@ pub(crate) async fn run(options: &Options, data: &DataFolder) -> Result<()> {
     Ok(())
 }
 
-fn find_files(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    if !named.is_empty() {
-        return Ok(named.to_vec());
+/// Asks the server what there is of the same things, and prints the difference.
+async fn preview(client: &Client, deployment: &Deployment, json: bool) -> Result<()> {
+    let request = client.request(Method::POST, "deployments/preview");
+    let response = client.send(request.json(deployment)).await?;
+    let present: Deployment = client::parse(response, "POST deployments/preview").await?;
+    let differences = difference::between(&present, deployment);
+    if json {
+        return output::json(&differences);
     }
-    let default = DEFAULT_FILES
-        .iter()
-        .map(PathBuf::from)
-        .find(|path| path.exists());
-    default.map(|path| vec![path]).ok_or_else(|| {
-        Error::Usage(format!(
-            "no manifest is here: none of {} exists; name one with -f, or see `rouse deploy --help` \
-             for an example",
-            DEFAULT_FILES.join(", ")
-        ))
-    })
+    difference::print(&differences)
 }
 
-/// Reads the manifests; the project is named by the first that says a name, else by its folder.
-fn read(files: &[PathBuf]) -> Result<(Manifest, String)> {
-    let mut manifest = Manifest::default();
-    for path in files {
-        let source = Arc::new(Source {
-            name: path.display().to_string(),
-            text: read_bounded(path)?,
-        });
-        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        let dotenv_path = folder.join(".env");
-        let dotenv = match std::fs::read_to_string(&dotenv_path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => {
-                return Err(Error::io(format!("reading {}", dotenv_path.display()))(
-                    error,
-                ));
-            }
-        };
-        let environment = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
-        let variables = Variables::new(&dotenv, environment)
-            .map_err(|error| Error::Usage(format!("{}:{error}", dotenv_path.display())))?;
-        manifest.add(&source, folder, variables)?;
-    }
-    manifest.finish()?;
-    let project = match &manifest.project {
-        Some(name) => name.clone(),
-        None => folder_name(files)?,
-    };
-    Ok((manifest, project))
-}
-
-fn folder_name(files: &[PathBuf]) -> Result<String> {
-    let first = files.first().map_or(Path::new("."), PathBuf::as_path);
-    let path = std::path::absolute(first).map_err(Error::io("finding the manifest's folder"))?;
-    let name = path.parent().and_then(Path::file_name);
-    let name = name.map_or("default".into(), |name| name.to_string_lossy());
-    Ok(name.into_owned())
-}
-
-fn read_bounded(path: &Path) -> Result<String> {
-    let doing = || Error::io(format!("reading {}", path.display()));
-    let metadata = std::fs::metadata(path).map_err(doing())?;
-    if metadata.is_file() && metadata.len() > MAX_MANIFEST {
-        return Err(Error::Usage(format!(
-            "{} is larger than {MAX_MANIFEST} bytes, more than a manifest may be",
-            path.display()
-        )));
-    }
-    std::fs::read_to_string(path).map_err(doing())
-}
-
-/// Archives folders, looks images up, and uploads what the server lacks (with `Some` client).
+/// Archives folders, looks images up, and uploads what the server lacks if it shall.
 async fn prepare(
     manifest: &Manifest,
     project: String,
-    data: &DataFolder,
-    client: Option<&Client>,
+    client: &Client,
+    send: bool,
 ) -> Result<Deployment> {
     let mut deployment = Deployment {
         project,
@@ -221,12 +155,12 @@ async fn prepare(
         deployment
             .mappings
             .extend(function.mappings.iter().cloned());
-        let code = place_code(function.name.as_str(), &function.code, data, client).await?;
+        let code = place_code(function.name.as_str(), &function.code, client, send).await?;
         deployment.functions.push(function.with_code(code)?);
         deployment.rules.extend(function.rules.iter().cloned());
     }
     for service in &manifest.services {
-        let code = place_code(service.name.as_str(), &service.code, data, client).await?;
+        let code = place_code(service.name.as_str(), &service.code, client, send).await?;
         deployment.services.push(service.with_code(code)?);
         deployment.rules.extend(service.rules.iter().cloned());
     }
@@ -266,18 +200,9 @@ async fn send_secrets(manifest: &Manifest, client: &Client) -> Result<()> {
     Ok(())
 }
 
-async fn place_code(
-    name: &str,
-    source: &CodeSource,
-    data: &DataFolder,
-    client: Option<&Client>,
-) -> Result<Code> {
+async fn place_code(name: &str, source: &CodeSource, client: &Client, send: bool) -> Result<Code> {
     match source {
-        CodeSource::Image { reference, place } => match client {
-            Some(client) => find_image(client, reference, place).await,
-            // A dry run sends nothing, and still must know which image a name means.
-            None => find_image(&Client::new(data)?, reference, place).await,
-        },
+        CodeSource::Image { reference, place } => find_image(client, reference, place).await,
         CodeSource::Folder { path, place } => {
             let spinner = progress::spinner(format!("archiving {name}"));
             let packed = archive::pack(path, |file| spinner.set_message(output::cell(file, 60)));
@@ -290,7 +215,7 @@ async fn place_code(
                 digest: archive.digest.clone(),
                 size: archive.size,
             };
-            if let Some(client) = client {
+            if send {
                 let (entries, size) = (archive.entries, output::bytes(archive.size));
                 if upload::upload(client, name, archive).await? {
                     output::note(format_args!("uploaded {name}: {entries} files, {size}"));

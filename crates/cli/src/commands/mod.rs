@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod deploy;
+mod difference;
 pub(crate) mod doctor;
 pub(crate) mod env;
 pub(crate) mod events;
@@ -11,6 +12,7 @@ pub(crate) mod invoke;
 pub(crate) mod logs;
 pub(crate) mod ls;
 mod named;
+pub(crate) mod manifest;
 mod progress;
 pub(crate) mod ps;
 pub(crate) mod registry;
@@ -52,7 +54,7 @@ pub(crate) async fn run(command: Command, data: &DataFolder) -> Result<()> {
         Command::Rm(options) => rm::run(&options, &client()?).await,
         Command::Doctor(options) => doctor::run(&options, data).await,
         Command::Init(options) => init::run(&options),
-        Command::Serve(_) | Command::Env(_) => {
+        Command::Serve(_) | Command::Env(_) | Command::Manifest(_) => {
             Err(Error::Usage("this command needs no server".to_owned()))
         }
     }

@@ -57,8 +57,13 @@ fn is_healthy(status: &ServiceStatus) -> bool {
     let healthy = status
         .replicas
         .iter()
-        .filter(|replica| replica.state == "healthy");
+        .filter(|replica| is_well(&replica.state));
     healthy.count() >= wanted
+}
+
+/// Whether nothing more is to come: it is healthy, or a job that is done.
+fn is_well(state: &str) -> bool {
+    matches!(state, "healthy" | "completed")
 }
 
 fn describe(status: &ServiceStatus) -> String {
@@ -66,14 +71,18 @@ fn describe(status: &ServiceStatus) -> String {
     let replicas: Vec<String> = status
         .replicas
         .iter()
-        .filter(|replica| replica.state != "healthy")
+        .filter(|replica| !is_well(&replica.state))
         .map(|replica| {
             let mut text = output::cell(&replica.state, 40);
             if replica.restarts > 0 {
                 text.push_str(&format!(", {} restarts", replica.restarts));
             }
             if let Some(exit) = &replica.last_exit {
-                text.push_str(&format!(", ended before: {}", output::cell(exit, 100)));
+                let before = match replica.state.as_str() {
+                    "waiting" => "",
+                    _ => "ended before: ",
+                };
+                text.push_str(&format!(", {before}{}", output::cell(exit, 100)));
             }
             text
         })

@@ -17,11 +17,9 @@ pub(crate) struct Rule {
     target: Target,
 }
 
-/// A bucket and where it is declared.
+/// A bucket that is declared.
 #[derive(Debug, Clone)]
 pub(crate) struct DeclaredBucket {
-    /// Where its name stands.
-    pub(crate) place: Place,
     /// The bucket with the rules found so far.
     pub(crate) spec: BucketSpec,
 }
@@ -79,7 +77,6 @@ fn parse_bucket(context: &Context, key: &Key, node: &Node) -> Result<DeclaredBuc
     let name: BucketName = parse_name(key)?;
     let mut fields = Fields::of(node, format!("bucket \"{name}\""))?;
     let mut bucket = DeclaredBucket {
-        place: key.place.clone(),
         spec: BucketSpec {
             name,
             notify: Vec::new(),

@@ -6,10 +6,6 @@ type Unsupported = &'static [(&'static str, &'static str)];
 /// At the top of the file.
 pub(crate) const TOP: Unsupported = &[
     (
-        "networks",
-        "every service reaches every other by its name; leave it out",
-    ),
-    (
         "include",
         "give each file: rouse deploy -f one.yaml -f other.yaml",
     ),
@@ -19,45 +15,15 @@ pub(crate) const TOP: Unsupported = &[
 /// In a resident service.
 pub(crate) const SERVICE: Unsupported = &[
     (
-        "networks",
-        "every service reaches every other by its name; leave it out",
-    ),
-    (
         "network_mode",
         "each replica has a network of its own; leave it out",
-    ),
-    (
-        "privileged",
-        "nothing runs with privilege here; leave it out",
     ),
     (
         "cap_add",
         "nothing runs with capabilities here; leave it out",
     ),
-    (
-        "cap_drop",
-        "all capabilities are dropped already; leave it out",
-    ),
-    (
-        "security_opt",
-        "no_new_privs and a seccomp filter are always on; leave it out",
-    ),
-    ("read_only", "the root is read-only already; leave it out"),
     ("user", "an image's own user is taken; leave it out"),
-    (
-        "env_file",
-        "write the values in `environment`, or into the .env file beside the manifest",
-    ),
-    ("mem_limit", "use deploy.resources.limits.memory"),
     ("memswap_limit", "use deploy.resources.limits.memory"),
-    ("cpus", "use deploy.resources.limits.cpus"),
-    ("pids_limit", "use deploy.resources.limits.pids"),
-    ("scale", "use deploy.replicas"),
-    (
-        "profiles",
-        "leave the service out of this file, or deploy another file with -f",
-    ),
-    ("extends", "use a YAML anchor and a merge key: `<<: *other`"),
     (
         "tmpfs",
         "/tmp is writable already; for more use a named volume",
@@ -91,23 +57,123 @@ pub(crate) const SERVICE: Unsupported = &[
         "stop_signal",
         "a replica is asked to end by SIGTERM; leave it out",
     ),
-    ("init", "leave it out"),
-    ("tty", "leave it out"),
-    ("stdin_open", "leave it out"),
-    (
-        "platform",
-        "only images of this machine's platform run; leave it out",
-    ),
-    (
-        "pull_policy",
-        "images come by `rouse image import`; leave it out",
-    ),
     ("sysctls", "leave it out"),
     ("ulimits", "use deploy.resources.limits; leave it out"),
     (
         "develop",
         "run `rouse deploy` again after a change; leave it out",
     ),
+    ("annotations", "use labels"),
+    (
+        "attach",
+        "logs are kept by rouse: see `rouse logs`; leave it out",
+    ),
+    (
+        "blkio_config",
+        "reads and writes are not bounded; leave it out",
+    ),
+    (
+        "cgroup",
+        "each replica has control groups of its own; leave it out",
+    ),
+    (
+        "cgroup_parent",
+        "each replica has control groups of its own; leave it out",
+    ),
+    ("cpu_count", "use deploy.resources.limits.cpus"),
+    ("cpu_percent", "use deploy.resources.limits.cpus"),
+    ("cpu_period", "use deploy.resources.limits.cpus"),
+    ("cpu_quota", "use deploy.resources.limits.cpus"),
+    ("cpu_rt_period", "nothing has real time here; leave it out"),
+    ("cpu_rt_runtime", "nothing has real time here; leave it out"),
+    ("cpu_shares", "use deploy.resources.limits.cpus"),
+    ("cpuset", "use deploy.resources.limits.cpus"),
+    ("credential_spec", "that is of Windows; leave it out"),
+    (
+        "device_cgroup_rules",
+        "no device of the host is shown inside; leave it out",
+    ),
+    (
+        "dns",
+        "name servers are the server's: rouse serve --dns; leave it out",
+    ),
+    (
+        "dns_opt",
+        "name servers are the server's: rouse serve --dns; leave it out",
+    ),
+    (
+        "dns_search",
+        "name servers are the server's: rouse serve --dns; leave it out",
+    ),
+    (
+        "domainname",
+        "a service is reached by its own name; leave it out",
+    ),
+    (
+        "external_links",
+        "services reach each other by name; leave it out",
+    ),
+    (
+        "gpus",
+        "no device of the host is shown inside; leave it out",
+    ),
+    ("group_add", "an image's own user is taken; leave it out"),
+    (
+        "ipc",
+        "each replica has a namespace of its own; leave it out",
+    ),
+    ("isolation", "that is of Windows; leave it out"),
+    ("label_file", "write the labels in `labels`"),
+    (
+        "mac_address",
+        "a replica has a loopback link only; leave it out",
+    ),
+    (
+        "mem_reservation",
+        "nothing is reserved on one machine; leave it out",
+    ),
+    ("mem_swappiness", "leave it out"),
+    ("models", "rouse serves no models"),
+    (
+        "oom_kill_disable",
+        "one that fills its memory ends; leave it out",
+    ),
+    (
+        "oom_score_adj",
+        "one that fills its memory ends; leave it out",
+    ),
+    (
+        "pid",
+        "each replica has a namespace of its own; leave it out",
+    ),
+    (
+        "post_start",
+        "make it the beginning of `command`, or a service with `restart: \"no\"`",
+    ),
+    ("pre_stop", "heed SIGTERM in the program"),
+    ("provider", "a service is an image or a folder here"),
+    (
+        "runtime",
+        "x-rouse.runtime or x-rouse-base say what runs a folder; leave it out",
+    ),
+    (
+        "shm_size",
+        "/dev/shm is as large as the memory limit; leave it out",
+    ),
+    ("storage_opt", "the root is read-only; leave it out"),
+    (
+        "use_api_socket",
+        "no Docker socket is shown inside; leave it out",
+    ),
+    (
+        "userns_mode",
+        "each replica has a user namespace of its own; leave it out",
+    ),
+    (
+        "uts",
+        "each replica has a namespace of its own; leave it out",
+    ),
+    ("volumes_from", "name the volumes in `volumes`"),
 ];
 
 /// In a function, besides those of a service.
@@ -140,6 +206,10 @@ pub(crate) const FUNCTION: Unsupported = &[
         "x-rouse-health",
         "a function that does not answer is replaced; leave it out",
     ),
+    ("mem_limit", "use x-rouse.memory"),
+    ("cpus", "use x-rouse.cpu"),
+    ("pids_limit", "use x-rouse.pids"),
+    ("scale", "use x-rouse.concurrency"),
     ("x-rouse-base", "use x-rouse.runtime"),
     (
         "x-rouse-secret-environment",
@@ -165,24 +235,11 @@ pub(crate) const BUILD: Unsupported = &[
 
 /// In `deploy`.
 pub(crate) const DEPLOY: Unsupported = &[
-    ("mode", "replicas are counted; use deploy.replicas"),
     ("placement", "there is one machine; leave it out"),
-    (
-        "restart_policy",
-        "a replica that ends is started again, with backoff; leave it out",
-    ),
     ("update_config", "leave it out"),
     ("rollback_config", "leave it out"),
-    ("labels", "leave it out"),
     ("endpoint_mode", "leave it out"),
 ];
 
 /// In `healthcheck`.
-pub(crate) const HEALTHCHECK: Unsupported = &[
-    (
-        "test",
-        "rouse asks over the network: `x-rouse-health: {path: /health}`, or a TCP connect without it",
-    ),
-    ("disable", "a TCP connect is always checked; leave it out"),
-    ("start_interval", "use interval"),
-];
+pub(crate) const HEALTHCHECK: Unsupported = &[("start_interval", "use interval")];

@@ -2,7 +2,9 @@
 
 use super::bucket::{Rule, parse_rule};
 use super::concurrency::parse_scaling;
+use super::dependency::check_depends_on;
 use super::fields::Fields;
+use super::labels::parse_unkept;
 use super::node::{Key, Node};
 use super::place::{Place, Result};
 use super::quantity::{parse_bytes, parse_cpus, parse_duration};
@@ -10,13 +12,12 @@ use super::queue::parse_mappings;
 use super::schedule::parse_schedules;
 use super::secret::parse_use;
 use super::settings::{
-    CodeSource, accept_labels_and_depends_on, parse_code, parse_egress, parse_environment,
-    parse_name, set_limit,
+    CodeSource, accept_chosen, parse_code, parse_egress, parse_environment, parse_name, set_limit,
 };
 use super::target::parse_destinations;
 use super::trigger::parse_bus_triggers;
 use super::words::parse_command;
-use super::{Context, compose};
+use super::{Context, assured, compose};
 use model::{
     BucketName, Code, Contract, DeclaredRule, Destinations, Driver, Egress, Fresh, FunctionName,
     FunctionSpec, Limits, MappingSpec, RetryPolicy, RuntimeName, Scaling, ScheduleSpec, SecretUse,
@@ -151,7 +152,10 @@ pub(crate) fn parse_function(
         name,
         code,
     };
-    accept_labels_and_depends_on(context, &mut outer)?;
+    check_depends_on(context, &mut outer)?;
+    parse_unkept(context, &what, &mut outer)?;
+    accept_chosen(&mut outer);
+    assured::check(&what, &mut outer)?;
     inner.finish(&[])?;
     outer.finish(&[compose::FUNCTION, compose::SERVICE].concat())?;
     let managed = matches!(

@@ -1,5 +1,6 @@
-//! `$VARIABLES` in a manifest's values, as Compose replaces them, and the `.env` file beside it.
+//! `$VARIABLES` in a manifest's values, as Compose replaces them.
 
+use super::dotenv;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Deepest nesting of defaults within defaults.
@@ -8,7 +9,9 @@ const MAX_DEPTH: usize = 16;
 /// Where the values of variables come from.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Variables {
-    values: BTreeMap<String, String>,
+    environment: BTreeMap<String, String>,
+    /// Of files; the environment wins.
+    files: BTreeMap<String, String>,
     /// Variables that were asked for, had no value and no default; the empty text took their place.
     unset: BTreeSet<String>,
 }
@@ -19,21 +22,42 @@ impl Variables {
         dotenv: &str,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, String> {
-        let mut values = BTreeMap::new();
-        for (number, line) in dotenv.lines().enumerate() {
-            let parsed = parse_line(line).map_err(|error| format!("{}: {error}", number + 1))?;
-            values.extend(parsed);
+        let mut variables = Self {
+            environment: environment.into_iter().collect(),
+            ..Self::default()
+        };
+        variables.read(dotenv)?;
+        Ok(variables)
+    }
+
+    /// Takes the variables of one more file, which win over those of files before.
+    ///
+    /// # Errors
+    /// `LINE: what is wrong`.
+    pub(crate) fn read(&mut self, dotenv: &str) -> Result<(), String> {
+        let pairs = dotenv::parse(dotenv, dotenv::Format::Quoted, self)?;
+        for (name, value) in pairs {
+            if let Some(value) = value {
+                self.put(&name, &value);
+            }
         }
-        values.extend(environment);
-        Ok(Self {
-            values,
-            unset: BTreeSet::new(),
-        })
+        Ok(())
+    }
+
+    /// Sets a variable that the environment does not have.
+    pub(crate) fn put(&mut self, name: &str, value: &str) {
+        self.files.insert(name.to_owned(), value.to_owned());
     }
 
     /// The value of a variable.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(String::as_str)
+        let value = self.environment.get(name).or_else(|| self.files.get(name));
+        value.map(String::as_str)
+    }
+
+    /// Takes over what another was asked in vain, and none of its values.
+    pub(super) fn forget_values_of(&mut self, other: Self) {
+        self.unset.extend(other.unset);
     }
 
     /// Names that were asked for in vain, sorted.
@@ -93,11 +117,9 @@ impl Variables {
             Some(operation) => (true, operation),
             None => (false, operation),
         };
-        let value = self
-            .values
-            .get(name)
-            .filter(|value| !(colon && value.is_empty()));
-        let value = value.cloned();
+        let value = self.get(name);
+        let value = value.filter(|value| !(colon && value.is_empty()));
+        let value = value.map(str::to_owned);
         let mut operation = operation.chars();
         let operator = operation.next();
         let operand = operation.as_str();
@@ -119,15 +141,16 @@ impl Variables {
     }
 
     fn value_or_blank(&mut self, name: &str) -> String {
-        if let Some(value) = self.values.get(name) {
-            return value.clone();
+        if let Some(value) = self.get(name) {
+            return value.to_owned();
         }
         self.unset.insert(name.to_owned());
         String::new()
     }
 }
 
-fn name_length(text: &str) -> usize {
+/// Bytes of the variable's name with which a text begins; 0 if it begins with none.
+pub(super) fn name_length(text: &str) -> usize {
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         return 0;
@@ -146,52 +169,10 @@ fn closing_brace(text: &str) -> Option<usize> {
             '}' => open -= 1,
             _ => {}
         }
-        dollar = c == '$';
+        // Of two, the second is the text of the first.
+        dollar = c == '$' && !dollar;
     }
     None
-}
-
-/// One line of a `.env` file: `NAME=value`, `export NAME=value`, quotes, comments.
-fn parse_line(line: &str) -> Result<Option<(String, String)>, String> {
-    let line = line.trim();
-    if line.is_empty() || line.starts_with('#') {
-        return Ok(None);
-    }
-    let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
-    let Some((name, value)) = line.split_once('=') else {
-        return Err("must be NAME=value".to_owned());
-    };
-    let name = name.trim_end();
-    if name.is_empty() || name_length(name) != name.len() {
-        return Err(format!(
-            "\"{}\" is not a variable's name",
-            name.escape_debug()
-        ));
-    }
-    let value = value.trim_start();
-    let value = match value.chars().next() {
-        Some(quote @ ('"' | '\'')) => unquote(&value[1..], quote)?,
-        _ => value.split(" #").next().unwrap_or("").trim_end().to_owned(),
-    };
-    Ok(Some((name.to_owned(), value)))
-}
-
-fn unquote(text: &str, quote: char) -> Result<String, String> {
-    let mut value = String::new();
-    let mut characters = text.chars();
-    while let Some(c) = characters.next() {
-        match c {
-            _ if c == quote => return Ok(value),
-            '\\' if quote == '"' => match characters.next() {
-                Some('n') => value.push('\n'),
-                Some('t') => value.push('\t'),
-                Some(other) => value.push(other),
-                None => break,
-            },
-            _ => value.push(c),
-        }
-    }
-    Err(format!("has no closing {quote}"))
 }
 
 #[cfg(test)]
@@ -223,6 +204,8 @@ mod tests {
             ("${A:?must}", "1"),
             ("$B|$C|$D|$E", "from the shell|x\ny|$A|a b"),
             ("${NONE}", ""),
+            ("${NONE:-$$}{", "${"),
+            ("${NONE:-$$${A}}", "$1"),
         ];
         for (text, expected) in cases {
             assert_eq!(variables().interpolate(text).unwrap(), expected, "{text}");
@@ -259,15 +242,87 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_of_the_file_is_named() {
-        assert_eq!(
-            Variables::new("A=1\nnonsense\n", []).unwrap_err(),
-            "2: must be NAME=value"
-        );
-        assert_eq!(
-            Variables::new("A='x", []).unwrap_err(),
-            "1: has no closing '"
-        );
+    fn later_files_win_over_earlier_and_the_environment_over_both() {
+        let mut variables = variables();
+        variables.read("C=later\nB=later\n").unwrap();
+        assert_eq!(variables.get("C"), Some("later"));
+        assert_eq!(variables.get("B"), Some("from the shell"));
+        assert!(variables.read("A=1\n?\n").unwrap_err().starts_with("2: "));
+    }
+
+    /// A template and what it means, built together.
+    #[derive(Debug, Clone)]
+    enum Part {
+        Text(String),
+        Dollar,
+        Bare(&'static str),
+        Braced(&'static str),
+        Operation(&'static str, bool, char, Vec<Part>),
+    }
+
+    const NAMES: [&str; 4] = ["A", "EMPTY", "NONE", "B_2"];
+
+    fn value_of(name: &str) -> Option<&'static str> {
+        match name {
+            "A" => Some("1"),
+            "EMPTY" => Some(""),
+            "B_2" => Some("$A {} }"),
+            _ => None,
+        }
+    }
+
+    fn parts() -> impl Strategy<Value = Vec<Part>> {
+        let name = || proptest::sample::select(&NAMES[..]);
+        let leaf = prop_oneof![
+            // Not what could go on a name that stands before it.
+            "[ .,:/-][a-z ]{0,4}".prop_map(Part::Text),
+            Just(Part::Dollar),
+            name().prop_map(Part::Bare),
+            name().prop_map(Part::Braced),
+        ];
+        let part = leaf.prop_recursive(3, 24, 3, move |inner| {
+            let operand = proptest::collection::vec(inner, 0..3);
+            let operator = proptest::sample::select(&['-', '+', '?'][..]);
+            (name(), any::<bool>(), operator, operand).prop_map(
+                |(name, colon, operator, operand)| Part::Operation(name, colon, operator, operand),
+            )
+        });
+        proptest::collection::vec(part, 0..5)
+    }
+
+    fn template(parts: &[Part]) -> String {
+        let one = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Dollar => "$$".to_owned(),
+            // What comes next must not go on the name.
+            Part::Bare(name) => format!("${name}."),
+            Part::Braced(name) => format!("${{{name}}}"),
+            Part::Operation(name, colon, operator, operand) => {
+                let colon = if *colon { ":" } else { "" };
+                format!("${{{name}{colon}{operator}{}}}", template(operand))
+            }
+        };
+        parts.iter().map(one).collect()
+    }
+
+    /// What the specification's table says; `None` for an error.
+    fn meaning(parts: &[Part]) -> Option<String> {
+        let one = |part: &Part| match part {
+            Part::Text(text) => Some(text.clone()),
+            Part::Dollar => Some("$".to_owned()),
+            Part::Bare(name) => Some(format!("{}.", value_of(name).unwrap_or(""))),
+            Part::Braced(name) => Some(value_of(name).unwrap_or("").to_owned()),
+            Part::Operation(name, colon, operator, operand) => {
+                let value = value_of(name).filter(|value| !(*colon && value.is_empty()));
+                match (operator, value) {
+                    ('-' | '?', Some(value)) => Some(value.to_owned()),
+                    ('-', None) | ('+', Some(_)) => meaning(operand),
+                    ('+', None) => Some(String::new()),
+                    _ => None,
+                }
+            }
+        };
+        parts.iter().map(one).collect()
     }
 
     proptest! {
@@ -276,6 +331,14 @@ mod tests {
             let _ = variables().interpolate(&text);
             let escaped = text.replace('$', "$$");
             prop_assert_eq!(variables().interpolate(&escaped).unwrap(), text);
+        }
+
+        #[test]
+        fn every_template_means_what_the_specification_says(parts in parts()) {
+            let pairs = NAMES.iter().filter_map(|name| Some((name.to_string(), value_of(name)?.to_owned())));
+            let mut variables = Variables::new("", pairs).unwrap();
+            let text = template(&parts);
+            prop_assert_eq!(variables.interpolate(&text).ok(), meaning(&parts), "{}", text);
         }
     }
 }

@@ -3,19 +3,35 @@
 //! A service with an `x-rouse` block is a function, one without is a resident microservice, and the
 //! top-level `x-rouse` block declares buckets and queues. What rouse does not serve is refused by name at its
 //! line, never passed over.
+//!
+//! One pass each: [`project`] finds the files and the variables, [`node`] reads a file and replaces its variables,
+//! [`extends`] and [`merge`] make one tree of them, and the rest says what it means.
 
+mod assured;
 mod bucket;
 mod compose;
 mod concurrency;
 mod delivery;
+mod dependency;
+mod disguise;
+mod dotenv;
+mod env_file;
+mod extends;
 mod fields;
 mod function;
+mod health;
 mod interpolate;
+mod labels;
+mod merge;
+mod network;
 mod node;
 mod place;
 mod ports;
+mod profile;
+mod project;
 mod quantity;
 mod queue;
+mod resources;
 mod schedule;
 mod secret;
 mod service;
@@ -28,9 +44,11 @@ mod volume;
 mod words;
 
 pub(crate) use bucket::DeclaredBucket;
+pub(crate) use disguise::looks_secret;
 pub(crate) use function::DeclaredFunction;
-pub(crate) use interpolate::Variables;
-pub(crate) use place::{ManifestError, Place, Source};
+pub(crate) use node::{Node, Value};
+pub(crate) use place::{ManifestError, Place};
+pub(crate) use project::ProjectOptions;
 pub(crate) use quantity::{parse_bytes, parse_duration};
 pub(crate) use queue::DeclaredQueue;
 pub(crate) use secret::{DeclaredSecret, Origin};
@@ -38,16 +56,17 @@ pub(crate) use service::DeclaredService;
 pub(crate) use settings::CodeSource;
 
 use fields::Fields;
+use interpolate::Variables;
 use model::SecretKind;
-use node::Node;
 use place::Result;
+use project::Project;
+use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-/// Largest manifest that is read: 1 MiB.
+/// Largest file of a manifest, or of variables, that is read: 1 MiB.
 pub(crate) const MAX_MANIFEST: u64 = 1024 * 1024;
 
-/// What one or more manifests declare.
+/// What a project declares.
 #[derive(Debug, Default)]
 pub(crate) struct Manifest {
     /// `name`, if a file says it.
@@ -66,23 +85,30 @@ pub(crate) struct Manifest {
     pub(crate) notes: Vec<String>,
 }
 
-/// What the parsers of one file need to know of the rest.
+/// What the parsers of one part need to know of the rest.
 pub(crate) struct Context {
-    /// The manifest's folder.
+    /// To what paths are relative.
     folder: PathBuf,
     variables: Variables,
-    /// Names of all services and functions.
+    /// Names of all services and functions that are deployed.
     names: Vec<String>,
+    /// Names of those that are not, because no profile of theirs is active.
+    inactive: Vec<String>,
     /// Those of `names` that are functions.
     functions: Vec<String>,
     /// Names of declared volumes.
-    volumes: Vec<String>,
+    volumes: Vec<volume::DeclaredVolume>,
     /// Declared secrets and configs.
     secrets: Vec<DeclaredSecret>,
-    notes: Vec<String>,
+    notes: RefCell<Vec<String>>,
 }
 
 impl Context {
+    /// Tells the user something that is no error.
+    fn note(&self, text: String) {
+        self.notes.borrow_mut().push(text);
+    }
+
     /// Refuses a target that is declared here and is not a `sort` (`function` or `service`).
     fn expect_sort(&self, node: &Node, sort: &str) -> Result<()> {
         let name = node.text(sort)?;
@@ -99,81 +125,68 @@ impl Context {
 }
 
 impl Manifest {
-    /// Reads one more file. Its names must not be declared yet.
-    pub(crate) fn add(
-        &mut self,
-        source: &Arc<Source>,
-        folder: PathBuf,
-        mut variables: Variables,
-    ) -> Result<()> {
-        let root = Node::parse(source, &mut variables)?;
-        let mut fields = Fields::of(&root, "the manifest")?;
+    /// Reads everything that a project's files say together.
+    pub(crate) fn of(project: Project) -> Result<Self> {
+        let root = &project.root;
+        let mut manifest = Self::default();
+        let mut fields = Fields::of(root, "the manifest")?;
         if let Some(node) = fields.take("name") {
-            let name = node.text("name")?.to_owned();
-            self.project.get_or_insert(name);
+            manifest.project = Some(node.text("name")?.to_owned());
         }
         fields.take("version");
         let services = match fields.take("services") {
             Some(node) => node.map("services")?,
             None => &[],
         };
-        let block = |node: &Node| -> Option<Node> {
-            let entries = node.map("").ok()?.iter();
-            let mut blocks = entries.filter(|(key, _)| key.text == "x-rouse");
-            blocks.next().map(|(_, node)| node.clone())
-        };
-        let functions = services.iter().filter(|(_, node)| block(node).is_some());
+        let (services, inactive) = profile::choose(services, &project.profiles)?;
+        let functions = services.iter().filter(|(_, node)| node.has("x-rouse"));
         let mut context = Context {
-            folder,
             names: services.iter().map(|(key, _)| key.text.clone()).collect(),
+            inactive,
             functions: functions.map(|(key, _)| key.text.clone()).collect(),
             volumes: volume::parse_declared(fields.take("volumes"))?,
             secrets: Vec::new(),
-            notes: Vec::new(),
-            variables,
+            notes: RefCell::default(),
+            folder: project.folder,
+            variables: project.variables,
         };
         secret::parse_declared(&mut context, SecretKind::Secret, fields.take("secrets"))?;
         secret::parse_declared(&mut context, SecretKind::Config, fields.take("configs"))?;
+        network::check(fields.take("networks"), &services)?;
         for (key, node) in services {
-            self.refuse_second(&key.text, &key.place)?;
-            match block(node) {
+            match node.get("x-rouse") {
                 Some(block) => {
-                    let function = function::parse_function(&context, key, node, &block)?;
-                    self.functions.push(function);
+                    let function = function::parse_function(&context, key, node, block)?;
+                    manifest.functions.push(function);
                 }
                 None => {
-                    let service = service::parse_service(&mut context, key, node)?;
-                    self.services.push(service);
+                    let service = service::parse_service(&context, key, node)?;
+                    manifest.services.push(service);
                 }
             }
         }
         if let Some(block) = fields.take("x-rouse") {
             let mut block = Fields::of(block, "x-rouse")?;
-            for queue in queue::parse_queues(block.take("queues"))? {
-                self.refuse_second_queue(&queue)?;
-                self.queues.push(queue);
-            }
-            for bucket in bucket::parse_buckets(&context, block.take("buckets"))? {
-                self.refuse_second_bucket(&bucket)?;
-                self.buckets.push(bucket);
-            }
+            manifest.queues = queue::parse_queues(block.take("queues"))?;
+            manifest.buckets = bucket::parse_buckets(&context, block.take("buckets"))?;
             block.finish(&[])?;
         }
         fields.finish(compose::TOP)?;
         let unset = context.variables.unset();
-        let unset =
-            unset.map(|name| format!("{}: ${name} is not set; it is taken as empty", source.name));
-        self.notes.extend(unset);
-        self.notes.append(&mut context.notes);
+        let first = &project.first;
+        let unset = unset.map(|name| format!("{first}: ${name} is not set; it is taken as empty"));
+        manifest.notes = unset.collect();
+        manifest.notes.append(&mut context.notes.into_inner());
         for secret in context.secrets {
-            self.refuse_second_secret(&secret)?;
-            self.secrets.push(secret);
+            manifest.refuse_second_secret(&secret)?;
+            manifest.secrets.push(secret);
         }
-        Ok(())
+        manifest.finish()?;
+        Ok(manifest)
     }
 
-    /// Gives each function's triggers to the buckets, once all files are read.
-    pub(crate) fn finish(&mut self) -> Result<()> {
+    /// Gives each function's triggers to the buckets.
+    fn finish(&mut self) -> Result<()> {
         for function in &self.functions {
             for (name, place, rule) in &function.triggers {
                 let bucket = self
@@ -193,17 +206,7 @@ impl Manifest {
         Ok(())
     }
 
-    fn refuse_second(&self, name: &str, place: &Place) -> Result<()> {
-        let functions = self.functions.iter().map(|f| (f.name.as_str(), &f.place));
-        let services = self.services.iter().map(|s| (s.name.as_str(), &s.place));
-        match functions.chain(services).find(|(known, _)| *known == name) {
-            None => Ok(()),
-            Some((_, first)) => Err(place
-                .error(format!("\"{name}\" is declared already, at {first}"))
-                .hint("files do not override each other; declare each thing once")),
-        }
-    }
-
+    /// Two keys that mean the same name in the server.
     fn refuse_second_secret(&self, secret: &DeclaredSecret) -> Result<()> {
         let same =
             |known: &&DeclaredSecret| (known.kind, &known.name) == (secret.kind, &secret.name);
@@ -215,35 +218,7 @@ impl Manifest {
                     "{} \"{}\" is declared already, at {}",
                     secret.kind, secret.name, first.place
                 ))
-                .hint("files do not override each other; declare each thing once")),
-        }
-    }
-
-    fn refuse_second_queue(&self, queue: &DeclaredQueue) -> Result<()> {
-        let name = &queue.spec.name;
-        match self.queues.iter().find(|known| known.spec.name == *name) {
-            None => Ok(()),
-            Some(first) => Err(queue
-                .place
-                .error(format!(
-                    "queue \"{name}\" is declared already, at {}",
-                    first.place
-                ))
-                .hint("files do not override each other; declare each thing once")),
-        }
-    }
-
-    fn refuse_second_bucket(&self, bucket: &DeclaredBucket) -> Result<()> {
-        let name = &bucket.spec.name;
-        match self.buckets.iter().find(|known| known.spec.name == *name) {
-            None => Ok(()),
-            Some(first) => Err(bucket
-                .place
-                .error(format!(
-                    "bucket \"{name}\" is declared already, at {}",
-                    first.place
-                ))
-                .hint("files do not override each other; declare each thing once")),
+                .hint("give it another `name`, or use the first one")),
         }
     }
 }

@@ -14,6 +14,20 @@ pub(crate) struct Node {
     pub(crate) place: Place,
     /// Whether it is a scalar without quotes, so that `5` is meant as a number.
     pub(crate) plain: bool,
+    /// What it asks of the merge with the file before.
+    pub(super) amend: Amend,
+}
+
+/// How a value is to be merged into that of a file before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Amend {
+    /// By the rules of its key.
+    #[default]
+    Merge,
+    /// `!reset`: the key is as if nobody had written it.
+    Reset,
+    /// `!override`: it takes the place of all that was there.
+    Override,
 }
 
 /// What a node is. Scalars stay as written: `8080`, `on` and `1.0` are text until somebody who knows
@@ -63,8 +77,19 @@ impl Node {
         }
     }
 
+    /// The value of a key of a mapping.
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
+        match &self.value {
+            Value::Map(entries) => {
+                let mut entries = entries.iter().filter(|(one, _)| one.text == key);
+                entries.next().map(|(_, node)| node)
+            }
+            _ => None,
+        }
+    }
+
     /// What the value is, for errors.
-    fn sort(&self) -> &'static str {
+    pub(super) fn sort(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing",
             Value::Text(_) => "a text",
@@ -75,10 +100,7 @@ impl Node {
 
     /// Whether it is a mapping with this key.
     pub(crate) fn has(&self, key: &str) -> bool {
-        match &self.value {
-            Value::Map(entries) => entries.iter().any(|(one, _)| one.text == key),
-            _ => false,
-        }
+        self.get(key).is_some()
     }
 
     /// An error at this node.
@@ -157,11 +179,12 @@ fn convert(
     if depth > MAX_DEPTH {
         return Err(place.error(format!("is nested deeper than {MAX_DEPTH} levels")));
     }
+    let mut amend = Amend::Merge;
     let value = match &yaml.data {
         YamlData::Representation(text, style, tag) => {
             let plain = *style == ScalarStyle::Plain;
             if let Some(tag) = tag.as_ref().filter(|tag| !tag.is_yaml_core_schema()) {
-                return Err(place.error(format!("tags such as !{} are not understood", tag.suffix)));
+                amend = amend_of(tag, &place)?;
             }
             if plain && matches!(text.as_ref(), "" | "~" | "null" | "Null" | "NULL") {
                 Value::Null
@@ -184,12 +207,24 @@ fn convert(
             let mut map = Vec::with_capacity(entries.len());
             for (key, value) in entries {
                 let key = convert_key(source, key)?;
+                let known = map
+                    .iter()
+                    .any(|(known, _): &(Key, Node)| known.text == key.text);
+                if known && key.text != "<<" {
+                    return Err(key
+                        .place
+                        .error(format!("duplicated key \"{}\"", key.text.escape_debug())));
+                }
                 map.push((key, convert(source, value, variables, depth + 1)?));
             }
             Value::Map(merge(map)?)
         }
         YamlData::BadValue if yaml.span.is_empty() => Value::Null,
-        YamlData::Tagged(..) => return Err(place.error("tags are not understood")),
+        YamlData::Tagged(tag, node) => {
+            let amend = amend_of(tag, &place)?;
+            let node = convert(source, node, variables, depth + 1)?;
+            return Ok(Node { amend, ..node });
+        }
         _ => return Err(place.error("is not understood here")),
     };
     let plain = matches!(
@@ -200,7 +235,22 @@ fn convert(
         value,
         place,
         plain,
+        amend,
     })
+}
+
+/// Compose's own tags; others are refused.
+fn amend_of(tag: &saphyr_parser::Tag, place: &Place) -> Result<Amend> {
+    match (tag.handle.as_str(), tag.suffix.as_str()) {
+        ("!", "reset") => Ok(Amend::Reset),
+        ("!", "override") => Ok(Amend::Override),
+        _ => Err(place
+            .error(format!(
+                "tags such as !{} are not understood",
+                tag.suffix.escape_debug()
+            ))
+            .hint("known are Compose's !reset and !override")),
+    }
 }
 
 fn convert_key(source: &Arc<Source>, yaml: &MarkedYaml<'_>) -> Result<Key> {

@@ -11,7 +11,7 @@ const MAX_PORTS: usize = 8;
 
 /// The container ports in the order of the file; the first is the service's HTTP port.
 pub(crate) fn parse_ports(
-    context: &mut Context,
+    context: &Context,
     name: &ServiceName,
     fields: &mut Fields<'_>,
 ) -> Result<Vec<u16>> {
@@ -39,7 +39,7 @@ pub(crate) fn parse_ports(
 }
 
 /// `8080`, `8080:8080`, `127.0.0.1:8080:8080/tcp`: the last number counts.
-fn parse_short(context: &mut Context, name: &ServiceName, node: &Node, what: &str) -> Result<u16> {
+fn parse_short(context: &Context, name: &ServiceName, node: &Node, what: &str) -> Result<u16> {
     let text = node.text(what)?;
     let (addresses, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     if protocol != "tcp" {
@@ -58,7 +58,7 @@ fn parse_short(context: &mut Context, name: &ServiceName, node: &Node, what: &st
     Ok(port)
 }
 
-fn parse_long(context: &mut Context, name: &ServiceName, node: &Node) -> Result<u16> {
+fn parse_long(context: &Context, name: &ServiceName, node: &Node) -> Result<u16> {
     let mut fields = Fields::of(node, "port")?;
     let target = fields.require("target", "8080")?;
     let port = parse_port(target, "target", target.text("target")?)?;
@@ -92,8 +92,8 @@ fn parse_port(node: &Node, what: &str, text: &str) -> Result<u16> {
     }
 }
 
-fn note_published(context: &mut Context, name: &ServiceName, published: &str) {
-    context.notes.push(format!(
+fn note_published(context: &Context, name: &ServiceName, published: &str) {
+    context.note(format!(
         "service {name}: port {published} is not opened on this machine; it answers below /svc/{name}/"
     ));
 }

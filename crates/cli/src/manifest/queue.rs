@@ -3,17 +3,15 @@
 
 use super::fields::Fields;
 use super::node::{Key, Node};
-use super::place::{Place, Result};
+use super::place::Result;
 use super::quantity::{parse_bytes, parse_duration};
 use super::settings::parse_name;
 use super::trigger::parse_pattern;
 use model::{FunctionName, Invalid, MappingSpec, QueueName, QueueSpec, Redrive};
 
-/// A queue and where it is declared.
+/// A queue that is declared.
 #[derive(Debug, Clone)]
 pub(crate) struct DeclaredQueue {
-    /// Where its name stands.
-    pub(crate) place: Place,
     /// What is declared.
     pub(crate) spec: QueueSpec,
 }
@@ -84,10 +82,7 @@ fn parse_queue(key: &Key, node: &Node) -> Result<DeclaredQueue> {
         key.place
             .error(format!("queue \"{}\": {invalid}", spec.name))
     })?;
-    Ok(DeclaredQueue {
-        place: key.place.clone(),
-        spec,
-    })
+    Ok(DeclaredQueue { spec })
 }
 
 fn parse_redrive(node: &Node) -> Result<Redrive> {

@@ -218,7 +218,10 @@ fn parse_mode(text: &str) -> std::result::Result<u32, String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::manifest::{Manifest, Source, Variables};
+    use crate::manifest::Manifest;
+    use crate::manifest::interpolate::Variables;
+    use crate::manifest::place::Source;
+    use crate::manifest::project::Project;
     use std::sync::Arc;
 
     fn read(text: &str) -> std::result::Result<Manifest, String> {
@@ -230,14 +233,14 @@ mod tests {
             text: text.to_owned(),
         });
         let environment = [("PASSWORD".to_owned(), "hunter2".to_owned())];
-        let variables = Variables::new("", environment).unwrap();
-        let mut manifest = Manifest::default();
-        let added = manifest.add(&source, folder.path().to_owned(), variables);
-        added.map_err(|error| {
+        let mut variables = Variables::new("", environment).unwrap();
+        let root = Node::parse(&source, &mut variables).unwrap();
+        let folder = folder.path().to_owned();
+        let project = Project::in_test(root, folder, variables, Default::default());
+        Manifest::of(project).map_err(|error| {
             let help = miette::Diagnostic::help(error.as_ref()).map(|help| help.to_string());
             format!("{error} | {help:?}")
-        })?;
-        Ok(manifest)
+        })
     }
 
     const TOP: &str = "

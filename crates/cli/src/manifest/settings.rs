@@ -1,5 +1,6 @@
 //! What functions and services share: name, code, environment, limits, labels.
 
+use super::env_file::parse_env_file;
 use super::fields::Fields;
 use super::node::{Key, Node, Value};
 use super::place::{Place, Result};
@@ -98,15 +99,16 @@ fn build_context(build: &Node) -> Result<&Node> {
     }
 }
 
-/// `environment`: a mapping, or a list of `NAME=value`. A name alone takes its value from the shell
-/// or `.env`; without one there it is left out.
+/// `environment`: a mapping, or a list of `NAME=value`; and `env_file`, over which it wins. A name alone takes its value
+/// from the shell or `.env`; without one there it is left out.
 pub(crate) fn parse_environment(
     context: &Context,
     fields: &mut Fields<'_>,
 ) -> Result<BTreeMap<String, String>> {
+    let of_files = parse_env_file(context, fields.take("env_file"))?;
     let mut environment = BTreeMap::new();
     let Some(node) = fields.take("environment") else {
-        return Ok(environment);
+        return Ok(of_files);
     };
     let mut put = |name: &str, value: Option<&str>, node: &Node| {
         let Some(value) = value.or_else(|| context.variables.get(name)) else {
@@ -132,6 +134,9 @@ pub(crate) fn parse_environment(
                 _ => put(&key.text, Some(value.text(&key.text)?), value)?,
             }
         }
+    }
+    for (name, value) in of_files {
+        environment.entry(name).or_insert(value);
     }
     Ok(environment)
 }
@@ -172,35 +177,8 @@ pub(crate) fn parse_egress(node: Option<&Node>) -> Result<Option<Egress>> {
     list.map(Some).map_err(|invalid| told(node, invalid))
 }
 
-/// `labels` and `depends_on` are accepted, since they are true of a Compose file, and change
-/// nothing: labels are not kept, and everything is started at once and tried again until it works.
-pub(crate) fn accept_labels_and_depends_on(
-    context: &Context,
-    fields: &mut Fields<'_>,
-) -> Result<()> {
-    if let Some(labels) = fields.take("labels") {
-        match &labels.value {
-            Value::List(_) => drop(labels.texts("labels")?),
-            _ => drop(labels.map("labels")?),
-        }
-    }
-    let Some(node) = fields.take("depends_on") else {
-        return Ok(());
-    };
-    let check = |name: &str, place: &Place| {
-        if context.names.iter().any(|known| known == name) {
-            return Ok(());
-        }
-        let shown = name.escape_debug();
-        Err(place.error(format!("depends_on: no service \"{shown}\" is declared")))
-    };
-    match &node.value {
-        Value::List(entries) => entries
-            .iter()
-            .try_for_each(|entry| check(entry.text("depends_on")?, &entry.place)),
-        _ => node
-            .map("depends_on")?
-            .iter()
-            .try_for_each(|(key, _)| check(&key.text, &key.place)),
-    }
+/// `profiles` and `networks` were read before, for all services together.
+pub(crate) fn accept_chosen(fields: &mut Fields<'_>) {
+    fields.take("profiles");
+    fields.take("networks");
 }

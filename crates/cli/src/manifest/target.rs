@@ -126,7 +126,8 @@ mod tests {
             functions: vec!["f".into(), "g".into()],
             volumes: Vec::new(),
             secrets: Vec::new(),
-            notes: Vec::new(),
+            inactive: Vec::new(),
+            notes: Default::default(),
         };
         let node = Node::parse(&source, &mut Variables::default()).unwrap();
         let mut fields = Fields::of(&node, "x-rouse").unwrap();

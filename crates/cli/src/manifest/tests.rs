@@ -2,14 +2,18 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod amended;
 mod refused;
 
+use super::merge::{merge, settle};
+use super::place::Source;
 use super::*;
 use model::{
     BucketSpec, CatchUp, Code, Contract, Digest, Egress, Fresh, FunctionSpec, RuntimeName,
     ServiceSpec, Snapshot, Target,
 };
 use proptest::prelude::*;
+use std::sync::Arc;
 
 const SHOP: &str = r#"
 name: shop
@@ -88,17 +92,32 @@ x-rouse:
 fn load(text: &str) -> (tempfile::TempDir, Result<Manifest>) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("code")).unwrap();
-    let source = Arc::new(Source {
-        name: "compose.yaml".to_owned(),
-        text: text.to_owned(),
-    });
+    let result = load_in(folder.path(), &[text], &[]);
+    (folder, result)
+}
+
+/// Several files as one, with these profiles.
+fn load_in(folder: &std::path::Path, texts: &[&str], profiles: &[&str]) -> Result<Manifest> {
     let environment = [("PLAIN".to_owned(), "from the shell".to_owned())];
-    let variables = Variables::new("", environment).unwrap();
-    let mut manifest = Manifest::default();
-    let result = manifest
-        .add(&source, folder.path().to_owned(), variables)
-        .and_then(|()| manifest.finish());
-    (folder, result.map(|()| manifest))
+    let mut variables = Variables::new("", environment).unwrap();
+    let mut root: Option<Node> = None;
+    for (number, text) in texts.iter().enumerate() {
+        let name = match number {
+            0 => "compose.yaml".to_owned(),
+            number => format!("compose.{number}.yaml"),
+        };
+        let text = (*text).to_owned();
+        let source = Arc::new(Source { name, text });
+        let node = Node::parse(&source, &mut variables)?;
+        root = Some(match root {
+            None => settle(node),
+            Some(base) => merge(base, node)?,
+        });
+    }
+    let profiles = profiles.iter().map(|name| (*name).to_owned());
+    let folder = folder.to_owned();
+    let profiles = profiles.collect();
+    Manifest::of(Project::in_test(root.unwrap(), folder, variables, profiles))
 }
 
 fn zip() -> Code {
@@ -271,26 +290,6 @@ fn schedules_are_read_and_named() {
     assert_eq!(services[1].target.key(), "service:catalog/");
     assert_eq!(services[1].key.to_string(), "catalog-2");
     assert_eq!(services[1].owner.as_deref(), Some("service:catalog"));
-}
-
-#[test]
-fn a_name_is_declared_once_over_all_files() {
-    let text = "services: {a: {image: x}}\nx-rouse: {buckets: {bbb: {}}}";
-    let (folder, manifest) = load(text);
-    let mut manifest = manifest.unwrap();
-    let source = Arc::new(Source {
-        name: "more.yaml".to_owned(),
-        text: text.to_owned(),
-    });
-    let variables = Variables::default();
-    let error = manifest
-        .add(&source, folder.path().to_owned(), variables)
-        .unwrap_err();
-    let error = error.to_string();
-    assert_eq!(
-        error,
-        "more.yaml:1:12: \"a\" is declared already, at compose.yaml:1:12"
-    );
 }
 
 #[test]

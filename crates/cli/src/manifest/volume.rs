@@ -4,36 +4,54 @@ use super::Context;
 use super::fields::Fields;
 use super::node::{Node, Value};
 use super::place::Result;
-use super::service::is_mapping;
 use model::VolumeMount;
 
 const NO_BIND: &str = "a folder of this machine is not shown to services; pack it with `build`, or \
                        use a named volume such as `data:/data`";
 
-/// Names of the top-level `volumes`.
-pub(crate) fn parse_declared(node: Option<&Node>) -> Result<Vec<String>> {
-    let mut names = Vec::new();
+/// A volume of the top-level `volumes`.
+#[derive(Debug)]
+pub(crate) struct DeclaredVolume {
+    /// How services of the file call it.
+    key: String,
+    /// How the server calls it.
+    name: String,
+}
+
+/// The top-level `volumes`.
+pub(crate) fn parse_declared(node: Option<&Node>) -> Result<Vec<DeclaredVolume>> {
+    let mut volumes = Vec::new();
     let Some(node) = node else {
-        return Ok(names);
+        return Ok(volumes);
     };
     for (key, node) in node.map("volumes")? {
         let mut fields = Fields::of(node, format!("volume \"{}\"", key.text.escape_debug()))?;
-        fields.take("labels");
+        super::labels::parse_labels(fields.take("labels"))?;
+        if let Some(driver) = fields.take("driver") {
+            driver.parsed("driver", |text| match text {
+                "local" | "default" => Ok(()),
+                other => Err(format!(
+                    "must be local, or left out, since volumes are folders below the data folder; and is {other:?}"
+                )),
+            })?;
+        }
+        let name = fields
+            .take("name")
+            .map(|node| node.text("name"))
+            .transpose()?;
         fields.finish(&[
-            (
-                "driver",
-                "volumes are folders below the data folder; leave it out",
-            ),
             (
                 "driver_opts",
                 "volumes are folders below the data folder; leave it out",
             ),
             ("external", "volumes are made by themselves; leave it out"),
-            ("name", "a volume is named by its key; leave it out"),
         ])?;
-        names.push(key.text.clone());
+        volumes.push(DeclaredVolume {
+            key: key.text.clone(),
+            name: name.unwrap_or(&key.text).to_owned(),
+        });
     }
-    Ok(names)
+    Ok(volumes)
 }
 
 /// The `volumes` of a service.
@@ -43,12 +61,14 @@ pub(crate) fn parse_mounts(context: &Context, node: Option<&Node>) -> Result<Vec
     };
     let mut mounts: Vec<VolumeMount> = Vec::new();
     for entry in node.list("volumes")? {
-        let mount = if is_mapping(entry) {
-            parse_long(entry)?
-        } else {
-            parse_short(entry)?
+        let mut mount = match &entry.value {
+            Value::Map(_) => parse_long(entry)?,
+            _ => parse_short(entry)?,
         };
-        if !context.volumes.contains(&mount.volume) {
+        let mut declared = context.volumes.iter();
+        if let Some(volume) = declared.find(|volume| volume.key == mount.volume) {
+            mount.volume.clone_from(&volume.name);
+        } else {
             return Err(entry
                 .error(format!(
                     "no volume \"{}\" is declared",
@@ -116,6 +136,11 @@ fn parse_long(node: &Node) -> Result<VolumeMount> {
                 .error("a bind shows a folder of this machine")
                 .hint(NO_BIND));
         }
+        "tmpfs" => {
+            return Err(sort
+                .error("volumes of type \"tmpfs\" are not served")
+                .hint("/tmp is in memory and writable already"));
+        }
         other => {
             return Err(sort.error(format!(
                 "volumes of type {other:?} are not served: use volume"
@@ -136,7 +161,25 @@ fn parse_long(node: &Node) -> Result<VolumeMount> {
         .text("target")?
         .to_owned();
     let read_only = fields.take("read_only").map(|node| node.flag("read_only"));
-    fields.finish(&[])?;
+    if let Some(node) = fields.take("volume") {
+        let mut own = Fields::of(node, "volume")?;
+        // What a volume has when it is made: nothing is copied into it from an image.
+        if let Some(node) = own
+            .take("nocopy")
+            .filter(|node| node.text("").ok() != Some("true"))
+        {
+            return Err(node.error("nocopy must be true: nothing is copied into a volume"));
+        }
+        own.finish(&[("subpath", "mount the whole volume; leave it out")])?;
+    }
+    fields.finish(&[
+        ("bind", NO_BIND),
+        ("tmpfs", "/tmp is in memory and writable already"),
+        (
+            "consistency",
+            "a volume is a folder of this machine; leave it out",
+        ),
+    ])?;
     Ok(VolumeMount {
         volume: source,
         target,

@@ -18,7 +18,7 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// One check: the path answers 2xx or 3xx, or the first port takes a connection. A service without
 /// ports is well as long as it runs.
 pub(super) async fn check(instance: &Instance, spec: &ServiceSpec) -> Result<(), String> {
-    let Some(port) = spec.ports.first() else {
+    let Some(port) = spec.ports.first().filter(|_| !spec.health.disabled) else {
         return Ok(());
     };
     let timeout = Duration::from_millis(spec.health.timeout.max(1));

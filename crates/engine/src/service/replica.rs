@@ -1,9 +1,13 @@
 //! One replica: started, checked, started again, until it is told to stop.
 
+use super::dependencies::Neighbours;
 use super::health::{Backoff, Health, Judgement, check};
 use crate::node::Node;
 use crate::prototype::Prototype;
-use model::{InstanceId, InstanceState, InstanceStatus, Owner, ReplicaStatus, Service, Timestamp};
+use model::{
+    Condition, InstanceId, InstanceState, InstanceStatus, Owner, ReplicaStatus, Restart, Service,
+    Timestamp,
+};
 use runtime::Instance;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,25 +24,37 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// Where a replica is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Waiting for services that it depends on.
+    Waiting,
     /// Waiting to be started, being started, or not yet well.
     Starting,
     /// Well.
     Healthy,
-    /// Failed its checks; about to be started again.
+    /// Failed its checks; about to be started again, if it shall be.
     Unhealthy,
     /// Ended; waiting to be started again.
     BackingOff,
+    /// Ended with status 0, and not to be started again.
+    Completed,
+    /// Ended otherwise, and not to be started again.
+    Failed,
     /// Told to stop.
     Stopped,
 }
 
+/// How an instance ended whose program has done its work ([`Instance::exited`]).
+const SUCCESS: &str = "exit status 0";
+
 impl Phase {
     fn word(self) -> &'static str {
         match self {
+            Self::Waiting => "waiting",
             Self::Starting => "starting",
             Self::Healthy => "healthy",
             Self::Unhealthy => "unhealthy",
             Self::BackingOff => "backing_off",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
             Self::Stopped => "stopped",
         }
     }
@@ -58,6 +74,7 @@ pub(super) struct Replica {
     pub(super) index: u32,
     service: Arc<Service>,
     prototype: Prototype,
+    neighbours: Neighbours,
     seen: Mutex<Seen>,
     /// Read by whoever connects; taken out by whoever stops it.
     instance: RwLock<Option<Instance>>,
@@ -79,12 +96,14 @@ impl Replica {
         index: u32,
         service: Arc<Service>,
         prototype: Prototype,
+        neighbours: Neighbours,
         changed: watch::Sender<()>,
     ) -> Arc<Self> {
         Arc::new(Self {
             index,
             service,
             prototype,
+            neighbours,
             seen: Mutex::new(Seen {
                 phase: Phase::Starting,
                 restarts: 0,
@@ -118,6 +137,21 @@ impl Replica {
 
     pub(super) fn phase(&self) -> Phase {
         self.seen().phase
+    }
+
+    /// Whether what somebody waits for has happened.
+    pub(super) fn has_reached(&self, condition: Condition) -> bool {
+        let seen = self.seen();
+        match (condition, seen.phase) {
+            (Condition::Started, Phase::Waiting | Phase::Stopped) => false,
+            (Condition::Started, Phase::Starting) => {
+                // One that has run before has been started.
+                seen.restarts > 0 || seen.instance.as_ref().is_some_and(|(_, pid, _)| *pid != 0)
+            }
+            (Condition::Started, _) => true,
+            (Condition::Healthy, phase) => phase == Phase::Healthy,
+            (Condition::Completed, phase) => phase == Phase::Completed,
+        }
     }
 
     /// Connects to a port of it.
@@ -165,6 +199,10 @@ impl Replica {
     }
 
     async fn run(self: Arc<Self>, node: Arc<Node>) {
+        tokio::select! {
+            () = self.wait() => {}
+            () = self.stop.cancelled() => {}
+        }
         let mut backoff = Backoff::default();
         while !self.stop.is_cancelled() {
             self.set(Phase::Starting);
@@ -174,6 +212,18 @@ impl Replica {
             }
             let name = &self.service.spec.name;
             tracing::info!(service = %name, replica = self.index, how = %ended.how, "replica ended");
+            let success = ended.how == SUCCESS;
+            let restarts = self.seen().restarts;
+            if !self.service.spec.restart.again(success, restarts) {
+                self.seen().last_exit = Some(ended.how);
+                self.set(if success {
+                    Phase::Completed
+                } else {
+                    Phase::Failed
+                });
+                self.stop.cancelled().await;
+                break;
+            }
             let wait = backoff.next(ended.healthy_for);
             {
                 let mut seen = self.seen();
@@ -188,6 +238,23 @@ impl Replica {
         }
         self.set(Phase::Stopped);
         self.ended.send_replace(true);
+    }
+
+    /// Waits for what the service depends on, one after the other: all that has happened stays so, but for health,
+    /// which is not asked of it a second time.
+    async fn wait(&self) {
+        for dependency in &self.service.spec.depends_on {
+            self.neighbours
+                .reached(dependency, || {
+                    self.set(Phase::Waiting);
+                    self.seen().last_exit = Some(format!(
+                        "waits for \"{}\" {}",
+                        dependency.service, dependency.condition
+                    ));
+                })
+                .await;
+        }
+        self.seen().last_exit = None;
     }
 
     /// One run, from start to end.
@@ -210,6 +277,7 @@ impl Replica {
         if let Some((_, pid, _)) = &mut self.seen().instance {
             *pid = instance.pid();
         }
+        self.changed.send_replace(());
         *self.instance.write().await = Some(instance);
         let ended = self.watch().await;
         // Whoever connects now finds nothing, and whoever is connecting has ended after CONNECT.
@@ -264,6 +332,11 @@ impl Replica {
                 Judgement::Healthy => {
                     healthy_since = Some(Instant::now());
                     self.set(Phase::Healthy);
+                }
+                // As with Docker, one that is never started again is not ended either.
+                Judgement::Unhealthy if spec.restart == Restart::No => {
+                    self.set(Phase::Unhealthy);
+                    health = Health::default();
                 }
                 Judgement::Unhealthy => {
                     self.set(Phase::Unhealthy);

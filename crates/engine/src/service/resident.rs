@@ -1,12 +1,13 @@
 //! One service: its replicas, the change from one revision to the next, and who gets a connection.
 
+use super::dependencies::Neighbours;
 use super::replica::{GRACE, Phase, Replica};
 use crate::delivery::Connected;
 use crate::node::Node;
 use crate::prototype::Prototype;
 use crate::{Error, Result};
 use futures::future::join_all;
-use model::{InstanceStatus, Service, ServiceName, ServiceStatus};
+use model::{Condition, InstanceStatus, Service, ServiceName, ServiceStatus};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,10 +35,11 @@ pub(crate) struct Resident {
     now: Mutex<Now>,
     turn: AtomicUsize,
     changed: watch::Sender<()>,
+    neighbours: Neighbours,
 }
 
 impl Resident {
-    pub(super) fn new(service: Service) -> Self {
+    pub(super) fn new(service: Service, neighbours: Neighbours) -> Self {
         Self {
             now: Mutex::new(Now {
                 service: Arc::new(service),
@@ -48,7 +50,21 @@ impl Resident {
             }),
             turn: AtomicUsize::new(0),
             changed: watch::Sender::new(()),
+            neighbours,
         }
+    }
+
+    /// Rings at each change of one of its replicas, and when it is removed.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Whether each replica of the current revision has come so far.
+    pub(super) fn has_reached(&self, condition: Condition) -> bool {
+        let now = self.now();
+        let mut replicas = now.replicas.iter();
+        let as_declared = now.replicas.len() == now.service.spec.replicas as usize;
+        as_declared && replicas.all(|replica| replica.has_reached(condition))
     }
 
     pub(crate) fn service(&self) -> Arc<Service> {
@@ -77,7 +93,8 @@ impl Resident {
         let service = now.service.clone();
         let replica = |index| {
             let (service, changed) = (service.clone(), self.changed.clone());
-            Replica::new(index, service, prototype.clone(), changed)
+            let neighbours = self.neighbours.clone();
+            Replica::new(index, service, prototype.clone(), neighbours, changed)
         };
         let replicas: Vec<_> = (0..service.spec.replicas).map(replica).collect();
         let before = std::mem::replace(&mut now.replicas, replicas.clone());
@@ -85,6 +102,7 @@ impl Resident {
         now.leaving.extend(before);
         let rolling = now.rolling.clone();
         drop(now);
+        self.changed.send_replace(());
         if first {
             replicas.iter().for_each(|replica| replica.begin(node));
             return;
@@ -107,7 +125,7 @@ impl Resident {
             }
             replica.begin(node);
             let mut changed = self.changed.subscribe();
-            while !alone && replica.phase() != Phase::Healthy {
+            while !alone && !matches!(replica.phase(), Phase::Healthy | Phase::Completed) {
                 if changed.changed().await.is_err() {
                     return;
                 }
@@ -140,6 +158,7 @@ impl Resident {
             now.rolling.cancel();
             [now.replicas.clone(), now.leaving.clone()].concat()
         };
+        self.changed.send_replace(());
         join_all(all.iter().map(|replica| replica.stop(grace))).await;
     }
 
@@ -193,7 +212,7 @@ impl Resident {
         let starting = now
             .replicas
             .iter()
-            .any(|replica| replica.phase() == Phase::Starting);
+            .any(|replica| matches!(replica.phase(), Phase::Starting | Phase::Waiting));
         if !healthy.is_empty() {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed) % healthy.len();
             healthy.rotate_left(turn);

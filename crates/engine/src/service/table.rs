@@ -1,6 +1,7 @@
 //! The services as they are now.
 
 use super::Resident;
+use super::dependencies::Neighbours;
 use crate::{Error, Result};
 use futures::future::join_all;
 use model::{InstanceStatus, Service, ServiceName};
@@ -10,10 +11,13 @@ use std::collections::btree_map::Entry;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+/// By name.
+pub(super) type Residents = RwLock<BTreeMap<ServiceName, Arc<Resident>>>;
+
 /// Follows the store: changed only after the store was.
 #[derive(Default)]
 pub(crate) struct Services {
-    residents: RwLock<BTreeMap<ServiceName, Arc<Resident>>>,
+    residents: Arc<Residents>,
 }
 
 impl Services {
@@ -37,7 +41,11 @@ impl Services {
                 resident.get().declare(service);
                 resident.get().clone()
             }
-            Entry::Vacant(place) => place.insert(Arc::new(Resident::new(service))).clone(),
+            Entry::Vacant(place) => {
+                let neighbours = Neighbours(Arc::downgrade(&self.residents));
+                let resident = Resident::new(service, neighbours);
+                place.insert(Arc::new(resident)).clone()
+            }
         }
     }
 

@@ -39,7 +39,33 @@ const BAD: &[Bad] = &[
     ),
     ("servces: {}", "1:1", "\"servces\" is not known"),
     ("servces: {}", "1:1", "did you mean \"services\"?"),
-    ("networks: {}", "1:1", "every service reaches every other"),
+    ("models: {}", "1:1", "rouse serves no models"),
+    ("include: [a.yaml]", "1:1", "give each file"),
+    (
+        "networks: {back: {internal: true}}",
+        "1:29",
+        "x-rouse-egress: none",
+    ),
+    (
+        "networks: {back: {ipam: {}}}",
+        "1:19",
+        "whatever their addresses",
+    ),
+    (
+        "services:\n  a: {image: x, networks: [back]}",
+        "2:28",
+        "no network \"back\" is declared",
+    ),
+    (
+        "networks: {b: , c: }\nservices:\n  a: {image: x, networks: [b]}\n  d: {image: x, networks: {c: }}",
+        "4:27",
+        "share no network",
+    ),
+    (
+        "networks: {b: }\nservices:\n  a: {image: x, networks: {b: {aliases: [z]}}}",
+        "3:42",
+        "aliases are not supported",
+    ),
     (
         "services: []",
         "1:11",
@@ -78,7 +104,7 @@ const BAD: &[Bad] = &[
     ),
     (
         "services:\n  a: {image: x, privileged: true}",
-        "2:17",
+        "2:29",
         "nothing runs with privilege",
     ),
     (
@@ -123,13 +149,174 @@ const BAD: &[Bad] = &[
     ),
     (
         "services:\n  a: {image: x, healthcheck: {test: [CMD, x]}}",
-        "2:31",
+        "2:37",
         "x-rouse-health",
     ),
     (
-        "services:\n  a: {image: x, restart: 'no'}",
+        "services:\n  a: {image: x, healthcheck: {test: 'curl -f http://localhost/ | grep ok'}}",
+        "2:37",
+        "runs nothing inside a service",
+    ),
+    (
+        "services:\n  a: {image: x, healthcheck: {test: [curl]}}",
+        "2:37",
+        "NONE, CMD or CMD-SHELL",
+    ),
+    (
+        "services:\n  a: {image: x, ports: [80], healthcheck: {test: 'curl -f http://localhost:81/'}}",
+        "2:50",
+        "first port, 80",
+    ),
+    (
+        "services:\n  a: {image: x, healthcheck: {start_interval: 1s}}",
+        "2:31",
+        "use interval",
+    ),
+    (
+        "services:\n  a: {image: x, restart: sometimes}",
         "2:26",
-        "always or unless-stopped",
+        "on-failure:N",
+    ),
+    (
+        "services:\n  a: {image: x, restart: 'on-failure:few'}",
+        "2:26",
+        "a number after",
+    ),
+    (
+        "services:\n  a: {image: x, restart: always, deploy: {restart_policy: {condition: any}}}",
+        "2:59",
+        "both `restart` and",
+    ),
+    (
+        "services:\n  a: {image: x, deploy: {restart_policy: {delay: 5s}}}",
+        "2:43",
+        "double to 30 s",
+    ),
+    (
+        "services:\n  a: {image: x, deploy: {restart_policy: {max_attempts: 5}}}",
+        "2:57",
+        "on-failure` only",
+    ),
+    (
+        "services:\n  a: {image: x, deploy: {mode: global}}",
+        "2:32",
+        "must be replicated",
+    ),
+    (
+        "services:\n  a: {image: x, deploy: {labels: {a: b}}}",
+        "2:34",
+        "`labels` of the service",
+    ),
+    (
+        "services:\n  a: {image: x, deploy: {resources: {reservations: {memory: 1G}}}}",
+        "2:38",
+        "nothing is reserved",
+    ),
+    (
+        "services:\n  a: {image: x, mem_limit: 1G, deploy: {resources: {limits: {memory: 2G}}}}",
+        "2:70",
+        "say different things",
+    ),
+    (
+        "services:\n  a: {image: x, scale: 2, deploy: {replicas: 3}}",
+        "2:46",
+        "say different things",
+    ),
+    (
+        "services:\n  a: {image: x, depends_on: {b: {condition: service_ready}}}\n  b: {image: x}",
+        "2:45",
+        "service_completed_successfully",
+    ),
+    (
+        "services:\n  a: {image: x, depends_on: {b: {restart: true}}}\n  b: {image: x}",
+        "2:43",
+        "after they were replaced",
+    ),
+    (
+        "services:\n  a: {image: x, depends_on: {f: {condition: service_completed_successfully}}}\n  f: {image: x, x-rouse: {}}",
+        "2:45",
+        "never ends",
+    ),
+    (
+        "services:\n  a: {image: x, x-rouse: {}, depends_on: {b: {condition: service_healthy}}}\n  b: {image: x}",
+        "2:58",
+        "started by its calls",
+    ),
+    (
+        "services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, profiles: [debug]}",
+        "2:30",
+        "has profiles, and none",
+    ),
+    (
+        "services:\n  a: {image: x, profiles: ['-']}",
+        "2:28",
+        "not the name of a profile",
+    ),
+    (
+        "services:\n  a: {image: x, env_file: gone.env}",
+        "2:27",
+        "does not exist",
+    ),
+    (
+        "services:\n  a: {image: x, env_file: {path: gone.env, format: toml}}",
+        "2:52",
+        "must be raw",
+    ),
+    (
+        "services:\n  a: {image: x, env_file: code}",
+        "2:27",
+        "reading",
+    ),
+    (
+        "services:\n  a: {image: x, labels: [a=1, a=2]}",
+        "2:31",
+        "is set twice",
+    ),
+    (
+        "services:\n  a: {image: x, read_only: false}",
+        "2:28",
+        "the root is read-only always",
+    ),
+    (
+        "services:\n  a: {image: x, security_opt: ['seccomp:unconfined']}",
+        "2:31",
+        "seccomp filter",
+    ),
+    (
+        "services:\n  a: {image: x, platform: windows/amd64}",
+        "2:27",
+        "this machine's platform",
+    ),
+    (
+        "services:\n  a: {image: x, pid: host}",
+        "2:17",
+        "a namespace of its own",
+    ),
+    (
+        "services:\n  a: {image: x, volumes: [{type: tmpfs, target: /x}]}",
+        "2:34",
+        "in memory",
+    ),
+    (
+        "services:\n  a: {image: x, volumes: [/data]}",
+        "2:27",
+        "is not a named volume",
+    ),
+    ("volumes: {v: {driver: nfs}}", "1:23", "must be local"),
+    (
+        "volumes: {v: {external: true}}",
+        "1:15",
+        "made by themselves",
+    ),
+    (
+        "services:\n  f: {image: x, x-rouse: {}, mem_limit: 1G}",
+        "2:30",
+        "x-rouse.memory",
+    ),
+    (
+        "services: {a: {image: x}, \"a\": {image: y}}",
+        "1:27",
+        "duplicated key",
     ),
     (
         "services:\n  a: {image: x, depends_on: [b]}",
@@ -161,7 +348,11 @@ const BAD: &[Bad] = &[
         "2:14",
         "X has no value: is missing",
     ),
-    ("services:\n  a: {image: !tag x}", "2:14", "tags"),
+    (
+        "services:\n  a: {image: !tag x}",
+        "2:14",
+        "!reset and !override",
+    ),
     (
         "services:\n  f: {build: ./code, x-rouse: {runtime: ruby}}",
         "2:41",
