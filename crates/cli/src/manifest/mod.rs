@@ -138,7 +138,7 @@ impl Manifest {
             Some(node) => node.map("services")?,
             None => &[],
         };
-        let (services, inactive) = profile::choose(services, &project.profiles)?;
+        let profile::Chosen { services, inactive } = profile::choose(services, &project.profiles)?;
         let functions = services.iter().filter(|(_, node)| node.has("x-rouse"));
         let mut context = Context {
             names: services.iter().map(|(key, _)| key.text.clone()).collect(),

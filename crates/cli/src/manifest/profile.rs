@@ -5,12 +5,23 @@ use super::place::Result;
 use super::project::is_profile;
 use std::collections::BTreeSet;
 
-/// The services without profiles and those with an active one; and the names of the others. `*` activates all.
+/// Services told apart by their profiles.
+pub(super) struct Chosen<'a> {
+    /// Those without profiles, and those with an active one.
+    pub(super) services: Vec<&'a (Key, Node)>,
+    /// Names of the others.
+    pub(super) inactive: Vec<String>,
+}
+
+/// Tells them apart; `*` activates all.
 pub(super) fn choose<'a>(
     services: &'a [(Key, Node)],
     active: &BTreeSet<String>,
-) -> Result<(Vec<&'a (Key, Node)>, Vec<String>)> {
-    let (mut chosen, mut others) = (Vec::new(), Vec::new());
+) -> Result<Chosen<'a>> {
+    let mut chosen = Chosen {
+        services: Vec::new(),
+        inactive: Vec::new(),
+    };
     for service in services {
         let profiles = match service.1.get("profiles") {
             Some(node) => parse(node)?,
@@ -18,12 +29,12 @@ pub(super) fn choose<'a>(
         };
         let all = profiles.is_empty() || active.contains("*");
         if all || profiles.iter().any(|profile| active.contains(profile)) {
-            chosen.push(service);
+            chosen.services.push(service);
         } else {
-            others.push(service.0.text.clone());
+            chosen.inactive.push(service.0.text.clone());
         }
     }
-    Ok((chosen, others))
+    Ok(chosen)
 }
 
 fn parse(node: &Node) -> Result<Vec<String>> {
