@@ -181,7 +181,10 @@ mod tests {
         assert_eq!((second.revision, second.created), (2, Timestamp(1)));
         assert_eq!(second.modified, Timestamp(2));
         state.put_secret(sealed(config, "a", "r1")).await.unwrap();
-        assert_eq!(state.list_secrets(secret).await.unwrap(), [second.clone()]);
+        assert_eq!(
+            state.list_secrets(secret).await.unwrap(),
+            std::slice::from_ref(&second)
+        );
         let name: SecretName = "a".parse().unwrap();
         let read = state.get_secret(secret, name.clone()).await.unwrap();
         assert_eq!((read.record, read.sealed), (second, vec![0, 1, 2]));

@@ -331,7 +331,10 @@ configs:
                 "secrets: {a: {file: key.pem, external: true}}",
                 "two places",
             ),
-            ("secrets: {a: {external: true, content: x}}", "\"content\" is not known"),
+            (
+                "secrets: {a: {external: true, content: x}}",
+                "\"content\" is not known",
+            ),
             ("secrets: {a/b: {external: true}}", "must be 1 to 64"),
         ];
         for (text, expected) in tops {
