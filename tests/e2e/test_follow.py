@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 from conftest import wait_for
-from test_images import docker, saved  # noqa: F401
+from test_images import saved  # noqa: F401
 from test_registry import ask, keys, push, skopeo
 
 # Speaks the Runtime API with busybox alone; says which build it is.

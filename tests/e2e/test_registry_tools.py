@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from test_images import docker, saved, works  # noqa: F401
+from test_images import saved, works  # noqa: F401
 from test_registry import ask, keys, skopeo
 
 
