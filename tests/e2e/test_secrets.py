@@ -100,8 +100,9 @@ def deployed(server, folder):
     assert missing.returncode != 0 and 'no secret "first"' in missing.stderr, missing.stderr
     assert "compose.yaml:21:3" in missing.stderr, missing.stderr
     put(server, "first", OLD)
-    planned = server.rouse("deploy", "--dry-run", cwd=folder, env={"SECOND": SECOND}).stdout
-    assert SECOND not in planned and '"second"' in planned
+    for form in ((), ("--json",)):
+        planned = server.rouse("deploy", "--dry-run", *form, cwd=folder, env={"SECOND": SECOND}).stdout
+        assert SECOND not in planned and "tell" in planned
     told = server.rouse("deploy", cwd=folder, env={"SECOND": SECOND})
     assert SECOND not in told.stdout + told.stderr
     return server
