@@ -28,11 +28,14 @@ impl Engine {
     pub async fn deploy(&self, deployment: Deployment) -> Result<DeploymentReport> {
         let corridor = &self.corridor;
         self.check_deployment(&deployment).await?;
+        let services = deployment.services.clone();
         let prepared = corridor.prepare(deployment).await?;
         let _changing = corridor.changing.lock().await;
         if corridor.draining.is_cancelled() {
             return Err(Error::Draining);
         }
+        // Another deployment may have closed a circle since.
+        corridor.check_dependencies(&services)?;
         let report = corridor.apply(prepared).await?;
         // What follows a tag since now knows the push that it was deployed with.
         corridor.pushed.notify_one();

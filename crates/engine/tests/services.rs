@@ -437,6 +437,36 @@ async fn a_service_starts_when_what_it_depends_on_has_come_so_far() {
 }
 
 #[tokio::test]
+async fn a_job_of_the_revision_before_does_not_count() {
+    let house = House::open(steady(0, 0)).await;
+    let mut job = plain(&house, "job").await;
+    job.restart = Restart::No;
+    let mut after = plain(&house, "after").await;
+    after.depends_on = vec![waits("job", Condition::Completed)];
+    let deploy = async |services| {
+        let deployment = model::Deployment {
+            project: "p".to_owned(),
+            services,
+            ..model::Deployment::default()
+        };
+        house.engine.deploy(deployment).await.unwrap();
+    };
+    deploy(vec![after.clone(), job.clone()]).await;
+    until_states(&house, "job", &["healthy"]).await;
+    house
+        .fake
+        .end(&house.engine.instances().remove(0).id, "exit status 0");
+    until_states(&house, "after", &["healthy"]).await;
+    for spec in [&mut job, &mut after] {
+        spec.environment.insert("RELEASE".into(), "2".into());
+    }
+    deploy(vec![after, job]).await;
+    until_states(&house, "job", &["healthy"]).await;
+    until_states(&house, "after", &["waiting"]).await;
+    assert_eq!(starts(&house, "after"), 1);
+}
+
+#[tokio::test]
 async fn a_job_that_fails_holds_up_who_waits_for_it() {
     let house = House::open(steady(0, 0)).await;
     let mut job = plain(&house, "job").await;
@@ -500,6 +530,17 @@ async fn who_waits_for_nobody_or_for_itself_is_refused() {
     let error = house.engine.deploy(deployment).await.unwrap_err();
     assert!(error.to_string().contains("waits for itself"), "{error}");
     assert_eq!(error.kind(), Kind::Invalid);
+    // One that is always started again never completes.
+    let always = plain(&house, "always").await;
+    let mut after = plain(&house, "after").await;
+    after.depends_on = vec![waits("always", Condition::Completed)];
+    let deployment = model::Deployment {
+        project: "p".to_owned(),
+        services: vec![after, always],
+        ..model::Deployment::default()
+    };
+    let error = house.engine.deploy(deployment).await.unwrap_err();
+    assert!(error.to_string().contains("restart: \"no\""), "{error}");
     assert!(house.engine.list_services().await.unwrap().is_empty());
 }
 

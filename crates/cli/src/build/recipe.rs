@@ -149,7 +149,11 @@ impl Recipe {
     fn rust(folder: &Path, wanted: &Wanted) -> Result<Self> {
         let name = package_name(folder)?;
         // A static one first: it needs no base.
-        let targets = ["target/x86_64-unknown-linux-musl/release", "target/release"];
+        let musl = format!(
+            "target/{}-unknown-linux-musl/release",
+            std::env::consts::ARCH
+        );
+        let targets = [musl.as_str(), "target/release"];
         let built = targets.iter().map(|target| folder.join(target).join(&name));
         let Some(path) = built.into_iter().find(|path| path.is_file()) else {
             return Err(Error::Usage(format!(

@@ -93,12 +93,14 @@ pub(crate) async fn run(options: &Options, data: &DataFolder) -> Result<()> {
     }
     let client = Client::new(data)?;
     if !options.dry_run {
-        send_secrets(&manifest, &client).await?;
+        check_external(&manifest, &client).await?;
     }
     let deployment = prepare(&manifest, project, &client, !options.dry_run).await?;
     if options.dry_run {
-        return preview(&client, &deployment, options.json).await;
+        let present = present(&client, &deployment).await?;
+        return show_difference(&present, &deployment, options.json);
     }
+    send_secrets(&manifest, &deployment, &client).await?;
     let request = client
         .request(Method::POST, "deployments")
         .json(&deployment);
@@ -118,12 +120,15 @@ pub(crate) async fn run(options: &Options, data: &DataFolder) -> Result<()> {
     Ok(())
 }
 
-/// Asks the server what there is of the same things, and prints the difference.
-async fn preview(client: &Client, deployment: &Deployment, json: bool) -> Result<()> {
+/// What there is of the same things; a deployment that the server would refuse is refused here too.
+async fn present(client: &Client, deployment: &Deployment) -> Result<Deployment> {
     let request = client.request(Method::POST, "deployments/preview");
     let response = client.send(request.json(deployment)).await?;
-    let present: Deployment = client::parse(response, "POST deployments/preview").await?;
-    let differences = difference::between(&present, deployment);
+    client::parse(response, "POST deployments/preview").await
+}
+
+fn show_difference(present: &Deployment, deployment: &Deployment, json: bool) -> Result<()> {
+    let differences = difference::between(present, deployment);
     if json {
         return output::json(&differences);
     }
@@ -170,8 +175,8 @@ async fn prepare(
     Ok(deployment)
 }
 
-/// Sets the secrets and configs whose values the manifest names. Those that the server shall have must be there.
-async fn send_secrets(manifest: &Manifest, client: &Client) -> Result<()> {
+/// Secrets and configs that the server shall have must be there.
+async fn check_external(manifest: &Manifest, client: &Client) -> Result<()> {
     let external = |kind| {
         let declared = manifest.secrets.iter();
         declared.filter(move |one| one.kind == kind && matches!(one.origin, Origin::External))
@@ -188,6 +193,16 @@ async fn send_secrets(manifest: &Manifest, client: &Client) -> Result<()> {
                 return Err(Error::Manifest(one.place.error(message).hint(hint)));
             }
         }
+    }
+    Ok(())
+}
+
+/// Sets the secrets and configs whose values the manifest names, unless the server would refuse the deployment: what
+/// runs follows a value as soon as it is set.
+async fn send_secrets(manifest: &Manifest, deployment: &Deployment, client: &Client) -> Result<()> {
+    let is_given = |origin: &Origin| matches!(origin, Origin::Given(_));
+    if manifest.secrets.iter().any(|one| is_given(&one.origin)) {
+        present(client, deployment).await?;
     }
     for one in &manifest.secrets {
         if let Origin::Given(value) = &one.origin {

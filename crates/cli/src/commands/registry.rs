@@ -73,8 +73,8 @@ struct Blob {
 /// Runs the command.
 pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     let Action::Gc(options) = &options.action;
-    // Milliseconds to whole seconds; what is shorter than one is none.
-    let query = [("grace", (options.grace / 1_000).to_string())];
+    // Milliseconds to whole seconds, and not less than was said.
+    let query = [("grace", options.grace.div_ceil(1_000).to_string())];
     if options.dry_run {
         let surplus: Surplus = client.get("registry/collections", &query).await?;
         return show(&surplus, options.json);

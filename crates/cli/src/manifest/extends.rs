@@ -6,7 +6,7 @@ use super::node::{Key, Node, Value};
 use super::place::Result as PlaceResult;
 use super::project::read_one;
 use crate::error::Result;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Longest chain of services that extend each other.
 const MAX_CHAIN: usize = 16;
@@ -84,12 +84,15 @@ fn names(extends: &Node) -> PlaceResult<(Node, Option<Node>)> {
 
 fn open(file: &Node, path: &Path, variables: &mut Variables) -> Result<(PathBuf, Node)> {
     let written = Path::new(file.text("extends.file")?);
-    if written.components().count() != 1 {
+    let mut parts = written
+        .components()
+        .filter(|part| *part != Component::CurDir);
+    let (Some(Component::Normal(_)), None) = (parts.next(), parts.next()) else {
         return Err(file
             .error("extends.file must be a file beside this one")
             .hint("paths in a file of another folder would mean other files; move it here, or give it with -f")
             .into());
-    }
+    };
     let other = path.with_file_name(written);
     if !other.is_file() {
         let message = format!("the file {} does not exist", other.display());
@@ -159,7 +162,7 @@ mod tests {
     fn a_service_begins_as_a_copy() {
         let text = "services:
   a: {extends: b, image: own}
-  b: {extends: {service: c, file: other.yaml}, user: of b}";
+  b: {extends: {service: c, file: ./other.yaml}, user: of b}";
         let other = "services: {c: {image: of c, restart: always}}";
         let found = resolved(text, other).unwrap();
         assert_eq!(found, ["image=own", "restart=always", "user=of b"]);

@@ -3,7 +3,7 @@
 use super::Resident;
 use super::table::Residents;
 use crate::{Error, Result};
-use model::{Dependency, Invalid, ServiceName, ServiceSpec};
+use model::{Condition, Dependency, Invalid, Restart, ServiceName, ServiceSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, Weak};
 
@@ -38,7 +38,8 @@ impl Neighbours {
     }
 }
 
-/// Checks that what declared services wait for is declared or there, and that nobody waits for itself by way of others.
+/// Checks that what declared services wait for is declared or there and can come so far, and that nobody waits for
+/// itself by way of others.
 pub(crate) fn check(declared: &[ServiceSpec], present: &[Arc<model::Service>]) -> Result<()> {
     let known = present.iter().map(|service| &service.spec);
     let all: BTreeMap<&ServiceName, &ServiceSpec> = known
@@ -47,9 +48,16 @@ pub(crate) fn check(declared: &[ServiceSpec], present: &[Arc<model::Service>]) -
         .collect();
     for spec in declared {
         let at = || format!("services.{}.depends_on", spec.name);
-        for Dependency { service, .. } in &spec.depends_on {
-            if !all.contains_key(service) {
+        for Dependency { service, condition } in &spec.depends_on {
+            let Some(other) = all.get(service) else {
                 let reason = format!("names \"{service}\", which is neither declared nor there");
+                return Err(Error::Invalid(Invalid::new(at(), reason)));
+            };
+            if *condition == Condition::Completed && other.restart == Restart::Always {
+                let reason = format!(
+                    "waits until \"{service}\" has completed, and that is started again however it \
+                     ends: give it restart: \"no\" or on-failure"
+                );
                 return Err(Error::Invalid(Invalid::new(at(), reason)));
             }
         }

@@ -135,6 +135,11 @@ impl Replica {
         self.set(Phase::Stopped);
     }
 
+    /// Of which revision of its service it is.
+    pub(super) fn revision(&self) -> u64 {
+        self.service.revision
+    }
+
     pub(super) fn phase(&self) -> Phase {
         self.seen().phase
     }
@@ -242,7 +247,7 @@ impl Replica {
 
     /// Waits for what the service depends on, one after the other: all that has happened stays so, but for health,
     /// which is not asked of it a second time.
-    async fn wait(&self) {
+    pub(super) async fn wait(&self) {
         for dependency in &self.service.spec.depends_on {
             self.neighbours
                 .reached(dependency, || {

@@ -59,12 +59,15 @@ impl Resident {
         self.changed.subscribe()
     }
 
-    /// Whether each replica of the current revision has come so far.
+    /// Whether each replica of the declared revision has come so far.
     pub(super) fn has_reached(&self, condition: Condition) -> bool {
         let now = self.now();
         let mut replicas = now.replicas.iter();
         let as_declared = now.replicas.len() == now.service.spec.replicas as usize;
-        as_declared && replicas.all(|replica| replica.has_reached(condition))
+        // Between declaration and start the replicas are those of the revision before.
+        let revision = now.service.revision;
+        let reached = |one: &Arc<Replica>| one.revision() == revision && one.has_reached(condition);
+        as_declared && replicas.all(reached)
     }
 
     pub(crate) fn service(&self) -> Arc<Service> {
@@ -121,6 +124,8 @@ impl Resident {
         let alone = volumes.iter().any(|volume| !volume.read_only);
         for replica in replicas {
             if alone {
+                // The old one serves until what the new one depends on is there.
+                replica.wait().await;
                 self.dismiss(|old| old.index == replica.index).await;
             }
             replica.begin(node);
