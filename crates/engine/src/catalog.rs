@@ -148,7 +148,7 @@ impl Corridor {
         let has_files = !spec.secrets.files.is_empty();
         let checked = runtime.check(spec.runtime, spec.driver, spec.snapshot, has_files);
         checked.await?;
-        self.check_secrets(&spec.secrets).await?;
+        self.check_secrets(&spec.secrets, &spec.environment).await?;
         Ok(PreparedFunction(spec))
     }
 
@@ -172,6 +172,8 @@ impl Corridor {
         leads: bool,
     ) -> Result<(Function, ChangeKind)> {
         let before = self.admissible(&spec.name, put)?;
+        // One may have been removed since.
+        self.check_secrets(&spec.secrets, &spec.environment).await?;
         if let (Some(before), Put::Update { .. }) = (&before, put) {
             // Changed by themselves, without a new revision id: they may be newer than what `spec` was made of.
             let (kept, told) = (&before.spec, &mut spec.destinations);

@@ -81,6 +81,8 @@ pub enum Error {
         serving: u64,
         /// Why it did not.
         reason: String,
+        /// Whether it was not tried, for want of room or because this machine failed.
+        untried: bool,
     },
     /// The server is shutting down.
     #[error("the server is shutting down; try again when it is back")]
@@ -151,7 +153,8 @@ impl Error {
             Self::Runtime(error) => error.kind(),
             Self::Throttled { .. } | Self::Off { .. } | Self::Waited { .. } => Kind::Throttled,
             Self::Absent(_) => Kind::NotFound,
-            Self::InUse(_) | Self::NotStarted { .. } => Kind::Conflict,
+            Self::InUse(_) | Self::NotStarted { untried: false, .. } => Kind::Conflict,
+            Self::NotStarted { untried: true, .. } => Kind::Unavailable,
             Self::Prepare { source, .. } | Self::Apply { source, .. } => source.kind(),
             Self::Random(_) => Kind::Internal,
             Self::Sealed { .. } => Kind::Unavailable,

@@ -63,7 +63,7 @@ impl Corridor {
         }
         let pool = self.open_version(name, &released).await?;
         if let Some(live) = live
-            && let Err(reason) = self.try_start(&pool).await
+            && let Err(unstarted) = self.try_start(&pool).await
         {
             if new {
                 self.delete_version(name, number).await?;
@@ -71,7 +71,8 @@ impl Corridor {
             return Err(Error::NotStarted {
                 name: name.to_string(),
                 serving: live.version,
-                reason,
+                reason: unstarted.reason,
+                untried: unstarted.untried,
             });
         }
         self.go_live(name, number, &by()).await?;

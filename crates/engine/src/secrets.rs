@@ -8,9 +8,11 @@ pub use key::{KeyError, SecretKeys};
 pub(crate) use vault::{Furnished, Vault};
 
 use crate::engine::Corridor;
+use crate::prototype::Prototype;
 use crate::{Engine, Error, Result};
 use model::{ChangeKind, MAX_SECRET, SecretKind, SecretName, SecretRecord, SecretUse, Timestamp};
 use state::SealedSecret;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Engine {
@@ -42,8 +44,8 @@ impl Engine {
         {
             return Ok((record.clone(), ChangeKind::Unchanged));
         }
-        if corridor.has_in_environment(kind, &name) {
-            vault::check_variable(&name, &value)?;
+        if kind == SecretKind::Secret {
+            corridor.check_users(&name, &value).await?;
         }
         let record = corridor.vault.put(kind, name.clone(), &value).await?;
         corridor.follow(kind, &name).await?;
@@ -93,12 +95,34 @@ impl Engine {
     }
 }
 
+/// Somebody who uses secrets.
+struct User {
+    title: String,
+    secrets: SecretUse,
+    /// Bytes of its environment without them.
+    environment: usize,
+}
+
+impl User {
+    fn new(title: String, secrets: &SecretUse, environment: &BTreeMap<String, String>) -> Self {
+        Self {
+            title,
+            secrets: secrets.clone(),
+            environment: vault::bytes_of(environment),
+        }
+    }
+}
+
 impl Corridor {
     /// Whether everything that is named is here and fits.
     ///
     /// # Errors
     /// `Absent`, `Refused`, `Sealed`.
-    pub(crate) async fn check_secrets(&self, used: &SecretUse) -> Result<()> {
+    pub(crate) async fn check_secrets(
+        &self,
+        used: &SecretUse,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<()> {
         for (kind, name) in used.names() {
             let found = self.vault.find(kind, name).await?;
             if found.is_none() {
@@ -111,36 +135,73 @@ impl Corridor {
             let (_, value) = self.vault.get(SecretKind::Secret, name.clone()).await?;
             vault::check_variable(name, &value)?;
         }
+        let taken = vault::bytes_of(environment) + self.bytes_with(used, None).await?;
+        vault::check_bytes(taken)
+    }
+
+    /// Whether everything that has this secret in its environment can start with a new value.
+    ///
+    /// # Errors
+    /// `Refused`, with who cannot.
+    async fn check_users(&self, name: &SecretName, value: &[u8]) -> Result<()> {
+        for user in self.uses() {
+            if !user.secrets.environment.values().any(|known| known == name) {
+                continue;
+            }
+            vault::check_variable(name, value)?;
+            let secrets = self
+                .bytes_with(&user.secrets, Some((name, value.len())))
+                .await?;
+            vault::check_bytes(user.environment + secrets)
+                .map_err(|error| Error::Refused(format!("{}: {error}", user.title)))?;
+        }
         Ok(())
     }
 
-    /// What functions, their versions and services use, with a name for each.
-    fn uses(&self) -> Vec<(String, SecretUse)> {
+    /// What secrets add to an environment, in bytes; `new` is one that has another size from now on.
+    async fn bytes_with(
+        &self,
+        used: &SecretUse,
+        new: Option<(&SecretName, usize)>,
+    ) -> Result<usize> {
+        let mut bytes = 0;
+        for (variable, name) in &used.environment {
+            let size = match new {
+                Some((changed, size)) if changed == name => size,
+                _ => match self.vault.find(SecretKind::Secret, name).await? {
+                    Some((record, _)) => usize::try_from(record.size).unwrap_or(usize::MAX),
+                    None => 0,
+                },
+            };
+            bytes += variable.len() + size + 2;
+        }
+        Ok(bytes)
+    }
+
+    /// What functions, their versions and services use.
+    fn uses(&self) -> Vec<User> {
         let pools = self.functions.list().into_iter().map(|function| {
-            let name = format!("function \"{}\"", function.spec.name);
-            (name, function.spec.secrets.clone())
+            let spec = &function.spec;
+            let title = format!("function \"{}\"", spec.name);
+            User::new(title, &spec.secrets, &spec.environment)
         });
         let services = self.services.all().into_iter().map(|resident| {
             let spec = &resident.service().spec;
-            (format!("service \"{}\"", spec.name), spec.secrets.clone())
+            let title = format!("service \"{}\"", spec.name);
+            User::new(title, &spec.secrets, &spec.environment)
         });
         let versions = self.functions.specs_of_versions();
         let versions = versions.into_iter().map(|(number, spec)| {
-            let name = format!("version {number} of function \"{}\"", spec.name);
-            (name, spec.secrets)
+            let title = format!("version {number} of function \"{}\"", spec.name);
+            User::new(title, &spec.secrets, &spec.environment)
         });
         pools.chain(services).chain(versions).collect()
     }
 
     fn user_of(&self, kind: SecretKind, name: &SecretName) -> Option<String> {
         let mut users = self.uses().into_iter();
-        let user = users.find(|(_, used)| used.uses(kind, name));
-        user.map(|(user, _)| user)
-    }
-
-    fn has_in_environment(&self, kind: SecretKind, name: &SecretName) -> bool {
-        let named = |used: &SecretUse| used.environment.values().any(|known| known == name);
-        kind == SecretKind::Secret && self.uses().iter().any(|(_, used)| named(used))
+        let user = users.find(|user| user.secrets.uses(kind, name));
+        user.map(|user| user.title)
     }
 
     /// Replaces what runs with an earlier value. The caller holds `changing`.
@@ -150,15 +211,19 @@ impl Corridor {
                 pool.recycle();
             }
         }
+        let mut failure = None;
         for resident in self.services.all() {
             let service = resident.service();
-            if service.spec.secrets.uses(kind, name) {
-                let prototype =
-                    crate::prototype::Prototype::of_service(&self.vault, &service).await?;
-                resident.apply(prototype, &self.node);
+            if !service.spec.secrets.uses(kind, name) {
+                continue;
+            }
+            // One that cannot follow holds up no other.
+            match Prototype::of_service(&self.vault, &service).await {
+                Ok(prototype) => resident.apply(prototype, &self.node),
+                Err(error) => failure = failure.or(Some(error)),
             }
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 }
 

@@ -119,7 +119,7 @@ impl Corridor {
         let has_files = !spec.secrets.files.is_empty();
         let checked = runtime.check(spec.runtime, None, model::Snapshot::None, has_files);
         checked.await?;
-        self.check_secrets(&spec.secrets).await?;
+        self.check_secrets(&spec.secrets, &spec.environment).await?;
         Ok(PreparedService(spec))
     }
 
@@ -159,6 +159,8 @@ impl Corridor {
             return Ok((Service::clone(before), ChangeKind::Unchanged, None));
         }
         self.check_ports(&spec)?;
+        // One may have been removed since.
+        self.check_secrets(&spec.secrets, &spec.environment).await?;
         let service = Service {
             revision: before.as_ref().map_or(1, |before| before.revision + 1),
             created: before.as_ref().map_or(now, |before| before.created),

@@ -7,8 +7,8 @@ use crate::line::Released;
 use crate::pool::{Grant, Pool};
 use crate::{Engine, Error, Result, chance};
 use model::{
-    Alias, AliasName, Code, Function, FunctionName, FunctionVersion, Invalid, Qualifier, Share,
-    Timestamp, kept_labels,
+    Alias, AliasName, Code, Ending, Function, FunctionName, FunctionVersion, Invalid, Qualifier,
+    Share, Timestamp, kept_labels,
 };
 use state::PutAlias;
 use std::collections::BTreeMap;
@@ -368,7 +368,7 @@ impl Corridor {
     }
 
     /// Whether an instance of a version starts; if not, why.
-    pub(crate) async fn try_start(&self, pool: &Arc<Pool>) -> std::result::Result<(), String> {
+    pub(crate) async fn try_start(&self, pool: &Arc<Pool>) -> std::result::Result<(), Unstarted> {
         let timeout = Duration::from_millis(pool.function().spec.limits.timeout);
         match pool.acquire(timeout.min(LONGEST_TRIAL) + PATIENCE).await {
             // Given back unused, for the first call. With nothing reserved there are no calls.
@@ -379,13 +379,33 @@ impl Corridor {
                 // The platform's own last line repeats the error.
                 let own = |line: &&str| !line.trim().is_empty() && !line.contains("INIT_REPORT ");
                 let last = log.lines().rev().find(own);
-                Err(match last {
+                let reason = match last {
                     Some(line) => format!("{error} (its log ends with: {})", line.escape_debug()),
                     None => error,
-                })
+                };
+                let untried = matches!(failure.ending, Ending::Unavailable { .. });
+                Err(Unstarted { reason, untried })
             }
-            Ok(Grant::Moved) => Err("it was taken away meanwhile".to_owned()),
-            Err(_) => Err("the machine had no room for it in time".to_owned()),
+            Ok(Grant::Moved) => Err(Unstarted::by_machine("it was taken away meanwhile")),
+            Err(_) => Err(Unstarted::by_machine(
+                "the machine had no room for it in time",
+            )),
+        }
+    }
+}
+
+/// Why no instance of a version started.
+pub(crate) struct Unstarted {
+    pub(crate) reason: String,
+    /// Whether it says nothing of the version: there was no room, or this machine failed.
+    pub(crate) untried: bool,
+}
+
+impl Unstarted {
+    fn by_machine(reason: &str) -> Self {
+        Self {
+            reason: reason.to_owned(),
+            untried: true,
         }
     }
 }

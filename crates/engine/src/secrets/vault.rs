@@ -47,6 +47,25 @@ pub(super) fn check_variable<'a>(name: &SecretName, value: &'a [u8]) -> Result<&
     }
 }
 
+/// Bytes of an environment as its bound counts them: each variable with two more.
+pub(super) fn bytes_of(environment: &BTreeMap<String, String>) -> usize {
+    let sizes = environment
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 2);
+    sizes.sum()
+}
+
+/// # Errors
+/// `Refused` when an environment with secrets is larger than it may be.
+pub(super) fn check_bytes(taken: usize) -> Result<()> {
+    if taken > MAX_ENVIRONMENT {
+        return Err(Error::Refused(format!(
+            "with its secrets the environment has {taken} bytes, more than {MAX_ENVIRONMENT}: mount some as files"
+        )));
+    }
+    Ok(())
+}
+
 impl Vault {
     pub(crate) fn new(state: State, keys: SecretKeys) -> Self {
         Self { state, keys }
@@ -132,11 +151,7 @@ impl Vault {
             taken += variable.len() + text.len() + 2;
             environment.insert(variable.clone(), text.to_owned());
         }
-        if taken > MAX_ENVIRONMENT {
-            return Err(Error::Refused(format!(
-                "with its secrets the environment has {taken} bytes, more than {MAX_ENVIRONMENT}: mount some as files"
-            )));
-        }
+        check_bytes(taken)?;
         Ok(Furnished { files, environment })
     }
 }

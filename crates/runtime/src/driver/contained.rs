@@ -134,18 +134,20 @@ impl Contained {
         let begun = Instant::now();
         let executed = self.body.begun();
         let mut executed = std::pin::pin!(executed);
+        let mut begins = true;
         if matches!(self.talk, Talk::Resident) {
-            executed.as_mut().await.map_err(blame)?;
+            match tokio::time::timeout(INIT_TIMEOUT, executed.as_mut()).await {
+                Ok(begun) => begun.map_err(blame)?,
+                Err(_) => begins = false,
+            }
         }
         let ready = tokio::select! {
             biased;
+            () = std::future::ready(()), if !begins => Err(timed_out()),
             ready = settle(&mut self.talk, &self.body) => ready,
             Err(error) = &mut executed => return Err(blame(error)),
             exit = self.body.exited() => Err(self.init_exit(&exit).await),
-            () = tokio::time::sleep(INIT_TIMEOUT) => {
-                let after = u64::try_from(INIT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
-                Err(Ending::TimedOut { after })
-            }
+            () = tokio::time::sleep(INIT_TIMEOUT) => Err(timed_out()),
         };
         self.init = begun.elapsed();
         let Err(ending) = ready else { return Ok(()) };
@@ -396,4 +398,10 @@ fn crash(exit: &Exit, memory: u64) -> Ending {
 
 fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Its start took all the time that it had.
+fn timed_out() -> Ending {
+    let after = u64::try_from(INIT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+    Ending::TimedOut { after }
 }

@@ -143,22 +143,40 @@ async fn sweep(place: &Place) -> Result<()> {
     let found = place.docker.list_containers(Some(options)).await;
     for orphan in found.map_err(|error| failed(STEP, &error))? {
         let Some(id) = orphan.id else { continue };
-        remove(&place.docker, &id).await?;
-        tracing::info!(container = id, "removed a container of an earlier server");
+        match remove(&place.docker, &id).await {
+            Ok(()) => tracing::info!(container = id, "removed a container of an earlier server"),
+            // One that is stuck shall not hold up the server.
+            Err(error) => {
+                tracing::warn!(%error, container = id, "a container of an earlier server stays")
+            }
+        }
     }
     Ok(())
 }
 
-/// Removes a container, running or not.
+/// Removes a container, running or not; one whose removal is under way is left to that.
 ///
 /// # Errors
 /// `Docker`; not for one that is gone.
 pub(super) async fn remove(docker: &Docker, id: &str) -> Result<()> {
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true);
     match docker.remove_container(id, Some(options.build())).await {
-        Err(error) if !is_missing(&error) => Err(failed("removing a container", &error)),
+        Err(error) if !is_missing(&error) && !is_going(&error) => {
+            Err(failed("removing a container", &error))
+        }
         _ => Ok(()),
     }
+}
+
+/// Whether somebody else's removal of it is under way.
+fn is_going(error: &Refusal) -> bool {
+    matches!(
+        error,
+        Refusal::DockerResponseServerError {
+            status_code: 409,
+            ..
+        }
+    )
 }
 
 /// Whether what was asked about is not there.

@@ -151,10 +151,13 @@ fn pack(folder: &Path, out: &mut impl Write) -> io::Result<()> {
         match entry.file_type()?.is_dir() {
             // What the image has there is mounted over.
             true if name == "tmp" => append_folder(&mut archive, "tmp/", OPEN)?,
+            // A link there would lead the gate, or its door, elsewhere.
+            _ if name == ".rouse" => {}
             true => archive.append_dir_all(name, path)?,
             false => archive.append_path_with_name(path, name)?,
         }
     }
+    append_folder(&mut archive, ".rouse/", 0o755)?;
     archive.finish()
 }
 

@@ -19,6 +19,8 @@ use tokio::time::{Instant, sleep};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between attempts to reach it.
 const RETRY: Duration = Duration::from_millis(200);
+/// Between attempts to kill or remove a container.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How long it may take to tell that a container ended for memory, after it has told of the end.
 const TOLD: Duration = Duration::from_millis(1000);
 
@@ -50,20 +52,33 @@ pub(super) async fn keep(
             let order = tokio::select! {
                 biased;
                 () = &mut ending => break,
-                order = orders.recv(), if held => order,
+                order = orders.recv(), if held => {
+                    held = order.is_some();
+                    order.unwrap_or(Order::Kill)
+                }
+                // Docker may not have taken it.
+                () = sleep(AGAIN), if killed => Order::Kill,
             };
-            held = order.is_some();
-            let order = order.unwrap_or(Order::Kill);
             killed |= order == Order::Kill;
             carry_out(&docker, &number, order).await;
         }
     }
     let how = post_mortem(&docker, &number, memory, killed).await;
-    if let Err(error) = remove(&docker, &number).await {
-        tracing::warn!(%error, container = number, "a container is left; the next start of the server removes it");
-    }
+    clear(&docker, &number).await;
     discard(&folder);
     exit.send_replace(Some(how));
+}
+
+/// Removes the container, with patience.
+async fn clear(docker: &Docker, number: &str) {
+    let since = Instant::now();
+    while let Err(error) = remove(docker, number).await {
+        if since.elapsed() >= PATIENCE {
+            tracing::warn!(%error, container = number, "a container is left; the next start of the server removes it");
+            return;
+        }
+        sleep(AGAIN).await;
+    }
 }
 
 async fn carry_out(docker: &Docker, number: &str, order: Order) {
@@ -80,10 +95,10 @@ async fn carry_out(docker: &Docker, number: &str, order: Order) {
     }
 }
 
-/// Resolves when its first process has ended, or Docker cannot be reached any more.
+/// Resolves when its first process has ended, or Docker could not be reached for [`PATIENCE`].
 async fn ended(docker: &Docker, number: &str) {
-    let mut heard = Instant::now();
-    while heard.elapsed() < PATIENCE {
+    let mut lost: Option<Instant> = None;
+    while lost.is_none_or(|since| since.elapsed() < PATIENCE) {
         let options = WaitContainerOptionsBuilder::new().condition("not-running");
         let waiting = docker.wait_container(number, Some(options.build()));
         match pin!(waiting).next().await {
@@ -94,10 +109,12 @@ async fn ended(docker: &Docker, number: &str) {
         }
         // The wait was broken off, perhaps because Docker restarts.
         match docker.inspect_container(number, None).await {
-            Ok(found) if found.state.as_ref().is_some_and(is_running) => heard = Instant::now(),
+            Ok(found) if found.state.as_ref().is_some_and(is_running) => lost = None,
             Ok(_) => return,
             Err(error) if is_missing(&error) => return,
-            Err(_) => {}
+            Err(_) => {
+                lost.get_or_insert_with(Instant::now);
+            }
         }
         sleep(RETRY).await;
     }

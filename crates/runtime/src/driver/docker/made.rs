@@ -1,7 +1,7 @@
 //! Making one container: from its definition to its program's first instruction.
 
 use super::container::Container;
-use super::engine::{self, Place, failed, is_missing};
+use super::engine::{self, Place, failed, is_missing, remove};
 use crate::driver::plan::Plan;
 use crate::{Error, Result};
 use bollard::models::ContainerCreateBody;
@@ -145,11 +145,18 @@ async fn create(place: &Place, id: &InstanceId, definition: ContainerCreateBody)
     let created = place.docker.create_container(Some(options), definition);
     match created.await {
         Ok(created) => Ok(created.id),
-        Err(error) => Err(Error::Docker {
-            step: "creating a container".to_owned(),
-            missing: is_missing(&error),
-            reason: error.to_string(),
-        }),
+        Err(error) => {
+            let missing = is_missing(&error);
+            if !missing {
+                // Docker may have made it all the same, after we stopped waiting.
+                let _ = remove(&place.docker, &name).await;
+            }
+            Err(Error::Docker {
+                step: "creating a container".to_owned(),
+                missing,
+                reason: error.to_string(),
+            })
+        }
     }
 }
 

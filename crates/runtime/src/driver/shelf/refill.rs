@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+use tokio::time::MissedTickBehavior;
 
 /// How long a start has the machine to itself before its successor is made.
 const SETTLE: Duration = Duration::from_millis(3);
@@ -21,6 +22,9 @@ const HOLD: Duration = Duration::from_secs(1);
 
 /// Fills what lacks, one after the other, until there are no shelves any more.
 pub(super) async fn fill(shelves: Weak<Inner>) {
+    // One clock for all rounds: what starts all the time shall not keep the rest from being looked at.
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let Some(inner) = shelves.upgrade() else {
             return;
@@ -28,7 +32,7 @@ pub(super) async fn fill(shelves: Weak<Inner>) {
         tokio::select! {
             () = inner.lacking.notified() => {}
             () = inner.zygotes.changed() => {}
-            () = tokio::time::sleep(LOOK) => shrink(&inner),
+            _ = look.tick() => shrink(&inner),
         }
         tokio::time::sleep(SETTLE).await;
         while let Some(kind) = next(&inner) {
@@ -51,7 +55,8 @@ fn next(inner: &Inner) -> Option<Arc<Kind>> {
         return None;
     }
     let lacks = |kind: &Kind, shelf: &Shelf| {
-        let missing = shelf.ready.len() + shelf.arming < shelf.target + shelf.waiters.len();
+        let target = if shelf.retired { 0 } else { shelf.target };
+        let missing = shelf.ready.len() + shelf.arming < target + shelf.waiters.len();
         let forked = matches!(kind.stem, Stem::Python(_) | Stem::Snapshot(_));
         missing && (!forked || inner.can_fork(kind))
     };
