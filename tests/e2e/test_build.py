@@ -121,7 +121,6 @@ def test_a_base_of_the_registry_is_mounted_and_an_http_server_served(server, pyt
     assert (json.loads(body)["path"], json.loads(body)["got"]) == ("/a/b?c=d", "text")
 
 
-@pytest.mark.skipif(not NODE, reason="there is no node on this machine")
 def test_a_node_folder_becomes_an_image(server, base, tmp_path):
     source = tmp_path / "noded"
     server.rouse("init", "--template", "node", source)

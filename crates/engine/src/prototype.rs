@@ -4,7 +4,7 @@ use crate::secrets::{Furnished, Vault};
 use crate::{Error, Result, credentials};
 use model::{
     Code, Contract, Ending, Function, ImageConfig, InstanceId, Kind, Owner, Principal, SecretUse,
-    Service, Snapshot,
+    Service, Snapshot, environment_bytes,
 };
 use runtime::{InstanceSpec, Peer};
 use state::State;
@@ -146,10 +146,7 @@ impl Prototype {
             ..InstanceSpec::clone(spec)
         };
         if let Some((vault, used)) = &self.secrets {
-            let variables = spec.environment.iter();
-            let taken = variables
-                .map(|(name, value)| name.len() + value.len() + 2)
-                .sum();
+            let taken = environment_bytes(&spec.environment);
             let Furnished { files, environment } = vault.furnish(used, taken).await?;
             spec.files = files;
             spec.environment.extend(environment);

@@ -10,7 +10,10 @@ pub(crate) use vault::{Furnished, Vault};
 use crate::engine::Corridor;
 use crate::prototype::Prototype;
 use crate::{Engine, Error, Result};
-use model::{ChangeKind, MAX_SECRET, SecretKind, SecretName, SecretRecord, SecretUse, Timestamp};
+use model::{
+    ChangeKind, MAX_SECRET, SecretKind, SecretName, SecretRecord, SecretUse, Timestamp,
+    environment_bytes,
+};
 use state::SealedSecret;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -108,7 +111,7 @@ impl User {
         Self {
             title,
             secrets: secrets.clone(),
-            environment: vault::bytes_of(environment),
+            environment: environment_bytes(environment),
         }
     }
 }
@@ -135,7 +138,7 @@ impl Corridor {
             let (_, value) = self.vault.get(SecretKind::Secret, name.clone()).await?;
             vault::check_variable(name, &value)?;
         }
-        let taken = vault::bytes_of(environment) + self.bytes_with(used, None).await?;
+        let taken = environment_bytes(environment) + self.bytes_with(used, None).await?;
         vault::check_bytes(taken)
     }
 

@@ -1,8 +1,8 @@
 //! Functions: what scales from zero.
 
 use crate::{
-    Destinations, Digest, Driver, Egress, FunctionName, Invalid, Limits, MAX_ENVIRONMENT,
-    MAX_QUEUE, RetryPolicy, SecretUse, Snapshot, Target, Timestamp,
+    Destinations, Digest, Driver, Egress, FunctionName, Invalid, Limits, RetryPolicy, Scaling,
+    SecretUse, Snapshot, Target, Timestamp, environment,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -109,61 +109,6 @@ pub enum Code {
     },
 }
 
-/// How many instances, and how long they are kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Scaling {
-    /// Instances that stay started though nothing is asked: 0 to 1 000.
-    pub min_instances: u32,
-    /// Most instances at a time: 1 to 1 000; 100 by default.
-    pub max_instances: u32,
-    /// Milliseconds that an idle instance is kept: 30 000 by default.
-    pub keep_alive: u64,
-    /// Most calls that may wait for an instance; past it a call is throttled. 1 000 at most.
-    pub queue: u32,
-    /// Calls that one instance answers at once: 1 to 1 000; 1 by default. Above 1 only with the
-    /// `http` contract.
-    pub per_instance: u32,
-    /// So many of the machine's places for instances are kept for this function, and it has no more:
-    /// it takes the place of `max_instances`. 0 to 1 000; with 0 every call is throttled. `None` (the
-    /// default): it shares what is not reserved (AWS Lambda's reserved concurrency).
-    pub reserved: Option<u32>,
-    /// Milliseconds after which an idle instance is frozen, so that nothing of it runs until its next
-    /// call: 200 by default; 0 right after the call; `None` never.
-    pub freeze_after: Option<u64>,
-}
-
-impl Scaling {
-    /// Most instances at a time: what is reserved, else `max_instances`.
-    pub fn most(&self) -> usize {
-        self.reserved.unwrap_or(self.max_instances) as usize
-    }
-
-    /// Instances that stay started: `min_instances`, as far as there may be so many.
-    pub fn least(&self) -> usize {
-        (self.min_instances as usize).min(self.most())
-    }
-
-    /// Calls that all instances together answer at once.
-    pub fn calls(&self) -> usize {
-        self.most() * self.per_instance as usize
-    }
-}
-
-impl Default for Scaling {
-    fn default() -> Self {
-        Self {
-            min_instances: 0,
-            max_instances: 100,
-            keep_alive: 30_000,
-            queue: 100,
-            per_instance: 1,
-            reserved: None,
-            freeze_after: Some(200),
-        }
-    }
-}
-
 /// What a user declares of a function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -264,7 +209,7 @@ impl FunctionSpec {
     /// Names the first field that breaks a rule.
     pub fn check(&self) -> Result<(), Invalid> {
         self.limits.check()?;
-        check_environment(&self.environment)?;
+        environment::check(&self.environment)?;
         self.secrets.check(&self.environment)?;
         if self.description.chars().count() > 256 {
             return Err(Invalid::new("description", "is longer than 256 characters"));
@@ -301,7 +246,7 @@ impl FunctionSpec {
             let reason = "is docker, which cannot fork a container: snapshot: init needs sandbox";
             return Err(Invalid::new("driver", reason));
         }
-        check_scaling(&self.scaling)?;
+        self.scaling.check()?;
         self.check_sharing()?;
         if !(1..=100).contains(&self.retry.max_attempts) {
             return Err(Invalid::new("retry.max_attempts", "must be 1 to 100"));
@@ -339,31 +284,6 @@ impl FunctionSpec {
     }
 }
 
-fn check_scaling(scaling: &Scaling) -> Result<(), Invalid> {
-    if !(1..=1000).contains(&scaling.per_instance) {
-        return Err(Invalid::new("scaling.per_instance", "must be 1 to 1000"));
-    }
-    if scaling.reserved.is_some_and(|reserved| reserved > 1000) {
-        return Err(Invalid::new("scaling.reserved", "must be 0 to 1000"));
-    }
-    if !(1..=1000).contains(&scaling.max_instances) {
-        return Err(Invalid::new("scaling.max_instances", "must be 1 to 1000"));
-    }
-    if scaling.min_instances > scaling.max_instances {
-        return Err(Invalid::new(
-            "scaling.min_instances",
-            "is above max_instances",
-        ));
-    }
-    if scaling.queue as usize > MAX_QUEUE {
-        return Err(Invalid::new(
-            "scaling.queue",
-            format!("is above {MAX_QUEUE}"),
-        ));
-    }
-    Ok(())
-}
-
 fn check_handler(handler: &str) -> Result<(), Invalid> {
     let legal = |c: char| !c.is_whitespace() && !c.is_control();
     if handler.is_empty() || handler.len() > 128 || !handler.chars().all(legal) {
@@ -377,37 +297,6 @@ fn check_handler(handler: &str) -> Result<(), Invalid> {
             "handler",
             "must name a module and a function: module.function",
         ));
-    }
-    Ok(())
-}
-
-/// Checks names, values and the total size of an environment.
-///
-/// # Errors
-/// Names the first variable that breaks a rule.
-pub(crate) fn check_environment(environment: &BTreeMap<String, String>) -> Result<(), Invalid> {
-    let mut total = 0;
-    for (name, value) in environment {
-        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-        let starts = name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
-        if !starts || !name.bytes().all(legal) {
-            let reason = "must be letters, digits and '_', not beginning with a digit";
-            return Err(Invalid::new(
-                format!("environment.{}", name.escape_debug()),
-                reason,
-            ));
-        }
-        if value.contains('\0') {
-            return Err(Invalid::new(
-                format!("environment.{name}"),
-                "contains a NUL byte",
-            ));
-        }
-        total += name.len() + value.len() + 2;
-    }
-    if total > MAX_ENVIRONMENT {
-        let reason = format!("is {total} bytes, more than {MAX_ENVIRONMENT}");
-        return Err(Invalid::new("environment", reason));
     }
     Ok(())
 }
@@ -479,27 +368,6 @@ mod tests {
         python.driver = None;
         python.limits.pids = 1;
         assert_eq!(python.check().unwrap_err().field, "limits.pids");
-    }
-
-    #[test]
-    fn a_reservation_takes_the_place_of_the_most() {
-        let scaling = Scaling {
-            min_instances: 5,
-            max_instances: 10,
-            per_instance: 4,
-            ..Scaling::default()
-        };
-        assert_eq!(
-            (scaling.most(), scaling.least(), scaling.calls()),
-            (10, 5, 40)
-        );
-        for (reserved, expected) in [(0, (0, 0, 0)), (2, (2, 2, 8)), (20, (20, 5, 80))] {
-            let scaling = Scaling {
-                reserved: Some(reserved),
-                ..scaling.clone()
-            };
-            assert_eq!((scaling.most(), scaling.least(), scaling.calls()), expected);
-        }
     }
 
     #[test]

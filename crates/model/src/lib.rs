@@ -12,6 +12,7 @@ mod deployment;
 mod digest;
 mod driver;
 mod egress;
+mod environment;
 mod error;
 mod event;
 mod function;
@@ -29,6 +30,7 @@ mod queue;
 mod replay;
 mod repository;
 mod retry;
+mod scaling;
 mod schedule;
 mod secret;
 mod service;
@@ -51,9 +53,10 @@ pub use deployment::{Change, ChangeKind, DeclaredRule, Deployment, DeploymentRep
 pub use digest::Digest;
 pub use driver::Driver;
 pub use egress::{Destination, Egress, Host, MAX_DESTINATIONS};
+pub use environment::environment_bytes;
 pub use error::{Invalid, Kind};
 pub use event::{Event, EventFilter, EventId, EventState, NewEvent, Target};
-pub use function::{Code, Contract, Fresh, Function, FunctionSpec, RuntimeName, Scaling};
+pub use function::{Code, Contract, Fresh, Function, FunctionSpec, RuntimeName};
 pub use image::{CONTRACT_LABEL, ImageConfig, ImageRecord};
 pub use instance::{InstanceId, InstanceState, InstanceStatus, Owner};
 pub use invocation::{
@@ -79,6 +82,7 @@ pub use queue::{
 pub use replay::{EventQuery, Replay, ReplayId, ReplayOrder, ReplayState};
 pub use repository::{ManifestReference, RepositoryName, Tag};
 pub use retry::{Jitter, RetryPolicy};
+pub use scaling::Scaling;
 pub use schedule::{
     Advance, AfterCompletion, BusEntry, CatchUp, Due, Expression, MAX_CATCH_UP, MAX_SCHEDULE_INPUT,
     Schedule, ScheduleGroup, ScheduleKey, ScheduleSpec, Timetable, Zone,

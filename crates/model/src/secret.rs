@@ -174,7 +174,7 @@ impl SecretUse {
         }
         let names = self.environment.keys();
         let names = names.map(|name| (name.clone(), String::new())).collect();
-        crate::function::check_environment(&names)
+        crate::environment::check(&names)
     }
 }
 

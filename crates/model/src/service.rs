@@ -183,7 +183,7 @@ impl ServiceSpec {
     /// Names the first field that breaks a rule.
     pub fn check(&self) -> Result<(), Invalid> {
         self.limits.check()?;
-        crate::function::check_environment(&self.environment)?;
+        crate::environment::check(&self.environment)?;
         self.secrets.check(&self.environment)?;
         if self.replicas > 100 {
             return Err(Invalid::new("replicas", "must be 0 to 100"));

@@ -47,14 +47,6 @@ pub(super) fn check_variable<'a>(name: &SecretName, value: &'a [u8]) -> Result<&
     }
 }
 
-/// Bytes of an environment as its bound counts them: each variable with two more.
-pub(super) fn bytes_of(environment: &BTreeMap<String, String>) -> usize {
-    let sizes = environment
-        .iter()
-        .map(|(name, value)| name.len() + value.len() + 2);
-    sizes.sum()
-}
-
 /// # Errors
 /// `Refused` when an environment with secrets is larger than it may be.
 pub(super) fn check_bytes(taken: usize) -> Result<()> {
