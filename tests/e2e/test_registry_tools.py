@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 from test_images import saved, works  # noqa: F401
@@ -13,7 +14,7 @@ from test_registry import ask, keys, skopeo
 class Tool:
     """podman or buildah, with a store and a login of their own."""
 
-    def __init__(self, name, folder):
+    def __init__(self, name, folder, run):
         if not shutil.which(name):
             pytest.exit(f"{name} is missing: run ./test, which installs it", 2)
         self.name = name
@@ -23,7 +24,7 @@ class Tool:
                            # Else the locks stay in /dev/shm.
                            "containers.conf": '[engine]\nlock_type = "file"\n'}.items():
             (folder / file).write_text(text)
-        self.store = ["--root", folder / "root", "--runroot", folder / "run", "--storage-driver", "vfs"]
+        self.store = ["--root", folder / "root", "--runroot", run, "--storage-driver", "vfs"]
         self.environment = {
             **os.environ, "REGISTRY_AUTH_FILE": str(folder / "auth.json"), "HOME": str(folder),
             "CONTAINERS_REGISTRIES_CONF": str(folder / "registries.conf"), "BUILDAH_ISOLATION": "chroot",
@@ -46,8 +47,15 @@ class Tool:
         return host
 
 
-def test_podman_logs_in_pushes_and_pulls(server, saved, tmp_path):
-    podman = Tool("podman", tmp_path)
+@pytest.fixture
+def run():
+    """A folder of a short name: podman refuses one of more than 50 characters for what runs."""
+    with tempfile.TemporaryDirectory(prefix="rouse-", dir="/tmp") as folder:
+        yield folder
+
+
+def test_podman_logs_in_pushes_and_pulls(server, saved, tmp_path, run):
+    podman = Tool("podman", tmp_path, run)
     host = podman.log_in(server)
     podman("load", *podman.policy, "-i", saved)
     podman("tag", "shop/echo:1", f"{host}/tools/podman:1")
@@ -60,8 +68,8 @@ def test_podman_logs_in_pushes_and_pulls(server, saved, tmp_path):
     works(server, tmp_path, "tools/podman:1")
 
 
-def test_buildah_builds_pushes_and_pulls(server, saved, tmp_path):
-    buildah = Tool("buildah", tmp_path)
+def test_buildah_builds_pushes_and_pulls(server, saved, tmp_path, run):
+    buildah = Tool("buildah", tmp_path, run)
     host = buildah.log_in(server)
     skopeo(server, "copy", "--dest-creds", keys(server), f"docker-archive:{saved}", f"docker://{host}/tools/base:1")
     remote = [*buildah.policy, "--tls-verify=false"]
