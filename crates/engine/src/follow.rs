@@ -151,15 +151,16 @@ impl Corridor {
         let Some(reference) = followed(function) else {
             return Ok(());
         };
-        let Some((digest, pushed)) = self.storage.find_tag(reference).await? else {
+        let Some(tag) = self.storage.find_tag(reference).await? else {
             return Ok(());
         };
+        let (digest, pushed) = tag.clone();
         let settled = self.state.list_pushes(name.clone()).await?;
         let is_this = |push: &Push| push.is_of(reference, &digest, pushed);
         if settled.iter().any(is_this) {
             return Ok(());
         }
-        let released = self.release_pushed(name, reference).await;
+        let released = self.release_pushed(name, reference, tag).await;
         // Whatever came of it then may be because of that; at the next start it is tried again.
         if self.draining.is_cancelled() {
             return Ok(());
@@ -184,12 +185,13 @@ impl Corridor {
         }
     }
 
-    /// Releases what the tag is on now and gives the version that serves; `None` when the function does
-    /// not follow it any more.
+    /// Releases what the tag is on and gives the version that serves; `None` when the function does not
+    /// follow it any more, or the tag was moved meanwhile.
     async fn release_pushed(
         self: &Arc<Self>,
         name: &FunctionName,
         reference: &str,
+        tag: (ContentDigest, Timestamp),
     ) -> Result<Option<u64>> {
         let wanted = Code::Image {
             reference: reference.to_owned(),
@@ -201,6 +203,11 @@ impl Corridor {
             return Ok(None);
         };
         if followed(&function) != Some(reference) {
+            return Ok(None);
+        }
+        if self.storage.find_tag(reference).await? != Some(tag) {
+            // The next round sees what it means now.
+            self.pushed.notify_one();
             return Ok(None);
         }
         let spec = FunctionSpec {

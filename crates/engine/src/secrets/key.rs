@@ -65,7 +65,7 @@ impl SecretKeys {
     }
 
     /// Reads the keys in `path`: each a line of 64 hexadecimal digits, the first one seals. Without a file, one
-    /// with a random key is made (mode 0600). A file that others on the machine may read is refused, since
+    /// with a random key is made (mode 0600). A file of somebody else, or that others on the machine may read, is refused, since
     /// somebody may have.
     ///
     /// # Errors
@@ -93,7 +93,17 @@ fn load(file: File, path: &Path) -> Result<SecretKeys, KeyError> {
         path: path.display().to_string(),
         reason,
     };
-    let mode = file.metadata().map_err(failed("reading", path))?.mode();
+    let metadata = file.metadata().map_err(failed("reading", path))?;
+    let own =
+        std::fs::metadata("/proc/self").map_err(failed("reading", Path::new("/proc/self")))?;
+    if metadata.uid() != 0 && metadata.uid() != own.uid() {
+        return Err(refused(format!(
+            "belongs to the user {}, who can read it: put a new key before it in the file (openssl rand -hex 32) \
+             and give it to the user that runs the server (chown)",
+            metadata.uid()
+        )));
+    }
+    let mode = metadata.mode();
     if mode & 0o077 != 0 {
         return Err(refused(format!(
             "has the mode {:04o}, so others on this machine can read it: put a new key before it in the file \
@@ -183,6 +193,10 @@ mod tests {
         let open = SecretKeys::load_or_create(&path).unwrap_err();
         assert!(open.to_string().contains("chmod 600"), "{open}");
         set(0o600).unwrap();
+        std::os::unix::fs::chown(&path, Some(4_321), None).unwrap();
+        let foreign = SecretKeys::load_or_create(&path).unwrap_err();
+        assert!(foreign.to_string().contains("the user 4321"), "{foreign}");
+        std::os::unix::fs::chown(&path, Some(0), None).unwrap();
         let short = "ab".repeat(31);
         for text in ["", "hunter2", short.as_str()] {
             std::fs::write(&path, text).unwrap();
