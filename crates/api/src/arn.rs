@@ -1,7 +1,7 @@
 //! ARNs of what an event can wake. Any region and account are taken: the server has one of each.
 
 use crate::sqs;
-use model::Target;
+use model::{Qualifier, Target};
 
 /// The account that every ARN of this server shows.
 pub(crate) const ACCOUNT: &str = "000000000000";
@@ -23,7 +23,32 @@ pub(crate) fn of(target: &Target, region: &str) -> String {
     }
 }
 
-/// What an ARN names.
+/// The ARN of a target, with the version of a function that is meant.
+pub(crate) fn of_woken(target: &Target, qualifier: Option<&Qualifier>, region: &str) -> String {
+    match qualifier {
+        Some(qualifier) => format!("{}:{qualifier}", of(target, region)),
+        None => of(target, region),
+    }
+}
+
+/// What an ARN names, and of a function the version or alias that stands behind its name.
+///
+/// # Errors
+/// As [`target_of`].
+pub(crate) fn woken_of(arn: &str) -> Result<(Target, Option<Qualifier>), String> {
+    // A function's ARN has seven parts, and an eighth with a qualifier.
+    let parts: Vec<&str> = arn.splitn(8, ':').collect();
+    let [_, _, "lambda", _, _, _, _, qualifier] = parts[..] else {
+        return Ok((target_of(arn)?, None));
+    };
+    let target = target_of(&arn[..arn.len() - qualifier.len() - 1])?;
+    let qualifier = qualifier
+        .parse()
+        .map_err(|error: model::Invalid| error.to_string())?;
+    Ok((target, Some(qualifier)))
+}
+
+/// What an ARN names that can have no version: one behind a function's name is refused.
 ///
 /// # Errors
 /// Says what may be named, or why the name is none.
@@ -40,7 +65,9 @@ pub(crate) fn target_of(arn: &str) -> Result<Target, String> {
             let name = name.map(|name| name.strip_suffix(":$LATEST").unwrap_or(name));
             let name = name.ok_or_else(|| unknown(arn))?;
             if name.contains(':') {
-                return Err("versions and aliases of functions are not served".to_owned());
+                return Err(
+                    "a version or an alias cannot be named here, only the function".to_owned(),
+                );
             }
             Ok(Target::Function {
                 name: name.parse().map_err(invalid)?,
@@ -134,8 +161,26 @@ mod tests {
         }
 
         #[test]
+        fn a_qualifier_survives_its_arn(
+            name in "[A-Za-z0-9_-]{1,20}",
+            qualifier in proptest::option::of("[1-9][0-9]{0,6}|[a-z][A-Za-z0-9_-]{0,20}|\\$LATEST"),
+        ) {
+            let target = Target::Function { name: name.parse().unwrap() };
+            let qualifier: Option<Qualifier> = qualifier.map(|text| text.parse().unwrap());
+            let arn = of_woken(&target, qualifier.as_ref(), "eu-west-1");
+            prop_assert_eq!(woken_of(&arn).unwrap(), (target, qualifier));
+        }
+
+        #[test]
+        fn other_targets_have_none(path in "/[a-z0-9:/._-]{0,40}") {
+            let target = Target::Service { name: "lambda".parse().unwrap(), path };
+            prop_assert_eq!(woken_of(&of(&target, "r")).unwrap(), (target, None));
+        }
+
+        #[test]
         fn no_arn_breaks_the_door(text in "(arn:)?[a-z:/$ ]{0,60}") {
             let _ = destination_of(&text);
+            let _ = woken_of(&text);
         }
     }
 
@@ -157,6 +202,14 @@ mod tests {
             "arn:rouse:service:r:0:a/b c",
         ] {
             assert!(target_of(arn).is_err(), "{arn}");
+        }
+        for arn in [
+            "arn:aws:lambda:r:0:function:f:",
+            "arn:aws:lambda:r:0:function:f:0",
+            "arn:aws:lambda:r:0:function:f:1:2",
+            "arn:aws:lambda:r:0:function:f:a b",
+        ] {
+            assert!(woken_of(arn).is_err(), "{arn}");
         }
     }
 }

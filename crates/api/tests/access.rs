@@ -146,6 +146,7 @@ async fn an_object_stored_out_of_an_instance_names_the_event_that_caused_it() {
             target: Target::Function {
                 name: function.parse().unwrap(),
             },
+            qualifier: None,
             form: Default::default(),
         };
         let storage = running.engine.storage();

@@ -4,6 +4,7 @@
 //! there: `attempt` asks `pool` for an instance, calls it, and gives the outcome to `retry` (events)
 //! or to the caller. `scaler::plan` and `retry::next` are pure; others carry out what they say.
 
+mod aliases;
 mod answer;
 mod attempt;
 mod blocking;
@@ -52,11 +53,13 @@ mod schedule;
 mod secrets;
 mod service;
 mod share;
+mod trial;
 mod versions;
 mod webhook;
 mod webhooks;
 mod working;
 
+pub use aliases::AliasChange;
 pub use answer::{Answer, answer, is_json};
 pub use buses::rule_arn;
 pub use cancellations::Cancelled;
@@ -73,4 +76,4 @@ pub use state::{
     Accepted, Changed, Deleted, Lineage, Once, PutAlias, Receive, Received, Retention,
     ScheduleFilter, crash,
 };
-pub use versions::{AliasChange, Publish, Resolved};
+pub use versions::{Publish, Resolved};

@@ -130,15 +130,46 @@ impl Line {
         }
     }
 
-    /// Gives the pools that are open; from now on the versions have none.
+    /// Gives the pools that are open; from now on the versions have none. One that is being opened now is
+    /// no version's any more.
     pub(crate) fn renew(&mut self) -> Vec<Arc<Pool>> {
         let mut open = Vec::new();
         for released in self.versions.values_mut() {
-            if let Some(pool) = released.pool.get() {
-                open.push(pool.clone());
-                *released = Released::new(released.version.clone());
-            }
+            open.extend(released.pool());
+            *released = Released::new(released.version.clone());
         }
         open
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use model::Timestamp;
+
+    #[test]
+    fn a_version_whose_pool_is_being_opened_is_renewed_too() {
+        let spec = serde_json::json!({
+            "name": "f", "runtime": "nodejs20.x", "handler": "index.handler",
+            "code": {"zip": {"digest": format!("sha256:{}", "a".repeat(64)), "size": 1}},
+        });
+        let version = FunctionVersion {
+            number: 1,
+            spec: serde_json::from_value(spec).unwrap(),
+            revision: 1,
+            revision_id: "v".into(),
+            description: String::new(),
+            created: Timestamp(3),
+            by: "root".into(),
+            labels: BTreeMap::new(),
+        };
+        let mut line = Line::default();
+        line.put(Released::new(version));
+        let opening = line.version(1).unwrap().clone();
+        assert!(line.renew().is_empty());
+        let now = line.version(1).unwrap();
+        assert!(!Arc::ptr_eq(now, &opening));
+        assert_eq!(now.version(), opening.version());
     }
 }

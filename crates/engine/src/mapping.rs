@@ -115,12 +115,13 @@ impl Engine {
     /// Makes a mapping and begins to read.
     ///
     /// # Errors
-    /// `Invalid`; `NotFound` (function or queue); `Conflict` when there is one of both already.
+    /// `Invalid`; `NotFound` (function, version or queue); `Conflict` when there is one of both already.
     pub async fn create_mapping(&self, spec: MappingSpec) -> Result<Mapping> {
         let corridor = &self.corridor;
         check(&spec)?;
         let _changing = corridor.changing.lock().await;
-        corridor.functions.pool(&spec.function)?;
+        self.get_qualified(&spec.function, spec.qualifier.as_ref())
+            .await?;
         corridor.state.get_queue(spec.queue.clone()).await?;
         let mapping = Mapping {
             id: uuid::Uuid::new_v4(),
@@ -134,7 +135,7 @@ impl Engine {
     /// Changes a mapping by `change`, which sees it as it is.
     ///
     /// # Errors
-    /// `NotFound` (mapping or function), `Invalid`, `Conflict`.
+    /// `NotFound` (mapping, function or version), `Invalid`, `Conflict`.
     pub async fn update_mapping(
         &self,
         id: uuid::Uuid,
@@ -145,7 +146,9 @@ impl Engine {
         let (mut mapping, _) = self.get_mapping(id)?;
         change(&mut mapping.spec);
         check(&mapping.spec)?;
-        corridor.functions.pool(&mapping.spec.function)?;
+        let spec = &mapping.spec;
+        self.get_qualified(&spec.function, spec.qualifier.as_ref())
+            .await?;
         mapping.modified = Timestamp::now();
         corridor.keep_mapping(mapping.clone()).await?;
         Ok(mapping)
@@ -274,16 +277,16 @@ impl Corridor {
                 .map(|entry| entry.mapping.clone())
                 .collect()
         };
-        let same =
-            |a: &MappingSpec, b: &MappingSpec| a.queue == b.queue && a.function == b.function;
         for mapping in &present {
             let ours = mapping.spec.declared && functions.contains(&mapping.spec.function);
-            if ours && !specs.iter().any(|spec| same(spec, &mapping.spec)) {
+            if ours && !specs.iter().any(|spec| spec.is_same_pair(&mapping.spec)) {
                 self.remove_mapping(mapping.id).await?;
             }
         }
         for spec in specs {
-            let before = present.iter().find(|mapping| same(&mapping.spec, &spec));
+            let before = present
+                .iter()
+                .find(|mapping| mapping.spec.is_same_pair(&spec));
             if before.is_some_and(|before| before.spec == spec) {
                 continue;
             }
@@ -327,7 +330,13 @@ impl Reader {
     /// One batch: taken from the queue and left to a task of its own.
     async fn turn(&self) -> Result<()> {
         let spec = &self.mapping.spec;
-        let pool = self.corridor.functions.pool(&spec.function)?;
+        let pool = match &spec.qualifier {
+            None => self.corridor.functions.pool(&spec.function)?,
+            named => {
+                let pool = self.corridor.pool_for(&spec.function, named.as_ref());
+                pool.await?
+            }
+        };
         let filter = filter_of(spec)?;
         let queue = self.corridor.state.get_queue(spec.queue.clone()).await?;
         let places = pool.places();

@@ -1,9 +1,9 @@
 //! What the registry no longer needs: collected by itself, and when it is asked for.
 
 use crate::{Engine, Error, Result};
-use model::{ImageRecord, Kind, Timestamp};
+use model::{ContentDigest, ImageRecord, Kind, Timestamp};
 use std::time::Duration;
-use storage::{Collected, Surplus};
+use storage::{Collected, Surplus, Untagged};
 
 /// How often it is collected.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -36,6 +36,46 @@ impl Engine {
         let images = unused.map(|image| image.reference).collect();
         let storage = &self.corridor.storage;
         Ok((storage.registry_surplus(grace, &in_use).await?, images))
+    }
+
+    /// Deletes manifests of the registry that no tag is on, that were pushed before `age`, and that nothing
+    /// keeps: no function, version or service runs on them, no kept index names them, they are not about
+    /// a kept manifest, nor is one of those about them. Gives how many went.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn collect_untagged(&self, age: Duration) -> Result<u64> {
+        let pinned = self.pinned_manifests().await?;
+        Ok(self.corridor.storage.collect_untagged(age, &pinned).await?)
+    }
+
+    /// What [`Engine::collect_untagged`] would take now. Changes nothing.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn untagged_manifests(&self, age: Duration) -> Result<Untagged> {
+        let pinned = self.pinned_manifests().await?;
+        Ok(self.corridor.storage.untagged(age, &pinned).await?)
+    }
+
+    /// The manifests on which something runs, and the indexes by which they were found.
+    async fn pinned_manifests(&self) -> Result<Vec<ContentDigest>> {
+        let in_use = self.digests_in_use().await?;
+        let mut pinned: Vec<ContentDigest> = in_use
+            .iter()
+            .filter_map(|digest| digest.as_str().parse().ok())
+            .collect();
+        for image in self.corridor.storage.list_images().await? {
+            if in_use.contains(&image.digest)
+                && let Some((_, digest)) = image.reference.rsplit_once('@')
+                && let Ok(digest) = digest.parse()
+            {
+                pinned.push(digest);
+            }
+        }
+        pinned.sort_unstable();
+        pinned.dedup();
+        Ok(pinned)
     }
 
     /// Images that were made ready for a deployment before `grace`.

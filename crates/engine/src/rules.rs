@@ -1,7 +1,9 @@
 //! Rules of buses: made, changed, given targets.
 
 use crate::{Engine, Error, Result};
-use model::{BusName, Invalid, MAX_RULE_TARGETS, Rule, RuleName, RuleTarget, Target, Timestamp};
+use model::{
+    BusName, Invalid, MAX_RULE_TARGETS, Qualifier, Rule, RuleName, RuleTarget, Target, Timestamp,
+};
 use pattern::Pattern;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -195,12 +197,18 @@ impl Engine {
         Ok(unknown)
     }
 
-    /// The rules of a bus that wake a target.
+    /// The rules of a bus that wake a target, of a function this version.
     ///
     /// # Errors
     /// `NotFound` (bus).
-    pub async fn rules_by_target(&self, bus: &BusName, target: &Target) -> Result<Vec<RuleName>> {
-        let wakes = |rule: &Rule| rule.targets.iter().any(|one| one.target == *target);
+    pub async fn rules_by_target(
+        &self,
+        bus: &BusName,
+        (target, qualifier): &(Target, Option<Qualifier>),
+    ) -> Result<Vec<RuleName>> {
+        let is_it =
+            |one: &RuleTarget| one.target == *target && one.delivery.qualifier == *qualifier;
+        let wakes = |rule: &Rule| rule.targets.iter().any(is_it);
         let rules = self.list_rules(bus).await?.into_iter();
         Ok(rules.filter(wakes).map(|rule| rule.name).collect())
     }

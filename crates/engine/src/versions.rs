@@ -1,23 +1,15 @@
-//! Versions of functions: published, listed, deleted; and the aliases that name them.
+//! Versions of functions: published, listed, deleted.
 
-use crate::attempt::PATIENCE;
 use crate::engine::Corridor;
 use crate::functions::Found;
 use crate::line::Released;
-use crate::pool::{Grant, Pool};
+use crate::pool::Pool;
 use crate::{Engine, Error, Result, chance};
 use model::{
-    Alias, AliasName, Code, Ending, Function, FunctionName, FunctionVersion, Invalid, Qualifier,
-    Share, Timestamp, kept_labels,
+    Code, Function, FunctionName, FunctionVersion, Invalid, Qualifier, Timestamp, kept_labels,
 };
-use state::PutAlias;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Longest that a new version's first start is waited for, whatever its timeout: other changes of functions wait
-/// meanwhile.
-const LONGEST_TRIAL: Duration = Duration::from_secs(60);
 
 /// What is published, and by whom.
 #[derive(Debug, Clone, Default)]
@@ -26,19 +18,6 @@ pub struct Publish {
     pub description: Option<String>,
     /// If given, only if the function's `revision_id` is still this.
     pub revision_id: Option<String>,
-    /// A principal's key.
-    pub by: String,
-}
-
-/// What an alias shall be.
-#[derive(Debug, Clone)]
-pub struct AliasChange {
-    /// The version that it names.
-    pub version: u64,
-    /// A second version with a part of the calls.
-    pub share: Option<Share>,
-    /// Free text.
-    pub description: String,
     /// A principal's key.
     pub by: String,
 }
@@ -128,90 +107,9 @@ impl Engine {
         corridor.functions.latest(name)?;
         corridor.delete_version(name, number).await
     }
-
-    /// The aliases of a function by name.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn list_aliases(&self, name: &FunctionName) -> Result<Vec<Alias>> {
-        self.corridor.functions.aliases(name)
-    }
-
-    /// Makes or changes an alias. Whether it leads stays as it was.
-    ///
-    /// # Errors
-    /// `Invalid`; `NotFound`, the function, a version or the alias of an update; `Conflict` as
-    /// [`state::State::put_alias`] says.
-    pub async fn put_alias(
-        &self,
-        name: &FunctionName,
-        alias: AliasName,
-        change: AliasChange,
-        put: PutAlias,
-    ) -> Result<Alias> {
-        let corridor = &self.corridor;
-        let _changing = corridor.changing.lock().await;
-        let before = corridor.functions.aliases(name)?;
-        let leads = before.iter().any(|one| one.name == alias && one.leads);
-        corridor.put_alias(name, alias, change, put, leads).await
-    }
-
-    /// Removes an alias. Without its leading alias a function's calls go to what was declared last.
-    ///
-    /// # Errors
-    /// `NotFound`, the function.
-    pub async fn delete_alias(&self, name: &FunctionName, alias: &AliasName) -> Result<()> {
-        let corridor = &self.corridor;
-        let _changing = corridor.changing.lock().await;
-        corridor.functions.latest(name)?;
-        let (function, alias) = (name.clone(), alias.clone());
-        corridor.state.delete_alias(function, alias.clone()).await?;
-        corridor.functions.remove_alias(name, &alias);
-        Ok(())
-    }
-
-    /// Lets calls without a qualifier go to another version from now on: `to`, else the newest kept
-    /// one before the one that serves. Nothing is built and nothing is waited for; calls under way end
-    /// where they are. Gives the alias as it is now.
-    ///
-    /// # Errors
-    /// `NotFound`; `Refused` when there is no version before.
-    pub async fn rollback(&self, name: &FunctionName, to: Option<u64>, by: &str) -> Result<Alias> {
-        let corridor = &self.corridor;
-        let _changing = corridor.changing.lock().await;
-        let live = corridor.leading(name)?;
-        let to = match to {
-            Some(number) => number,
-            None => {
-                let serving = live.as_ref().map_or(u64::MAX, |alias| alias.version);
-                let all = corridor.functions.versions(name)?;
-                let numbers = all.iter().map(|released| released.version().number);
-                let earlier = numbers.filter(|number| *number < serving).max();
-                earlier.ok_or_else(|| {
-                    Error::Refused(format!(
-                        "{name} has no version before the one that serves; `rouse versions {name}` lists them"
-                    ))
-                })?
-            }
-        };
-        let released = corridor.functions.version(name, to)?;
-        let pool = corridor.open_version(name, &released).await?;
-        if pool.is_broken() {
-            return Err(Error::Absent(format!(
-                "the image of version {to} of {name} is not here any more; import it again, or name another version with --to"
-            )));
-        }
-        corridor.go_live(name, to, by).await
-    }
 }
 
 impl Corridor {
-    /// The alias that calls without a qualifier go by.
-    pub(crate) fn leading(&self, name: &FunctionName) -> Result<Option<Alias>> {
-        let aliases = self.functions.aliases(name)?;
-        Ok(aliases.into_iter().find(|alias| alias.leads))
-    }
-
     /// The pool for one call of a function.
     ///
     /// # Errors
@@ -317,95 +215,5 @@ impl Corridor {
         self.state.delete_version(name.clone(), number).await?;
         self.functions.withdraw(name, &[number]);
         Ok(())
-    }
-
-    async fn put_alias(
-        &self,
-        name: &FunctionName,
-        alias: AliasName,
-        change: AliasChange,
-        put: PutAlias,
-        leads: bool,
-    ) -> Result<Alias> {
-        let alias = Alias {
-            name: alias,
-            version: change.version,
-            share: change.share,
-            description: change.description,
-            revision_id: uuid::Uuid::new_v4().to_string(),
-            leads,
-            modified: Timestamp::now(),
-            by: change.by,
-        };
-        alias.check()?;
-        let kept = self.state.put_alias(name.clone(), alias.clone(), put);
-        kept.await?;
-        self.functions.put_alias(name, alias.clone());
-        self.open_leading(name).await?;
-        // What was starved may find room there.
-        self.dispatcher.slot_freed();
-        Ok(alias)
-    }
-
-    /// Moves the alias `live` to one version, for all calls. The caller holds `changing`.
-    pub(crate) async fn go_live(
-        &self,
-        name: &FunctionName,
-        version: u64,
-        by: &str,
-    ) -> Result<Alias> {
-        let live = AliasName::live();
-        let before = self.functions.aliases(name)?;
-        let before = before.into_iter().find(|alias| alias.name == live);
-        let change = AliasChange {
-            version,
-            share: None,
-            description: before.map_or_else(String::new, |alias| alias.description),
-            by: by.to_owned(),
-        };
-        self.put_alias(name, live, change, PutAlias::Upsert, true)
-            .await
-    }
-
-    /// Whether an instance of a version starts; if not, why.
-    pub(crate) async fn try_start(&self, pool: &Arc<Pool>) -> std::result::Result<(), Unstarted> {
-        let timeout = Duration::from_millis(pool.function().spec.limits.timeout);
-        match pool.acquire(timeout.min(LONGEST_TRIAL) + PATIENCE).await {
-            // Given back unused, for the first call. With nothing reserved there are no calls.
-            Ok(Grant::Ready(_)) | Err(crate::pool::Refused::Off) => Ok(()),
-            Ok(Grant::Failed(failure)) => {
-                let error = failure.ending.error().unwrap_or_default();
-                let log = String::from_utf8_lossy(&failure.log_tail);
-                // The platform's own last line repeats the error.
-                let own = |line: &&str| !line.trim().is_empty() && !line.contains("INIT_REPORT ");
-                let last = log.lines().rev().find(own);
-                let reason = match last {
-                    Some(line) => format!("{error} (its log ends with: {})", line.escape_debug()),
-                    None => error,
-                };
-                let untried = matches!(failure.ending, Ending::Unavailable { .. });
-                Err(Unstarted { reason, untried })
-            }
-            Ok(Grant::Moved) => Err(Unstarted::by_machine("it was taken away meanwhile")),
-            Err(_) => Err(Unstarted::by_machine(
-                "the machine had no room for it in time",
-            )),
-        }
-    }
-}
-
-/// Why no instance of a version started.
-pub(crate) struct Unstarted {
-    pub(crate) reason: String,
-    /// Whether it says nothing of the version: there was no room, or this machine failed.
-    pub(crate) untried: bool,
-}
-
-impl Unstarted {
-    fn by_machine(reason: &str) -> Self {
-        Self {
-            reason: reason.to_owned(),
-            untried: true,
-        }
     }
 }

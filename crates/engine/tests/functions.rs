@@ -223,6 +223,7 @@ fn bucket(name: &str, target: Target) -> BucketSpec {
             prefix: String::new(),
             suffix: String::new(),
             target,
+            qualifier: None,
             form: Default::default(),
         }],
     }

@@ -1,6 +1,6 @@
 //! Buckets and what they wake.
 
-use crate::{BucketName, Invalid, Target};
+use crate::{BucketName, Invalid, Qualifier, Target};
 use serde::{Deserialize, Serialize};
 
 /// Which S3 event names a rule takes, such as `s3:ObjectCreated:*` or `s3:ObjectCreated:Put`.
@@ -91,6 +91,10 @@ pub struct NotificationRule {
     pub suffix: String,
     /// What is woken.
     pub target: Target,
+    /// Which version of a function; an alias is followed at each attempt. `None` for where its events
+    /// without a qualifier go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qualifier: Option<Qualifier>,
     /// How it is told.
     #[serde(default, skip_serializing_if = "ChangeForm::is_records")]
     pub form: ChangeForm,
@@ -129,6 +133,7 @@ mod tests {
             target: Target::Function {
                 name: "f".parse().unwrap(),
             },
+            qualifier: None,
             form: Default::default(),
         }
     }

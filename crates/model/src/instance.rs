@@ -62,6 +62,14 @@ impl Owner {
         }
     }
 
+    /// The number of the function's published version; `None` for what was declared last.
+    pub fn number(&self) -> Option<u64> {
+        match self {
+            Self::Function { version, .. } => *version,
+            Self::Service { .. } => None,
+        }
+    }
+
     /// Under which name its logs are kept: `function:thumbnail` or `service:catalog`.
     pub fn log_key(&self) -> String {
         match self {

@@ -2,6 +2,7 @@
 //!
 //! No I/O, no async, no clocks: everything here is data and the rules that data must obey.
 
+mod alias_move;
 mod bucket;
 mod bus;
 mod chain;
@@ -41,6 +42,7 @@ mod timestamp;
 mod version;
 mod webhook;
 
+pub use alias_move::{AliasMove, MAX_ALIAS_MOVES, Routing, step_back};
 pub use bucket::{BucketSpec, ChangeForm, EventPattern, NotificationRule};
 pub use bus::{
     Bus, MAX_BUSES, MAX_DEPTH, MAX_RULE_TARGETS, MAX_RULES, MAX_TAGS, Rule, RuleTarget, Transformer,

@@ -22,6 +22,9 @@ pub struct LogLine {
     pub time: Timestamp,
     /// Which instance wrote it.
     pub instance: InstanceId,
+    /// Which published version of its function; `None` for what was declared last, and for services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
     /// During which call; `None` outside one.
     pub request: Option<RequestId>,
     /// Where it was written.

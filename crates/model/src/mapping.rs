@@ -1,7 +1,7 @@
 //! Event source mappings: a queue whose messages are given to a function in batches
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>).
 
-use crate::{FunctionName, Invalid, QueueName, Timestamp};
+use crate::{FunctionName, Invalid, Qualifier, QueueName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Largest batch from a FIFO queue, and the largest without a window: 10.
@@ -15,6 +15,10 @@ pub struct MappingSpec {
     pub queue: QueueName,
     /// The function that is called.
     pub function: FunctionName,
+    /// Which version of it; an alias is followed with each batch. `None` for where its calls without a
+    /// qualifier go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qualifier: Option<Qualifier>,
     /// Whether it reads.
     pub enabled: bool,
     /// Most messages of one call: 1 to 10 000, for a FIFO queue to 10; 10 by default.
@@ -40,6 +44,7 @@ impl MappingSpec {
         Self {
             queue,
             function,
+            qualifier: None,
             enabled: true,
             batch: 10,
             window: 0,
@@ -80,6 +85,16 @@ impl MappingSpec {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl MappingSpec {
+    /// Whether the other reads the same queue for the same version of the same function: of those there
+    /// is one at most.
+    pub fn is_same_pair(&self, other: &Self) -> bool {
+        self.queue == other.queue
+            && self.function == other.function
+            && self.qualifier == other.qualifier
     }
 }
 

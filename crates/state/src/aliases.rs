@@ -1,9 +1,10 @@
 //! Table `function_alias`.
 
+use crate::alias_moves::{self, Moved};
 use crate::error::{Done, Failure};
 use crate::row::{all, count, first, int, json, name, run, time, to_json};
 use crate::{Result, State, versions};
-use model::{Alias, AliasName, FunctionName, MAX_ALIASES};
+use model::{Alias, AliasName, FunctionName, MAX_ALIASES, Routing, Timestamp};
 use rusqlite::{Connection, Row, params};
 
 /// What putting an alias may do.
@@ -18,6 +19,8 @@ pub enum PutAlias {
     },
     /// Make or change.
     Upsert,
+    /// Make or change, as a step back in its history.
+    Back,
 }
 
 fn read(row: &Row<'_>) -> Done<Alias> {
@@ -40,8 +43,13 @@ pub(crate) fn of_function(db: &Connection, function: &FunctionName) -> Done<Vec<
     all(db, sql, [function.as_str()], read)
 }
 
-/// Whether the put may be done to what is there.
-fn admit(db: &Connection, function: &FunctionName, alias: &Alias, put: &PutAlias) -> Done<()> {
+/// Whether the put may be done to what is there; gives that, if it may.
+fn admit(
+    db: &Connection,
+    function: &FunctionName,
+    alias: &Alias,
+    put: &PutAlias,
+) -> Done<Option<Alias>> {
     let all = of_function(db, function)?;
     let present = all.iter().find(|present| present.name == alias.name);
     let shown = || format!("{function}:{}", alias.name);
@@ -59,12 +67,13 @@ fn admit(db: &Connection, function: &FunctionName, alias: &Alias, put: &PutAlias
         (_, None) if all.len() >= MAX_ALIASES => {
             conflict("is one too many: a function has 100 aliases at most")
         }
-        _ => Ok(()),
+        _ => Ok(present.cloned()),
     }
 }
 
 impl State {
-    /// Makes or moves an alias. If it leads, no other alias of the function does any more.
+    /// Makes or moves an alias, and writes down where it led before. If it leads, no other alias of the
+    /// function does any more.
     ///
     /// # Errors
     /// `NotFound` (function, version, or the alias of an update), `Conflict` (the alias of a creation,
@@ -83,7 +92,7 @@ impl State {
             if let Some(share) = &alias.share {
                 versions::require(tx, &function, share.version)?;
             }
-            admit(tx, &function, &alias, &put)?;
+            let before = admit(tx, &function, &alias, &put)?;
             if alias.leads {
                 let sql = "UPDATE function_alias SET leads = 0 WHERE function = ?1 AND leads";
                 run(tx, sql, [function.as_str()])?;
@@ -103,7 +112,16 @@ impl State {
                 alias.by
             ];
             run(tx, sql, row)?;
-            Ok(())
+            let moved = Moved {
+                function: &function,
+                alias: &alias.name,
+                at: alias.modified,
+                by: &alias.by,
+                from: before.as_ref().map(Routing::of),
+                to: Some(Routing::of(&alias)),
+                back: put == PutAlias::Back,
+            };
+            alias_moves::note(tx, moved)
         })
         .await
     }
@@ -120,15 +138,32 @@ impl State {
         .await
     }
 
-    /// Removes an alias, if it is there.
+    /// Removes an alias, if it is there, and writes down who did.
     ///
     /// # Errors
     /// Of the store.
-    pub async fn delete_alias(&self, function: FunctionName, alias: AliasName) -> Result<()> {
+    pub async fn delete_alias(
+        &self,
+        function: FunctionName,
+        alias: AliasName,
+        by: String,
+        at: Timestamp,
+    ) -> Result<()> {
         self.write("deleting an alias", move |tx| {
+            let all = of_function(tx, &function)?;
+            let present = all.iter().find(|present| present.name == alias);
             let sql = "DELETE FROM function_alias WHERE function = ?1 AND name = ?2";
             run(tx, sql, [function.as_str(), alias.as_str()])?;
-            Ok(())
+            let moved = Moved {
+                function: &function,
+                alias: &alias,
+                at,
+                by: &by,
+                from: present.map(Routing::of),
+                to: None,
+                back: false,
+            };
+            alias_moves::note(tx, moved)
         })
         .await
     }

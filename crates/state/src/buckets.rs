@@ -198,6 +198,7 @@ mod tests {
             prefix: "in/".into(),
             suffix: ".jpg".into(),
             target: function("thumbnail"),
+            qualifier: None,
             form: Default::default(),
         };
         state

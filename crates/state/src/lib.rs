@@ -6,6 +6,7 @@
 //! that SQLite says can be believed.
 
 mod acceptance;
+mod alias_moves;
 mod aliases;
 mod buckets;
 mod buses;
@@ -69,8 +70,8 @@ pub use once::SenderName;
 pub use partitions::{Retention, Tended};
 pub use queues::{Accepted, Changed, Deleted, MoveStep, Receive, Received};
 pub use registry::{
-    BlobUploadRow, LinkCursor, MAX_BLOB_UPLOADS, ManifestPut, ManifestRow, NewManifest,
-    ReferenceRow,
+    BlobUploadRow, LinkCursor, MAX_BLOB_UPLOADS, ManifestPut, ManifestRow, ManifestSummary,
+    NewManifest, ReferenceRow, RepositorySummary, UntaggedManifest,
 };
 pub use replays::ReplayStep;
 pub use schedule_requests::Once;

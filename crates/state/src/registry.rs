@@ -5,10 +5,12 @@ mod collection;
 mod manifests;
 mod repositories;
 mod tags;
+mod untagged;
 mod uploads;
 
 pub use collection::LinkCursor;
 pub use manifests::{ManifestPut, ManifestRow, NewManifest, ReferenceRow};
+pub use untagged::{ManifestSummary, RepositorySummary, UntaggedManifest};
 pub use uploads::{BlobUploadRow, MAX_BLOB_UPLOADS};
 
 #[cfg(test)]

@@ -37,9 +37,25 @@ pub(crate) fn require(db: &Connection, function: &FunctionName, number: u64) -> 
     found.ok_or_else(|| Failure::not_found("version", format!("{function}:{number}")))
 }
 
-/// Removes every version, alias and followed push of a function.
+/// A version of a function, if it is there.
+pub(crate) fn find(
+    db: &Connection,
+    function: &FunctionName,
+    number: u64,
+) -> Done<Option<FunctionVersion>> {
+    let sql = "SELECT * FROM function_version WHERE function = ?1 AND number = ?2";
+    first(db, sql, params![function.as_str(), int(number)], read)
+}
+
+/// Removes every version, alias, move of an alias and followed push of a function.
 pub(crate) fn forget(tx: &Tx<'_>, function: &FunctionName) -> Done<()> {
-    for table in ["function_version", "function_alias", "function_push"] {
+    let tables = [
+        "function_version",
+        "function_alias",
+        "function_alias_move",
+        "function_push",
+    ];
+    for table in tables {
         let sql = format!("DELETE FROM {table} WHERE function = ?1");
         run(tx, &sql, [function.as_str()])?;
     }

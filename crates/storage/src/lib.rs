@@ -46,7 +46,9 @@ pub use images::ImportProgress;
 pub use logs::LogQuery;
 pub use objects::{Body, ByteRange, DeleteObject, ObjectWriter, PutObject};
 pub use page_cache::{Guess, Warmed};
-pub use registry::{ChunkWriter, Collected, MAX_MANIFEST, PushedManifest, Surplus, registry_tag};
+pub use registry::{
+    ChunkWriter, Collected, MAX_MANIFEST, PushedManifest, Surplus, Untagged, registry_tag,
+};
 pub use state::{BlobUploadRow, ManifestRow};
 pub use state::{Bucket, ListPage, ListQuery, ObjectRow, PartRow, Precondition, UploadRow};
 pub use state::{DeleteMarker, NULL_VERSION, ObjectVersion, Removal, Removed, Versioning};

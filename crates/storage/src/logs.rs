@@ -244,6 +244,7 @@ fn obey(order: Order, shared: &Shared, segments: &mut Segments, asked: &mut Vec<
 
 fn dropped_line(count: u64, instance: InstanceId) -> LogLine {
     LogLine {
+        version: None,
         time: Timestamp::now(),
         instance,
         request: None,
@@ -271,6 +272,7 @@ mod tests {
 
     fn line(number: i64, request: &str) -> LogLine {
         LogLine {
+            version: None,
             time: Timestamp(number),
             instance: InstanceId::generate(),
             request: (!request.is_empty()).then(|| RequestId(request.to_owned())),
@@ -359,6 +361,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let logs = Logs::start(folder.path().to_owned()).unwrap();
         let flood = LogLine {
+            version: None,
             text: "x".repeat(QUEUE_BYTES + 1),
             ..line(1, "")
         };

@@ -5,7 +5,7 @@ mod event_bridge;
 
 use crate::ObjectRow;
 use bytes::Bytes;
-use model::{ChangeForm, EventId, NewEvent, NotificationRule, Principal, Timestamp};
+use model::{ChangeForm, Delivery, EventId, NewEvent, NotificationRule, Principal, Timestamp};
 use serde::Serialize;
 
 /// A change of an object, as far as the object's row does not tell.
@@ -59,7 +59,10 @@ pub(crate) fn events_for(
                 accepted: change.time,
                 cause: change.cause,
                 replay_of: None,
-                delivery: Default::default(),
+                delivery: Delivery {
+                    qualifier: rule.qualifier.clone(),
+                    ..Delivery::default()
+                },
             },
         })
         .collect()
@@ -217,6 +220,7 @@ mod tests {
             target: Target::Function {
                 name: "thumbnail".parse().unwrap(),
             },
+            qualifier: None,
             form: Default::default(),
         }
     }

@@ -246,6 +246,7 @@ mod tests {
 
     fn line(number: i64, length: usize) -> LogLine {
         LogLine {
+            version: None,
             time: Timestamp(number),
             instance: InstanceId::generate(),
             request: None,

@@ -134,6 +134,7 @@ fn render(event: &Event) -> Value {
     json!({
         "id": accepted.id,
         "target": accepted.target.key(),
+        "qualifier": accepted.delivery.qualifier,
         "source": accepted.source,
         "kind": accepted.kind,
         "subject": accepted.subject,

@@ -7,11 +7,27 @@ use crate::whole::whole;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use model::{Function, FunctionName};
+use model::{Function, FunctionName, Routing};
+use serde::Serialize;
+
+/// A function, and where its calls without a qualifier go.
+#[derive(Serialize)]
+pub(super) struct Shown {
+    #[serde(flatten)]
+    function: Function,
+    /// Absent when they go to what was declared last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serving: Option<Routing>,
+}
 
 /// `GET functions`: all of them, by name.
-pub(super) async fn list(_: Owner, State(doors): State<Doors>) -> Result<Json<Vec<Function>>> {
-    Ok(Json(doors.engine.list_functions().await?))
+pub(super) async fn list(_: Owner, State(doors): State<Doors>) -> Result<Json<Vec<Shown>>> {
+    let functions = doors.engine.list_functions().await?;
+    let shown = functions.into_iter().map(|function| Shown {
+        serving: doors.engine.serving(&function.spec.name),
+        function,
+    });
+    Ok(Json(shown.collect()))
 }
 
 /// `GET functions/NAME`.

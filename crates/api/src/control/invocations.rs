@@ -17,8 +17,8 @@ use engine::{Answer, Call};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use model::{
-    Ending, EventId, FunctionName, MAX_ASYNC_PAYLOAD, MAX_PAYLOAD, NewEvent, Outcome, Principal,
-    RequestId, Target, Timestamp,
+    Delivery, Ending, EventId, FunctionName, MAX_ASYNC_PAYLOAD, MAX_PAYLOAD, NewEvent, Outcome,
+    Principal, Qualifier, RequestId, Target, Timestamp,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -31,6 +31,8 @@ const MAX_LOG_TAIL: usize = 4096;
 pub(super) struct How {
     #[serde(rename = "type", default)]
     way: Way,
+    /// Which version of the function; without, where its calls go now.
+    qualifier: Option<Qualifier>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -71,15 +73,23 @@ pub(super) async fn create(
         }
         Way::Wait => {
             let id = id.unwrap_or_else(RequestId::generate);
-            wait(&doors, &name, id, payload).await
+            wait(&doors, &name, how.qualifier, id, payload).await
         }
-        Way::Event => submit(&doors, name, &parts.headers, payload).await,
+        Way::Event => {
+            // One that is not there is told now, not by a dead letter.
+            if how.qualifier.is_some() {
+                let engine = &doors.engine;
+                engine.get_qualified(&name, how.qualifier.as_ref()).await?;
+            }
+            submit(&doors, name, how.qualifier, &parts.headers, payload).await
+        }
     }
 }
 
 async fn submit(
     doors: &Doors,
     name: FunctionName,
+    qualifier: Option<Qualifier>,
     headers: &HeaderMap,
     payload: Bytes,
 ) -> Result<Response> {
@@ -93,7 +103,10 @@ async fn submit(
         accepted: Timestamp::now(),
         cause: None,
         replay_of: None,
-        delivery: Default::default(),
+        delivery: Delivery {
+            qualifier,
+            ..Delivery::default()
+        },
     };
     // One request of the store, which is done whole: it needs no task of its own. The control plane has
     // one principal.
@@ -111,11 +124,13 @@ async fn submit(
 async fn wait(
     doors: &Doors,
     name: &FunctionName,
+    qualifier: Option<Qualifier>,
     id: RequestId,
     payload: Bytes,
 ) -> Result<Response> {
     let call = Call {
         payload,
+        qualifier,
         request_id: Some(id.clone()),
         ..Call::default()
     };
@@ -135,6 +150,9 @@ fn render(outcome: Outcome, id: &RequestId) -> Response {
     set("x-rouse-ending", outcome.ending.word());
     set("x-rouse-request-id", id.as_str());
     set("x-rouse-cold", if outcome.cold { "true" } else { "false" });
+    if let Some(version) = outcome.version {
+        set("x-rouse-version", &version.to_string());
+    }
     if let Some(kind) = outcome.start_kind {
         set("x-rouse-start-kind", kind.as_str());
     }
@@ -184,7 +202,7 @@ mod tests {
             },
             cold: true,
             start_kind: Some(StartKind::Armed),
-            version: None,
+            version: Some(3),
             instance: None,
             memory_peak: 0,
             log_tail: vec![b'x'; 5_000].into(),
@@ -211,6 +229,7 @@ mod tests {
         assert_eq!(headers["x-rouse-ending"], "succeeded");
         assert_eq!(headers["x-rouse-request-id"], "id-1");
         assert_eq!(headers["x-rouse-cold"], "true");
+        assert_eq!(headers["x-rouse-version"], "3");
         assert_eq!(
             headers["x-rouse-timing"],
             r#"{"init":3,"queued":1,"run":4,"start":2}"#

@@ -138,6 +138,7 @@ impl Live {
 
 fn missed(count: u64) -> LogLine {
     LogLine {
+        version: None,
         time: Timestamp::now(),
         instance: InstanceId(String::new()),
         request: None,
@@ -161,6 +162,7 @@ mod tests {
 
     fn line(time: i64, text: &str) -> LogLine {
         LogLine {
+            version: None,
             time: Timestamp(time),
             instance: InstanceId("i".into()),
             request: Some(RequestId("r".into())),

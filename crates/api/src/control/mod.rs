@@ -85,6 +85,7 @@ pub(crate) fn router(doors: Doors) -> Router {
         )
         .route("/functions/{name}/invocations", post(invocations::create))
         .route("/functions/{name}/versions", get(versions::list))
+        .route("/functions/{name}/history", get(versions::history))
         .route("/functions/{name}/image", put(versions::put_image))
         .route("/functions/{name}/rollback", post(versions::rollback))
         .route(
@@ -140,6 +141,8 @@ pub(crate) fn router(doors: Doors) -> Router {
             "/images/{*reference}",
             get(images::resolve).delete(images::delete),
         )
+        .route("/registry/repositories", get(registry::repositories))
+        .route("/registry/manifests", get(registry::manifests))
         .route(
             "/registry/collections",
             get(registry::surplus).post(registry::collect),

@@ -1,8 +1,9 @@
-//! `functions/NAME/versions`, `functions/NAME/image`, `functions/NAME/rollback` and
+//! `functions/NAME/versions`, `functions/NAME/history`, `functions/NAME/image`, `functions/NAME/rollback` and
 //! `functions/NAME/aliases/ALIAS`.
 
 use super::error::{Error, Result};
 use super::owner::Owner;
+use super::query::{Query, within};
 use crate::body;
 use crate::doors::Doors;
 use crate::whole::whole;
@@ -11,7 +12,8 @@ use axum::extract::{Path, Request, State};
 use engine::{AliasChange, ImageRelease, PutAlias};
 use http::StatusCode;
 use model::{
-    Alias, AliasName, Code, Contract, FunctionName, FunctionVersion, Principal, Push, Share,
+    Alias, AliasMove, AliasName, Code, Contract, FunctionName, FunctionVersion, Principal, Push,
+    Share,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -45,6 +47,38 @@ pub(super) async fn list(
             _ => None,
         },
         pushes: doors.engine.list_pushes(&name).await?,
+    }))
+}
+
+/// The query of a history.
+#[derive(Deserialize)]
+pub(super) struct Past {
+    /// Only of this alias.
+    alias: Option<AliasName>,
+    /// 1 to 1 000; 100 without it.
+    limit: Option<u64>,
+}
+
+/// What was done to a function's aliases.
+#[derive(Serialize)]
+pub(super) struct History {
+    /// The newest first.
+    moves: Vec<AliasMove>,
+}
+
+/// `GET functions/NAME/history`.
+pub(super) async fn history(
+    _: Owner,
+    State(doors): State<Doors>,
+    Path(name): Path<String>,
+    Query(past): Query<Past>,
+) -> Result<Json<History>> {
+    let name: FunctionName = name.parse()?;
+    let limit = within("limit", past.limit, 100, 1, 1000)?;
+    let limit = u32::try_from(limit).unwrap_or(1000);
+    let moves = doors.engine.list_alias_moves(&name, past.alias, limit);
+    Ok(Json(History {
+        moves: moves.await?,
     }))
 }
 
@@ -146,7 +180,8 @@ pub(super) async fn delete_alias(
     let name: FunctionName = name.parse()?;
     let alias: AliasName = alias.parse()?;
     let engine = doors.engine.clone();
-    whole(async move { engine.delete_alias(&name, &alias).await }).await?;
+    let by = Principal::Root.key();
+    whole(async move { engine.delete_alias(&name, &alias, &by).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

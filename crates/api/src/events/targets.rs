@@ -46,9 +46,12 @@ impl Target {
         if self.arn.len() > MAX_ARN || role > MAX_ARN {
             return Err(Error::validation("an ARN has more than 1600 bytes"));
         }
+        let (target, qualifier) = arn::woken_of(&self.arn).map_err(Error::validation)?;
+        let mut delivery = self.delivery.checked().map_err(Error::validation)?;
+        delivery.qualifier = qualifier;
         Ok(RuleTarget {
-            target: arn::target_of(&self.arn).map_err(Error::validation)?,
-            delivery: self.delivery.checked().map_err(Error::validation)?,
+            target,
+            delivery,
             id: self.id,
             arn: self.arn,
             role: self.role_arn,
@@ -181,7 +184,7 @@ pub(super) async fn list(asked: Asked) -> Result<Value> {
 pub(super) async fn rules_of(asked: Asked) -> Result<Value> {
     let list: RulesOf = asked.read()?;
     let bus = names::bus(list.event_bus_name.as_deref())?;
-    let target = arn::target_of(&list.target_arn).map_err(Error::validation)?;
+    let target = arn::woken_of(&list.target_arn).map_err(Error::validation)?;
     let page = Page {
         limit: list.limit,
         token: list.next_token,

@@ -147,7 +147,8 @@ pub(super) async fn delete(
     let function = function(&doors, &name)?;
     let alias: AliasName = alias.parse()?;
     let (engine, of) = (doors.engine.clone(), function.clone());
-    let deleted = whole(async move { engine.delete_alias(&of, &alias).await }).await;
+    let by = verified.get().key();
+    let deleted = whole(async move { engine.delete_alias(&of, &alias, &by).await }).await;
     deleted.map_err(|error| missing(&doors, &function, error))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,7 +3,7 @@
 
 use super::error::{Error, Result};
 use super::functions::{owner, read_body};
-use super::name::{ACCOUNT, FunctionRef};
+use super::name::{FunctionRef, qualified_arn};
 use super::settings;
 use crate::auth::Verified;
 use crate::doors::Doors;
@@ -139,8 +139,11 @@ pub(super) async fn create(
     })?;
     let function = given.function_name.as_deref();
     let function = function.ok_or_else(|| Error::invalid_parameter("FunctionName is missing"))?;
-    let function = FunctionRef::parse(function)?.latest(None, &doors.options.region)?;
-    let mut spec = MappingSpec::new(queue, function);
+    let (function, qualifier) = FunctionRef::parse(function)?.qualified(None)?;
+    let mut spec = MappingSpec {
+        qualifier,
+        ..MappingSpec::new(queue, function)
+    };
     given.apply(&mut spec);
     let engine = doors.engine.clone();
     let created = whole(async move { engine.create_mapping(spec).await }).await;
@@ -178,13 +181,14 @@ pub(super) async fn update(
     let function = given
         .function_name
         .as_deref()
-        .map(|text| FunctionRef::parse(text)?.latest(None, &doors.options.region));
+        .map(|text| FunctionRef::parse(text)?.qualified(None));
     let function = function.transpose()?;
     let engine = doors.engine.clone();
     let change = move |spec: &mut MappingSpec| {
         given.apply(spec);
-        if let Some(function) = function {
+        if let Some((function, qualifier)) = function {
             spec.function = function;
+            spec.qualifier = qualifier;
         }
     };
     let mapping = whole(async move { engine.update_mapping(id, change).await }).await?;
@@ -215,7 +219,7 @@ pub(super) struct Filter {
     max_items: Option<usize>,
 }
 
-/// ListEventSourceMappings. The marker is the last mapping of the page before.
+/// ListEventSourceMappings. A function without a qualifier means all of its mappings. The marker is the last mapping of the page before.
 pub(super) async fn list(
     verified: Verified,
     State(doors): State<Doors>,
@@ -225,19 +229,19 @@ pub(super) async fn list(
     let function = filter
         .function_name
         .as_deref()
-        .map(|text| FunctionRef::parse(text)?.latest(None, &doors.options.region));
+        .map(|text| FunctionRef::parse(text)?.qualified(None));
     let function = function.transpose()?;
     let queue = filter.event_source_arn.as_deref().map(sqs::queue_of_arn);
     let after = filter.marker.as_deref().map(parse_id).transpose()?;
     let most = filter.max_items.unwrap_or(PAGE).clamp(1, PAGE);
     let mut fitting = doors.engine.list_mappings();
     fitting.retain(|(mapping, _)| {
-        function
+        let spec = &mapping.spec;
+        function.as_ref().is_none_or(|(name, qualifier)| {
+            spec.function == *name && (qualifier.is_none() || spec.qualifier == *qualifier)
+        }) && queue
             .as_ref()
-            .is_none_or(|function| mapping.spec.function == *function)
-            && queue
-                .as_ref()
-                .is_none_or(|queue| Some(&mapping.spec.queue) == queue.as_ref())
+            .is_none_or(|queue| Some(&mapping.spec.queue) == queue.as_ref())
             && after.is_none_or(|after| mapping.id > after)
     });
     let more = fitting.len() > most;
@@ -265,7 +269,7 @@ fn render(doors: &Doors, mapping: &Mapping, said: Option<&str>) -> Value {
         "BatchSize": spec.batch,
         "MaximumBatchingWindowInSeconds": spec.window,
         "EventSourceArn": sqs::arn(region, &spec.queue),
-        "FunctionArn": format!("arn:aws:lambda:{region}:{ACCOUNT}:function:{}", spec.function),
+        "FunctionArn": qualified_arn(&spec.function, spec.qualifier.as_ref(), region),
         "LastModified": mapping.modified.0 as f64 / 1000.0,
         "State": if spec.enabled { "Enabled" } else { "Disabled" },
         "StateTransitionReason": "USER_INITIATED",

@@ -11,7 +11,7 @@ use super::access::Caller;
 use super::error::{invalid_argument, of_bucket, of_engine, of_invalid};
 use crate::arn;
 use crate::whole::whole;
-use model::{BusName, ChangeForm, EventPattern, Kind, NotificationRule, Target};
+use model::{BusName, ChangeForm, EventPattern, Kind, NotificationRule, Qualifier, Target};
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
 use std::collections::HashSet;
@@ -47,7 +47,7 @@ pub(super) async fn get(
         let events: Vec<Event> = events.collect();
         let filter = shown_filter(&rule);
         let (id, target) = (Some(rule.id), rule.target);
-        let arn = arn::of(&target, &handlers.region);
+        let arn = arn::of_woken(&target, rule.qualifier.as_ref(), &handlers.region);
         match target {
             Target::Function { .. } => functions.push(LambdaFunctionConfiguration {
                 events,
@@ -92,7 +92,7 @@ pub(super) async fn put(
     let bucket = handlers.bucket(&request.input.bucket).await?.name;
     let rules = rules_of(request.input.notification_configuration)?;
     for rule in &rules {
-        must_exist(handlers, &rule.target).await?;
+        must_exist(handlers, rule).await?;
     }
     let storage = handlers.storage().clone();
     whole(async move {
@@ -107,15 +107,17 @@ pub(super) async fn put(
     ))
 }
 
-async fn must_exist(handlers: &Handlers, target: &Target) -> S3Result<()> {
+async fn must_exist(handlers: &Handlers, rule: &NotificationRule) -> S3Result<()> {
+    let (target, qualifier) = (&rule.target, rule.qualifier.as_ref());
     let missing = || {
+        let version = qualifier.map_or_else(String::new, |one| format!(":{one}"));
         let message = format!(
-            "the destination {target} does not exist; deploy it first, then set the notification"
+            "the destination {target}{version} does not exist; deploy it first, then set the notification"
         );
         invalid_argument(message)
     };
     match target {
-        Target::Function { name } => match handlers.engine.get_function(name).await {
+        Target::Function { name } => match handlers.engine.get_qualified(name, qualifier).await {
             Ok(_) => Ok(()),
             Err(fault) if fault.kind() == Kind::NotFound => Err(missing()),
             Err(fault) => Err(of_engine(fault)),
@@ -154,8 +156,9 @@ fn rules_of(configuration: NotificationConfiguration) -> S3Result<Vec<Notificati
         .lambda_function_configurations
         .unwrap_or_default()
     {
-        let target = function_target(&entry.lambda_function_arn)?;
-        rules.push(rule(entry.id, entry.events, entry.filter, target)?);
+        let (target, qualifier) = function_target(&entry.lambda_function_arn)?;
+        let rule = rule(entry.id, entry.events, entry.filter, target)?;
+        rules.push(NotificationRule { qualifier, ..rule });
     }
     for entry in configuration.topic_configurations.unwrap_or_default() {
         let target = topic_target(&entry.topic_arn)?;
@@ -190,6 +193,7 @@ fn event_bridge() -> S3Result<NotificationRule> {
         target: Target::Bus {
             name: BusName::default_bus(),
         },
+        qualifier: None,
         form: ChangeForm::EventBridge,
     })
 }
@@ -225,6 +229,7 @@ fn rule(
         prefix,
         suffix,
         target,
+        qualifier: None,
         form: ChangeForm::Records,
     })
 }
@@ -275,12 +280,12 @@ fn shown_filter(rule: &NotificationRule) -> Option<NotificationConfigurationFilt
     filtered.then_some(NotificationConfigurationFilter { key: Some(key) })
 }
 
-fn function_target(text: &str) -> S3Result<Target> {
-    let target = arn::target_of(text).map_err(invalid_argument)?;
+fn function_target(text: &str) -> S3Result<(Target, Option<Qualifier>)> {
+    let (target, qualifier) = arn::woken_of(text).map_err(invalid_argument)?;
     match target {
-        Target::Function { .. } => Ok(target),
+        Target::Function { .. } => Ok((target, qualifier)),
         _ => Err(invalid_argument(
-            "a CloudFunction is arn:aws:lambda:REGION:ACCOUNT:function:NAME",
+            "a CloudFunction is arn:aws:lambda:REGION:ACCOUNT:function:NAME, with :VERSION or :ALIAS if you want",
         )),
     }
 }
@@ -322,7 +327,7 @@ mod tests {
         ) {
             let name: FunctionName = function.parse().unwrap();
             let found = function_target(&arn::of(&Target::Function { name: name.clone() }, "eu-west-1")).unwrap();
-            prop_assert_eq!(found, Target::Function { name });
+            prop_assert_eq!(found, (Target::Function { name }, None));
             let name: ServiceName = service.parse().unwrap();
             let target = Target::Service { name, path };
             let found = topic_target(&arn::of(&target, "eu-west-1")).unwrap();
@@ -360,7 +365,10 @@ mod tests {
             arn,
             "arn:aws:lambda:us-east-1:000000000000:function:thumbnail"
         );
-        assert_eq!(function_target(&arn).unwrap(), Target::Function { name });
+        assert_eq!(
+            function_target(&arn).unwrap(),
+            (Target::Function { name }, None)
+        );
         let name: ServiceName = "catalog".parse().unwrap();
         let arn = arn::of(
             &Target::Service {

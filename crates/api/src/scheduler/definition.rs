@@ -3,7 +3,9 @@
 use super::bus;
 use super::error::{Error, Result};
 use super::target;
-use model::{AfterCompletion, CatchUp, ScheduleKey, ScheduleSpec, Timestamp, Timetable, Zone};
+use model::{
+    AfterCompletion, CatchUp, Delivery, ScheduleKey, ScheduleSpec, Timestamp, Timetable, Zone,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -67,10 +69,13 @@ impl Definition {
             Some(Value::String(input)) => Some(input),
             Some(_) => return Err(Error::invalid("target.input must be a string")),
         };
-        let woken = target::woken(target::text(&declared, "Arn")?)?;
+        let (woken, qualifier) = target::woken(target::text(&declared, "Arn")?)?;
         let entry = bus::entry(&mut declared, &woken)?;
         target::check(&declared)?;
-        let delivery = target::delivery(&declared, &woken)?;
+        let delivery = Delivery {
+            qualifier,
+            ..target::delivery(&declared, &woken)?
+        };
         bus::keep(&mut declared, entry.as_ref());
         let mut annotations = BTreeMap::from([(TARGET.to_owned(), Value::Object(declared))]);
         if let Some(arn) = self.kms_key_arn {

@@ -3,7 +3,7 @@
 use super::error::{Error, Result};
 use crate::arn;
 use crate::delivery::Wanted;
-use model::{Delivery, Target};
+use model::{Delivery, Qualifier, Target};
 use serde_json::{Map, Value};
 
 /// What a target may say here. The parameters of other kinds of targets are refused by name.
@@ -26,9 +26,9 @@ pub(super) fn text<'a>(declared: &'a Map<String, Value>, name: &str) -> Result<&
     }
 }
 
-/// What a target's ARN names.
-pub(super) fn woken(arn: &str) -> Result<Target> {
-    arn::target_of(arn).map_err(|reason| {
+/// What a target's ARN names, and which version of a function.
+pub(super) fn woken(arn: &str) -> Result<(Target, Option<Qualifier>)> {
+    arn::woken_of(arn).map_err(|reason| {
         let shown: String = arn.chars().take(200).collect();
         Error::invalid(format!(
             "Provided Arn {} is not in correct format or not supported: {reason}.",

@@ -299,6 +299,7 @@ async fn runs_and_instances_are_shown() {
 
 fn line(text: &str) -> LogLine {
     LogLine {
+        version: None,
         time: Timestamp::now(),
         instance: model::InstanceId("i".into()),
         request: None,

@@ -1,6 +1,6 @@
 //! Events as the control API shows them.
 
-use model::{EventId, EventState, LogLine, Run, Timestamp};
+use model::{EventId, EventState, LogLine, Qualifier, Run, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -11,6 +11,9 @@ pub(crate) struct EventView {
     pub(crate) id: EventId,
     /// What it wakes, as [`model::Target::key`].
     pub(crate) target: String,
+    /// Which version of a function works on it, if its maker said so.
+    #[serde(default)]
+    pub(crate) qualifier: Option<Qualifier>,
     /// Where it comes from.
     pub(crate) source: String,
     /// What happened.
@@ -44,6 +47,16 @@ pub(crate) struct EventView {
     /// Its attempts, oldest first; empty in listings.
     #[serde(default)]
     pub(crate) runs: Vec<Run>,
+}
+
+impl EventView {
+    /// What it wakes, with the version that was named.
+    pub(crate) fn woken(&self) -> String {
+        match &self.qualifier {
+            Some(qualifier) => format!("{}:{qualifier}", self.target),
+            None => self.target.clone(),
+        }
+    }
 }
 
 /// One event and its whole life.

@@ -108,7 +108,7 @@ async fn list(options: &List, client: &Client) -> Result<()> {
             output::cell(&event.source, 30),
             output::cell(&event.kind, 40),
             output::cell(&event.subject, 40),
-            output::cell(&event.target, 40),
+            output::cell(&event.woken(), 40),
             output::state(event.state.as_str()),
             event.attempts.to_string(),
             output::cell(event.last_error.as_deref().unwrap_or(""), 60),

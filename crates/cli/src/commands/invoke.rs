@@ -1,14 +1,16 @@
 //! `rouse invoke`: one call of a function.
 
 use crate::client::event::NewEventAnswer;
-use crate::client::{self, Client, segment};
+use crate::client::{self, Client, segment, with_query};
 use crate::error::{Error, Result};
 use crate::output;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use model::{MAX_PAYLOAD, Timing};
+use model::{FunctionName, MAX_PAYLOAD, Qualifier, Timing};
 use reqwest::{Method, Response};
+use std::fmt;
 use std::io::{IsTerminal, Read, Write};
+use std::str::FromStr;
 
 /// Call a function
 ///
@@ -17,14 +19,16 @@ use std::io::{IsTerminal, Read, Write};
 ///   rouse invoke resize -p @event.json --log
 ///   echo '{}' | rouse invoke resize -p -
 ///   rouse invoke resize -p @event.json --event     # durable: retried until it succeeds
+///   rouse invoke resize:beta                       # the version that an alias names, or resize:3
 ///
 /// Its answer goes to standard output. When the function fails, its error goes to standard error and
 /// the exit code is 1.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
-    /// The function
-    name: model::FunctionName,
+    /// The function; NAME:VERSION or NAME:ALIAS for one version of it
+    #[arg(value_name = "NAME[:QUALIFIER]")]
+    name: Callee,
     /// What it is given: JSON, @FILE, or - for standard input
     #[arg(short, long, default_value = "{}", value_name = "PAYLOAD")]
     payload: String,
@@ -43,12 +47,42 @@ pub(crate) struct Options {
     json: bool,
 }
 
+/// A function, and which version of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Callee {
+    name: FunctionName,
+    qualifier: Option<Qualifier>,
+}
+
+impl FromStr for Callee {
+    type Err = model::Invalid;
+    fn from_str(text: &str) -> std::result::Result<Self, model::Invalid> {
+        let (name, qualifier) = match text.split_once(':') {
+            Some((name, qualifier)) => (name, Some(qualifier.parse()?)),
+            None => (text, None),
+        };
+        let name = name.parse()?;
+        Ok(Self { name, qualifier })
+    }
+}
+
+impl fmt::Display for Callee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.qualifier {
+            Some(qualifier) => write!(f, "{}:{qualifier}", self.name),
+            None => self.name.fmt(f),
+        }
+    }
+}
+
 /// What a call's answer says in its headers.
 #[derive(Debug)]
 struct Call {
     ending: String,
     request_id: String,
     cold: bool,
+    /// Which published version answered.
+    version: Option<u64>,
     /// How its instance came to be, if it was new.
     start_kind: Option<String>,
     timing: Option<Timing>,
@@ -62,9 +96,14 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     let payload = read_payload(&options.payload)?;
     let sort = if options.event { "event" } else { "wait" };
     let path = format!(
-        "functions/{}/invocations?type={sort}",
-        segment(options.name.as_str())
+        "functions/{}/invocations",
+        segment(options.name.name.as_str())
     );
+    let mut query = vec![("type", sort.to_owned())];
+    if let Some(qualifier) = &options.name.qualifier {
+        query.push(("qualifier", qualifier.to_string()));
+    }
+    let path = with_query(&path, &query);
     let mut request = client
         .request(Method::POST, &path)
         .header("content-type", "application/json")
@@ -148,6 +187,7 @@ impl Call {
             ending: output::cell(ending, 40),
             request_id: output::cell(header("x-rouse-request-id").unwrap_or(""), 64),
             cold: header("x-rouse-cold") == Some("true"),
+            version: header("x-rouse-version").and_then(|text| text.parse().ok()),
             start_kind: header("x-rouse-start-kind").map(|kind| output::cell(kind, 20)),
             timing: header("x-rouse-timing").and_then(|text| serde_json::from_str(text).ok()),
             http_status: header("x-rouse-http-status").and_then(|text| text.parse().ok()),
@@ -162,6 +202,9 @@ impl Call {
             (false, _) => "warm",
         };
         let mut text = format!("request {} {how}", self.request_id);
+        if let Some(version) = self.version {
+            text.push_str(&format!(", version {version}"));
+        }
         if let Some(status) = self.http_status {
             text.push_str(&format!(", HTTP status {status}"));
         }
@@ -187,6 +230,7 @@ fn print_json(call: &Call, payload: &[u8]) -> Result<()> {
         "ending": call.ending,
         "request_id": call.request_id,
         "cold": call.cold,
+        "version": call.version,
         "start_kind": call.start_kind,
         "timing": call.timing,
         "payload": payload,
@@ -244,6 +288,22 @@ mod tests {
             br#"{"errorType":"TypeError","errorMessage":"x\u001b[31m is no y","trace":["at a"]}"#;
         assert_eq!(describe(payload), "TypeError: x is no y\n  at a");
         assert_eq!(describe(b"plain"), "plain");
+    }
+
+    #[test]
+    fn a_callee_is_a_function_or_a_version_of_it() {
+        let callee = |text: &str| text.parse::<Callee>();
+        assert_eq!(callee("resize").unwrap().qualifier, None);
+        for text in ["resize:3", "resize:beta", "resize:$LATEST"] {
+            let read = callee(text).unwrap();
+            assert_eq!(
+                (read.name.as_str(), read.to_string().as_str()),
+                ("resize", text)
+            );
+        }
+        for bad in ["", ":3", "resize:", "resize:0", "resize:a:b", "re size"] {
+            assert!(callee(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use reqwest::Method;
 ///   rouse logs -f catalog
 ///   rouse logs thumbnail --since 10m --request 3f1c…
 ///
-/// Each line: time, instance, text. Lines of the platform itself (START, END, REPORT) are dim, standard
+/// Each line: time, instance (and its version, when it is of a published one), text. Lines of the platform itself (START, END, REPORT) are dim, standard
 /// error is yellow.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -80,6 +80,10 @@ pub(super) fn print_line(line: &LogLine) -> Result<()> {
         .chars()
         .take(8)
         .collect();
+    let instance = match line.version {
+        Some(version) => format!("{instance}:{version}"),
+        None => instance,
+    };
     let text = output::clean(&line.text, false);
     let text = match line.stream {
         Stream::Stdout => text,

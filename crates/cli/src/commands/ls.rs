@@ -1,11 +1,12 @@
 //! `rouse ls`: functions, services, buckets and queues, and how much waits for whom.
 
 use crate::client::Client;
+use crate::commands::versions::ways;
 use crate::error::Result;
 use crate::output;
 use model::{
     Code, Function, InstanceState, InstanceStatus, NotificationRule, Owner, QueueAttributes,
-    ServiceStatus, Timestamp,
+    Routing, ServiceStatus, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,16 @@ pub(crate) struct Options {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// A function as the control API shows it.
+#[derive(Debug, Serialize, Deserialize)]
+struct FunctionView {
+    #[serde(flatten)]
+    function: Function,
+    /// Where its calls without a qualifier go, if not to what was declared last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    serving: Option<Routing>,
 }
 
 /// A bucket as the control API shows it.
@@ -57,7 +68,7 @@ struct TargetView {
 
 /// Runs the command.
 pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
-    let functions: Vec<Function> = client.get("functions", &[]).await?;
+    let functions: Vec<FunctionView> = client.get("functions", &[]).await?;
     let services: Vec<ServiceStatus> = client.get("services", &[]).await?;
     let buckets: Vec<BucketView> = client.get("buckets", &[]).await?;
     let queues: Vec<QueueView> = client.get("queues", &[]).await?;
@@ -95,16 +106,17 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     Ok(())
 }
 
-fn print_functions(functions: &[Function], instances: &[InstanceStatus]) -> Result<()> {
+fn print_functions(functions: &[FunctionView], instances: &[InstanceStatus]) -> Result<()> {
     let mut table = output::table([
         "FUNCTION",
+        "VERSION",
         "RUNTIME",
         "MEMORY",
         "TIMEOUT",
         "INSTANCES",
         "CHANGED",
     ]);
-    for function in functions {
+    for FunctionView { function, serving } in functions {
         let spec = &function.spec;
         let own = instances.iter().filter(
             |instance| matches!(&instance.owner, Owner::Function { name, .. } if *name == spec.name),
@@ -124,6 +136,7 @@ fn print_functions(functions: &[Function], instances: &[InstanceStatus]) -> Resu
             .collect();
         table.add_row([
             spec.name.to_string(),
+            serving.as_ref().map_or_else(|| "$LATEST".to_owned(), ways),
             match &spec.code {
                 Code::Image { reference, .. } if spec.follow => {
                     format!("image, follows {}", output::cell(reference, 100))
@@ -185,7 +198,10 @@ fn print_buckets(buckets: &[BucketView]) -> Result<()> {
         let targets: Vec<String> = bucket
             .notify
             .iter()
-            .map(|rule| rule.target.to_string())
+            .map(|rule| match &rule.qualifier {
+                Some(qualifier) => format!("{}:{qualifier}", rule.target),
+                None => rule.target.to_string(),
+            })
             .collect();
         table.add_row([
             output::cell(&bucket.name, 63),

@@ -4,16 +4,19 @@ use crate::client::{self, Client, segment};
 use crate::error::{Error, Result};
 use crate::output;
 use clap::Args;
-use model::{Alias, AliasName, FunctionName, FunctionVersion, Push};
+use model::{Alias, AliasMove, AliasName, FunctionName, FunctionVersion, Push, Routing};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// List a function's versions: when, by whom, which code, and which aliases name them
 ///
 /// Examples:
 ///   rouse versions thumbnail
 ///   rouse versions thumbnail --json   # with labels and the whole declaration of each
+///   rouse versions thumbnail --history              # who moved an alias when from which version to which
+///   rouse versions thumbnail --history --alias live --json
 ///
 /// `rouse deploy` makes a version when something changed and moves the alias `live` to it. Nothing of
 /// a version changes. The newest come first. Below stands which tag the function follows, and which pushes
@@ -24,6 +27,21 @@ pub(crate) struct Options {
     /// The function
     #[arg(value_name = "FUNCTION")]
     function: FunctionName,
+    /// Show what was done to its aliases, the newest first
+    #[arg(long)]
+    history: bool,
+    /// With --history: only of this alias
+    #[arg(long, requires = "history", value_name = "ALIAS")]
+    alias: Option<AliasName>,
+    /// With --history: at most so many moves
+    #[arg(
+        long,
+        requires = "history",
+        default_value_t = 100,
+        value_name = "COUNT"
+    )]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -32,10 +50,11 @@ pub(crate) struct Options {
 /// Let an earlier version serve again, at once
 ///
 /// Examples:
-///   rouse rollback thumbnail          # the version before the one that serves
+///   rouse rollback thumbnail          # one step back
 ///   rouse rollback thumbnail --to 3
 ///
-/// Moves the alias `live`, to which calls and events without a qualifier go: nothing is built, and
+/// Moves the alias `live`, to which calls and events without a qualifier go, one step back in its history
+/// (`rouse versions --history`), its weights too; once more, one step further. Nothing is built, and
 /// calls under way end where they are. The next `rouse deploy` moves it to what the manifest declares.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
@@ -58,7 +77,7 @@ pub(crate) struct Rollback {
 ///   rouse alias thumbnail live 3 --share 4=10%    # a tenth of the calls goes to version 4
 ///   rouse alias thumbnail beta --rm
 ///
-/// A function is called by an alias as NAME:ALIAS in the Lambda API.
+/// A function is called by an alias as NAME:ALIAS, by `rouse invoke` and in the Lambda API.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Naming {
@@ -110,6 +129,9 @@ struct Versions {
 
 /// Runs `rouse versions`.
 pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
+    if options.history {
+        return history(options, client).await;
+    }
     let path = format!("functions/{}/versions", segment(options.function.as_str()));
     let mut all: Versions = client.get(&path, &[]).await?;
     all.versions.reverse();
@@ -126,7 +148,7 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
             output::cell(&version.by, 30),
             version.digest().hex().chars().take(12).collect(),
             names.collect::<Vec<_>>().join(", "),
-            labels(version),
+            labels(&version.labels),
         ]);
     }
     output::print_table(
@@ -155,6 +177,54 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     Ok(())
 }
 
+#[derive(Serialize, Deserialize)]
+struct History {
+    /// The newest first.
+    moves: Vec<AliasMove>,
+}
+
+async fn history(options: &Options, client: &Client) -> Result<()> {
+    let path = format!("functions/{}/history", segment(options.function.as_str()));
+    let mut query = vec![("limit", options.limit.to_string())];
+    if let Some(alias) = &options.alias {
+        query.push(("alias", alias.to_string()));
+    }
+    let history: History = client.get(&path, &query).await?;
+    if options.json {
+        return output::json(&history);
+    }
+    let mut table = output::table(["MOVED", "BY", "ALIAS", "FROM", "TO", "DIGEST", "LABELS"]);
+    let shown = |to: &Option<Routing>| to.as_ref().map_or_else(|| "-".to_owned(), ways);
+    for one in &history.moves {
+        let back = if one.back { " (rollback)" } else { "" };
+        let digest = one.digest.as_ref().map_or("", |digest| digest.hex());
+        table.add_row([
+            format!("{} ago", output::age(one.at)),
+            output::cell(&one.by, 30),
+            one.alias.to_string(),
+            shown(&one.from),
+            format!("{}{back}", shown(&one.to)),
+            digest.chars().take(12).collect(),
+            labels(&one.labels),
+        ]);
+    }
+    output::print_table(&table, "no alias was moved yet")
+}
+
+/// Where calls go: `3`, or `3 90%, 4 10%`.
+pub(crate) fn ways(routing: &Routing) -> String {
+    match &routing.share {
+        Some(share) => format!(
+            "{} {}%, {} {}%",
+            routing.version,
+            percent(1.0 - share.weight),
+            share.version,
+            percent(share.weight)
+        ),
+        None => routing.version.to_string(),
+    }
+}
+
 /// How an alias names a version, if it does.
 fn named(alias: &Alias, version: u64) -> Option<String> {
     match &alias.share {
@@ -175,11 +245,9 @@ fn percent(weight: f64) -> f64 {
 }
 
 /// The two that tell a release from another.
-fn labels(version: &FunctionVersion) -> String {
+fn labels(labels: &BTreeMap<String, String>) -> String {
     let told = ["version", "revision"].iter().filter_map(|key| {
-        let value = version
-            .labels
-            .get(&format!("org.opencontainers.image.{key}"))?;
+        let value = labels.get(&format!("org.opencontainers.image.{key}"))?;
         Some(format!("{key}={}", output::cell(value, 20)))
     });
     told.collect::<Vec<_>>().join(" ")
@@ -194,9 +262,19 @@ pub(crate) async fn rollback(options: &Rollback, client: &Client) -> Result<()> 
     if options.json {
         return output::json(&alias);
     }
+    let share = alias.share.as_ref();
+    let also = share.map(|share| {
+        format!(
+            ", version {} a part of {}%",
+            share.version,
+            percent(share.weight)
+        )
+    });
     output::line(format_args!(
-        "version {} of {} serves",
-        alias.version, options.function
+        "version {} of {} serves{}",
+        alias.version,
+        options.function,
+        also.unwrap_or_default()
     ))
 }
 
@@ -233,6 +311,20 @@ mod tests {
         for wrong in ["4", "4=10", "x=10%", "4=101%", "4=-1%", "4=NaN%"] {
             assert!(share(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn ways_are_versions_and_their_parts() {
+        let mut routing = Routing {
+            version: 3,
+            share: None,
+        };
+        assert_eq!(ways(&routing), "3");
+        routing.share = Some(model::Share {
+            version: 4,
+            weight: 0.125,
+        });
+        assert_eq!(ways(&routing), "3 87.5%, 4 12.5%");
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl DeclaredBucket {
                 _ => ChangeForm::Records,
             },
             target: rule.target,
+            qualifier: None,
         });
         Ok(())
     }

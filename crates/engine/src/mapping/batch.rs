@@ -67,7 +67,7 @@ impl Batch {
             chain: Some(chain),
             client_context: None,
             trace_id: None,
-            qualifier: None,
+            qualifier: self.spec.qualifier.clone(),
         };
         let attempted = self.corridor.attempt(&self.spec.function, job).await;
         self.corridor.dispatcher.slot_freed();

@@ -157,6 +157,7 @@ impl Surroundings {
         let (storage, key) = (self.storage.clone(), spec.owner.log_key());
         let capture = Capture::start(
             spec.id.clone(),
+            spec.owner.number(),
             parts.stdout,
             parts.stderr,
             Box::new(move |lines| storage.append_logs(&key, lines)),

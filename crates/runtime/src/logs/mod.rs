@@ -45,6 +45,7 @@ struct Pipe {
 
 struct Shared {
     instance: InstanceId,
+    version: Option<u64>,
     sink: Sink,
     state: Mutex<State>,
 }
@@ -87,12 +88,14 @@ impl Capture {
     /// When a pipe cannot be registered with tokio.
     pub(crate) fn start(
         instance: InstanceId,
+        version: Option<u64>,
         stdout: Option<OwnedFd>,
         stderr: Option<OwnedFd>,
         sink: Sink,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             instance,
+            version,
             sink,
             state: Mutex::new(State {
                 stdout: Lines::default(),
@@ -307,6 +310,7 @@ impl Shared {
         LogLine {
             time: Timestamp::now(),
             instance: self.instance.clone(),
+            version: self.version,
             request,
             stream,
             text,

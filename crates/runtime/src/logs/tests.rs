@@ -13,7 +13,14 @@ fn rig() -> Rig {
     let lines: Arc<Mutex<Vec<LogLine>>> = Arc::default();
     let kept = lines.clone();
     let sink: Sink = Box::new(move |new| kept.lock().unwrap().extend(new));
-    let capture = Capture::start(InstanceId::generate(), Some(reader.into()), None, sink).unwrap();
+    let capture = Capture::start(
+        InstanceId::generate(),
+        Some(7),
+        Some(reader.into()),
+        None,
+        sink,
+    )
+    .unwrap();
     Rig {
         capture,
         stdout,
@@ -24,6 +31,7 @@ fn rig() -> Rig {
 impl Rig {
     fn texts(&self, request: Option<&RequestId>) -> Vec<String> {
         let lines = self.lines.lock().unwrap();
+        assert!(lines.iter().all(|line| line.version == Some(7)));
         let of = |line: &&LogLine| line.request.as_ref() == request;
         lines
             .iter()

@@ -1,7 +1,7 @@
 //! Table `mapping`: which queues are read for which functions.
 
 use crate::error::{Done, Failure};
-use crate::row::{all, first, json, run, to_json};
+use crate::row::{all, json, run, to_json};
 use crate::{Result, State};
 use model::{Mapping, Timestamp};
 use rusqlite::{Row, params};
@@ -19,16 +19,16 @@ impl State {
     /// Adds a mapping, or replaces the one with its id.
     ///
     /// # Errors
-    /// `Conflict` when another one maps the same queue to the same function.
+    /// `Conflict` when another one maps the same queue to the same version of the same function.
     pub async fn put_mapping(&self, mapping: Mapping) -> Result<()> {
         self.write("storing an event source mapping", move |tx| {
             let (queue, function) = (mapping.spec.queue.as_str(), mapping.spec.function.as_str());
             let id = mapping.id.into_bytes();
-            let sql = "SELECT id FROM mapping WHERE queue = ?1 AND function = ?2 AND id <> ?3";
-            let other: Option<[u8; 16]> =
-                first(tx, sql, params![queue, function, id], |row| Ok(row.get(0)?))?;
-            if let Some(other) = other {
-                let name = uuid::Uuid::from_bytes(other).to_string();
+            let sql = "SELECT * FROM mapping WHERE queue = ?1 AND function = ?2 AND id <> ?3";
+            let others = all(tx, sql, params![queue, function, id], read)?;
+            let same = |other: &&Mapping| other.spec.is_same_pair(&mapping.spec);
+            if let Some(other) = others.iter().find(same) {
+                let name = other.id.to_string();
                 let reason =
                     "maps this queue to this function already; update or delete that mapping first";
                 return Err(Failure::conflict("event source mapping", name, reason));

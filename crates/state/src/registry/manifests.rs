@@ -10,9 +10,12 @@ use model::{ContentDigest, ManifestReference, RepositoryName, Tag, Timestamp};
 use rusqlite::{Connection, Row, params};
 use std::collections::BTreeMap;
 
-/// Most bytes of annotations on one page of referrers, about: an answer stays below the 4 MiB that
-/// clients must take (OCI distribution spec).
-const MAX_PAGE: usize = 2 << 20;
+/// Most bytes of one page of referrers, as JSON: an answer stays below the 4 MiB that clients must take
+/// (OCI distribution spec). A manifest whose annotations alone are more is not accepted.
+const MAX_PAGE: usize = 3 << 20;
+
+/// Bytes of a descriptor beside its annotations, its two types and the digest, with room to spare.
+const DESCRIPTOR: usize = 512;
 
 /// Something that a manifest names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -306,15 +309,18 @@ impl State {
             let mut rows = statement.query(key)?;
             let (mut found, mut bytes) = (Vec::new(), 0);
             while let Some(row) = rows.next()? {
-                if found.len() == most || bytes >= MAX_PAGE {
+                // The column is what stands in the answer, byte for byte.
+                let annotations = row.get_ref("annotations")?.as_str();
+                let annotations = annotations.map_err(rusqlite::Error::from)?.len();
+                let row = read(row)?;
+                let types =
+                    row.media_type.len() + row.artifact_type.as_ref().map_or(0, String::len);
+                let size = DESCRIPTOR + annotations + types;
+                let is_full = !found.is_empty() && bytes + size > MAX_PAGE;
+                if found.len() == most || is_full {
                     return Ok((found, true));
                 }
-                let row = read(row)?;
-                let pairs = row.annotations.iter();
-                bytes += 512
-                    + pairs
-                        .map(|(key, value)| key.len() + value.len())
-                        .sum::<usize>();
+                bytes += size;
                 found.push(row);
             }
             Ok((found, false))

@@ -161,6 +161,35 @@ async fn referrers_are_found_by_subject_and_type() {
 }
 
 #[tokio::test]
+async fn a_page_of_referrers_stays_below_what_clients_take() {
+    let (_folder, state) = store().await;
+    for letter in ["1", "2", "3", "4", "5"] {
+        let mut new = manifest(letter, &[], &[]);
+        new.subject = Some(digest("f"));
+        // In JSON six bytes for each of these.
+        let text = "\u{1}".repeat(300_000);
+        new.row.annotations.insert("a".to_owned(), text);
+        push(&state, "shop", None, new).await;
+    }
+    let (mut last, mut found, mut pages) = (String::new(), Vec::new(), 0);
+    loop {
+        let listed = state.list_referrers(repository("shop"), digest("f"), None, last, 100);
+        let (page, more) = listed.await.unwrap();
+        let annotations = page.iter().map(|row| &row.annotations);
+        let bytes = serde_json::to_vec(&annotations.collect::<Vec<_>>()).unwrap();
+        assert!(bytes.len() < 4 << 20, "{}", bytes.len());
+        last = page.last().unwrap().digest.to_string();
+        found.extend(page.into_iter().map(|row| row.digest));
+        pages += 1;
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(found, ["1", "2", "3", "4", "5"].map(digest));
+    assert!(pages > 1);
+}
+
+#[tokio::test]
 async fn what_may_be_elsewhere_is_not_needed_and_kept_where_it_is() {
     let (_folder, state) = store().await;
     for letter in ["1", "2"] {

@@ -131,7 +131,10 @@ async fn a_version_that_an_alias_names_is_not_deleted() {
         "no number is given twice"
     );
     let name: AliasName = "a".parse().unwrap();
-    state.delete_alias(f.clone(), name).await.unwrap();
+    state
+        .delete_alias(f.clone(), name, "root".into(), Timestamp(5))
+        .await
+        .unwrap();
     state.delete_version(f.clone(), 1).await.unwrap();
     let gone = state.delete_version(f.clone(), 1).await.unwrap_err();
     assert_eq!(gone.kind(), Kind::NotFound);

@@ -23,6 +23,7 @@ async fn watch(room: &Room, pattern: &str) {
         target: Target::Function {
             name: "f".parse().unwrap(),
         },
+        qualifier: None,
         form: Default::default(),
     };
     let photos = bucket("photos");

@@ -40,7 +40,8 @@ pub struct Surplus {
     pub uploads: u64,
 }
 
-fn before(grace: Duration) -> Timestamp {
+/// So long ago.
+pub(super) fn before(grace: Duration) -> Timestamp {
     let millis = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
     Timestamp(Timestamp::now().0.saturating_sub(millis))
 }

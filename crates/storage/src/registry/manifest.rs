@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 pub const MAX_MANIFEST: usize = 4 << 20;
 /// Most blobs and manifests that one manifest may name.
 const MAX_NAMED: usize = 10_000;
+/// Most bytes of annotations, as JSON, of a manifest that is about another.
+const MAX_ANNOTATIONS: usize = 2 << 20;
 /// Longest media type or type of artifact (RFC 6838 allows 127 before and after the slash).
 const MAX_MEDIA_TYPE: usize = 255;
 
@@ -75,6 +77,11 @@ impl Descriptor {
         let parsed = self.digest.parse();
         parsed.map_err(|error| Error::Invalid(format!("the manifest names a blob whose {error}")))
     }
+}
+
+/// Bytes of annotations as JSON.
+fn json_size(annotations: &BTreeMap<String, String>) -> usize {
+    serde_json::to_vec(annotations).map_or(usize::MAX, |json| json.len())
 }
 
 /// Whether it has the form of a media type and can stand in a header.
@@ -152,13 +159,21 @@ pub(crate) fn parse(
         .map(Descriptor::digest)
         .transpose()?;
     let config_type = fields.config.and_then(|config| config.media_type);
+    let config_type = config_type.filter(|kind| is_media_type(kind));
+    let annotations = fields.annotations.unwrap_or_default();
+    // They stand in the answer that lists what is about the subject.
+    if subject.is_some() && json_size(&annotations) > MAX_ANNOTATIONS {
+        return Err(refuse(format!(
+            "is about another and has more than {MAX_ANNOTATIONS} bytes of annotations"
+        )));
+    }
     Ok(NewManifest {
         row: ManifestRow {
             digest,
             media_type,
             size: body.len() as u64,
             artifact_type: fields.artifact_type.or(config_type),
-            annotations: fields.annotations.unwrap_or_default(),
+            annotations,
         },
         subject,
         references,
@@ -278,6 +293,25 @@ mod tests {
         assert_eq!(new.subject.unwrap().as_str(), digest("5"));
         assert_eq!(new.row.artifact_type.as_deref(), Some("a/config"));
         assert_eq!(new.row.annotations["a"], "b");
+    }
+
+    #[test]
+    fn what_is_about_another_has_annotations_within_a_page() {
+        let text = |subject: &str, bytes: usize| {
+            let about = format!(r#""subject":{{"digest":"sha256:{}"}},"#, "1".repeat(64));
+            let about = if subject.is_empty() { "" } else { &about };
+            let value = "x".repeat(bytes);
+            format!(r#"{{{about}"annotations":{{"a":"{value}"}}}}"#)
+        };
+        assert!(read(Some(IMAGE), &text("s", MAX_ANNOTATIONS - 100)).is_ok());
+        assert!(read(Some(IMAGE), &text("s", MAX_ANNOTATIONS)).is_err());
+        assert!(read(Some(IMAGE), &text("", MAX_ANNOTATIONS)).is_ok());
+        let long = format!(
+            r#"{{"config":{{"mediaType":"a/{}","digest":"sha256:{}"}}}}"#,
+            "b".repeat(300),
+            "1".repeat(64)
+        );
+        assert_eq!(read(Some(IMAGE), &long).unwrap().row.artifact_type, None);
     }
 
     #[test]

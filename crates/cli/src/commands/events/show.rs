@@ -58,7 +58,7 @@ fn print_event(event: &EventView) -> Result<()> {
     let mut lines = vec![
         ("event", event.id.to_string()),
         ("state", output::state(event.state.as_str())),
-        ("target", output::clean(&event.target, false)),
+        ("target", output::clean(&event.woken(), false)),
         ("source", output::clean(&event.source, false)),
         ("kind", output::clean(&event.kind, false)),
         ("subject", output::clean(&event.subject, false)),
@@ -102,7 +102,7 @@ fn relatives(title: &str, events: &[EventView]) -> Result<()> {
             event.accepted.rfc3339(),
             output::cell(&event.source, 30),
             output::cell(&event.kind, 40),
-            output::cell(&event.target, 40),
+            output::cell(&event.woken(), 40),
             output::state(event.state.as_str()),
         ]);
     }
@@ -113,8 +113,8 @@ fn relatives(title: &str, events: &[EventView]) -> Result<()> {
 fn print_runs(runs: &[Run]) -> Result<()> {
     // Tries that found no instance do not count as attempts, so a number may stand more than once.
     let mut table = output::table([
-        "TRY", "STARTED", "INSTANCE", "HOW", "QUEUED", "START", "INIT", "RUN", "MEMORY", "ENDING",
-        "REQUEST", "ERROR",
+        "TRY", "STARTED", "INSTANCE", "VERSION", "HOW", "QUEUED", "START", "INIT", "RUN", "MEMORY",
+        "ENDING", "REQUEST", "ERROR",
     ]);
     for run in runs {
         let instance = run.instance.as_ref().map_or("-", |id| id.as_str());
@@ -122,6 +122,8 @@ fn print_runs(runs: &[Run]) -> Result<()> {
             run.attempt.to_string(),
             run.started.rfc3339(),
             output::cell(instance, 12),
+            run.version
+                .map_or_else(|| "-".to_owned(), |version| version.to_string()),
             how(run).to_owned(),
             output::micros(run.timing.queued),
             output::micros(run.timing.start),

@@ -69,6 +69,7 @@ impl Workplace {
         let (storage, key) = (self.storage.clone(), init.owner.log_key());
         let capture = Capture::start(
             id.clone(),
+            init.owner.number(),
             sandbox.stdout.take(),
             sandbox.stderr.take(),
             Box::new(move |lines| storage.append_logs(&key, lines)),
