@@ -78,9 +78,12 @@ pub(crate) fn effects(corridor: &Corridor, event: &Event, judged: &Judged) -> Ve
     if let Target::Function { name } = &event.accepted.target
         && let Some(function) = corridor.functions.find(name)
     {
+        let qualifier = event.accepted.delivery.qualifier.as_ref();
+        let own = corridor.functions.event_invoke(name, qualifier);
         let destinations = &function.spec.destinations;
-        effects.extend(record::event(end, name, destinations, region));
-        effects.extend(letter::of_function(end, destinations));
+        let destinations = own.map_or_else(|| destinations.clone(), |own| own.told(destinations));
+        effects.extend(record::event(end, name, &destinations, region));
+        effects.extend(letter::of_function(end, &destinations));
     }
     effects.extend(letter::of_maker(end));
     effects

@@ -206,7 +206,10 @@ async fn overdue(corridor: &Arc<Corridor>, target: &Target) -> Result<()> {
         return Ok(());
     };
     let now = Timestamp::now();
-    let max_age = function.spec.retry.max_age;
+    // None too early: what may grow less old is found when it is attempted.
+    let own = corridor.functions.event_invokes(name).unwrap_or_default();
+    let ages = own.values().map(|config| config.retry.max_age);
+    let max_age = ages.fold(function.spec.retry.max_age, u64::max);
     let leased =
         corridor
             .state

@@ -231,6 +231,10 @@ impl Engine {
         for (name, alias) in state.list_aliases().await? {
             lines.entry(name).or_default().put_alias(alias);
         }
+        for (name, qualifier, config) in state.list_event_invokes().await? {
+            let line = lines.entry(name).or_default();
+            line.put_invoke(qualifier, Some(config));
+        }
         Ok(lines)
     }
 

@@ -4,7 +4,7 @@
 use crate::line::{Line, Released};
 use crate::pool::Pool;
 use crate::{Error, Result};
-use model::{Alias, AliasName, Function, FunctionName, InstanceStatus, Qualifier};
+use model::{Alias, AliasName, EventInvoke, Function, FunctionName, InstanceStatus, Qualifier};
 use std::collections::BTreeMap;
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
@@ -166,6 +166,40 @@ impl Functions {
         if let Some(entry) = self.write().get_mut(name) {
             entry.line.remove_alias(alias);
             entry.lead();
+        }
+    }
+
+    /// How events that say a qualifier are delivered, each.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(crate) fn event_invokes(
+        &self,
+        name: &FunctionName,
+    ) -> Result<BTreeMap<Qualifier, EventInvoke>> {
+        self.read(name, |entry| entry.line.invokes().clone())
+    }
+
+    /// How events that say this qualifier are delivered, if that is said of it.
+    pub(crate) fn event_invoke(
+        &self,
+        name: &FunctionName,
+        qualifier: Option<&Qualifier>,
+    ) -> Option<EventInvoke> {
+        let qualifier = qualifier?;
+        let found = self.read(name, |entry| entry.line.invokes().get(qualifier).cloned());
+        found.ok().flatten()
+    }
+
+    /// Follows the store in how events that say a qualifier are delivered.
+    pub(crate) fn put_event_invoke(
+        &self,
+        name: &FunctionName,
+        qualifier: Qualifier,
+        config: Option<EventInvoke>,
+    ) {
+        if let Some(entry) = self.write().get_mut(name) {
+            entry.line.put_invoke(qualifier, config);
         }
     }
 

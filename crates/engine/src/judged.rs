@@ -5,7 +5,8 @@ use crate::engine::Corridor;
 use crate::retry::{self, Decision, Tried, Why};
 use crate::{Error, Result, chance, delivery, destination, queues, routing, webhook};
 use model::{
-    Delivery, Ending, Event, FunctionName, NewEvent, RequestId, RetryPolicy, Run, Target, Timestamp,
+    Delivery, Ending, Event, FunctionName, NewEvent, Qualifier, RequestId, RetryPolicy, Run,
+    Target, Timestamp,
 };
 use std::time::Duration;
 
@@ -50,7 +51,8 @@ pub(crate) async fn attempt(corridor: &Corridor, event: Event) -> Judged {
     }
     let target = event.accepted.target.clone();
     let course = Course::of(&event);
-    let before = policy(corridor, &target);
+    let qualifier = course.wanted.qualifier.clone();
+    let before = policy(corridor, &target, qualifier.as_ref());
     if let Some(policy) = before.clone()
         && let policy = course.wanted.policy(policy)
         && let last = event.last_error.as_deref()
@@ -67,7 +69,9 @@ pub(crate) async fn attempt(corridor: &Corridor, event: Event) -> Judged {
         Target::Function { name } => function(corridor, name, event).await,
     };
     // The policy of now, or of then if the function was deleted meanwhile.
-    let policy = policy(corridor, &target).or(before).unwrap_or_default();
+    let policy = policy(corridor, &target, qualifier.as_ref())
+        .or(before)
+        .unwrap_or_default();
     judge(
         corridor,
         attempted,
@@ -108,11 +112,17 @@ impl Course {
 
 /// How a target's events are retried. `None` for what takes them at once or not at all, and for what
 /// is not there.
-fn policy(corridor: &Corridor, target: &Target) -> Option<RetryPolicy> {
+fn policy(
+    corridor: &Corridor,
+    target: &Target,
+    qualifier: Option<&Qualifier>,
+) -> Option<RetryPolicy> {
     match target {
         Target::Function { name } => {
             let function = corridor.functions.find(name)?;
-            Some(function.spec.retry.clone())
+            let own = corridor.functions.event_invoke(name, qualifier);
+            let retry = &function.spec.retry;
+            Some(own.map_or_else(|| retry.clone(), |own| own.over(retry)))
         }
         Target::Service { .. } | Target::Webhook { .. } | Target::Bucket { .. } => {
             Some(retry::service_policy())

@@ -4,7 +4,7 @@ use crate::pool::Pool;
 use crate::prototype::Prototype;
 use crate::secrets::Vault;
 use crate::{Result, node::Node};
-use model::{Alias, AliasName, Function, FunctionVersion};
+use model::{Alias, AliasName, EventInvoke, Function, FunctionVersion, Qualifier};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
@@ -75,6 +75,7 @@ impl Released {
 pub(crate) struct Line {
     versions: BTreeMap<u64, Arc<Released>>,
     aliases: BTreeMap<AliasName, Alias>,
+    invokes: BTreeMap<Qualifier, EventInvoke>,
 }
 
 impl Line {
@@ -91,7 +92,20 @@ impl Line {
     }
 
     pub(crate) fn remove(&mut self, number: u64) -> Option<Arc<Released>> {
+        self.invokes.remove(&Qualifier::Version(number));
         self.versions.remove(&number)
+    }
+
+    /// How events that say a qualifier are delivered, each.
+    pub(crate) fn invokes(&self) -> &BTreeMap<Qualifier, EventInvoke> {
+        &self.invokes
+    }
+
+    pub(crate) fn put_invoke(&mut self, qualifier: Qualifier, config: Option<EventInvoke>) {
+        match config {
+            Some(config) => self.invokes.insert(qualifier, config),
+            None => self.invokes.remove(&qualifier),
+        };
     }
 
     pub(crate) fn alias(&self, name: &AliasName) -> Option<&Alias> {
@@ -118,6 +132,7 @@ impl Line {
 
     pub(crate) fn remove_alias(&mut self, name: &AliasName) {
         self.aliases.remove(name);
+        self.invokes.remove(&Qualifier::Alias(name.clone()));
     }
 
     /// Tells the open pools whether they lead.

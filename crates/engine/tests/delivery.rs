@@ -371,10 +371,12 @@ async fn destinations_change_without_a_new_revision() {
     };
     let gone = house
         .engine
-        .change_event_invoke(&name, to(queue("no")))
+        .change_event_invoke(&name, None, to(queue("no")))
         .await;
     assert_eq!(gone.unwrap_err().kind(), Kind::Invalid);
-    let changed = house.engine.change_event_invoke(&name, to(queue("told")));
+    let changed = house
+        .engine
+        .change_event_invoke(&name, None, to(queue("told")));
     let changed = changed.await.unwrap();
     assert_eq!(changed.revision_id, before.revision_id);
     assert!(
@@ -410,7 +412,9 @@ async fn an_update_that_was_begun_before_keeps_the_destinations_that_were_set_me
         told.on_failure = Some(queue("told"));
         retry.max_attempts = 1;
     };
-    let changed = house.engine.change_event_invoke(&made.spec.name, change);
+    let changed = house
+        .engine
+        .change_event_invoke(&made.spec.name, None, change);
     changed.await.unwrap();
     let mut spec = made.spec.clone();
     spec.limits.timeout += 1_000;

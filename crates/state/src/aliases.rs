@@ -3,7 +3,7 @@
 use crate::alias_moves::{self, Moved};
 use crate::error::{Done, Failure};
 use crate::row::{all, count, first, int, json, name, run, time, to_json};
-use crate::{Result, State, versions};
+use crate::{Result, State, event_invokes, versions};
 use model::{Alias, AliasName, FunctionName, MAX_ALIASES, Routing, Timestamp};
 use rusqlite::{Connection, Row, params};
 
@@ -154,6 +154,7 @@ impl State {
             let present = all.iter().find(|present| present.name == alias);
             let sql = "DELETE FROM function_alias WHERE function = ?1 AND name = ?2";
             run(tx, sql, [function.as_str(), alias.as_str()])?;
+            event_invokes::forget(tx, &function, alias.as_str())?;
             let moved = Moved {
                 function: &function,
                 alias: &alias,

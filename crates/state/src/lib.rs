@@ -18,6 +18,7 @@ mod credentials;
 mod deletion;
 mod due;
 mod error;
+mod event_invokes;
 mod events;
 mod folder;
 mod functions;

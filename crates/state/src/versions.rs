@@ -4,7 +4,7 @@ use crate::aliases::of_function;
 use crate::error::{Done, Failure};
 use crate::job::Tx;
 use crate::row::{all, count, first, int, json, name, run, time, to_json};
-use crate::{Result, State};
+use crate::{Result, State, event_invokes};
 use model::{FunctionName, FunctionVersion};
 use rusqlite::{Connection, Row, params};
 
@@ -53,6 +53,7 @@ pub(crate) fn forget(tx: &Tx<'_>, function: &FunctionName) -> Done<()> {
         "function_version",
         "function_alias",
         "function_alias_move",
+        "function_event_invoke",
         "function_push",
     ];
     for table in tables {
@@ -84,7 +85,7 @@ fn drop_surplus(tx: &Tx<'_>, function: &FunctionName, keep: u32) -> Done<Vec<u64
 fn remove(tx: &Tx<'_>, function: &FunctionName, number: u64) -> Done<()> {
     let sql = "DELETE FROM function_version WHERE function = ?1 AND number = ?2";
     run(tx, sql, params![function.as_str(), int(number)])?;
-    Ok(())
+    event_invokes::forget(tx, function, &number.to_string())
 }
 
 impl State {

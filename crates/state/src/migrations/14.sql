@@ -14,3 +14,11 @@ CREATE TABLE function_alias_move (
     labels   TEXT NOT NULL,
     PRIMARY KEY (function, number)
 ) STRICT, WITHOUT ROWID;
+
+-- How events that say a qualifier are delivered (JSON), in the place of what their function says.
+CREATE TABLE function_event_invoke (
+    function  TEXT NOT NULL,
+    qualifier TEXT NOT NULL,
+    config    TEXT NOT NULL,
+    PRIMARY KEY (function, qualifier)
+) STRICT, WITHOUT ROWID;
