@@ -241,3 +241,39 @@ def test_a_function_is_deployed_by_its_image_alone(server, layout, tmp_path):
     assert missing.returncode != 0 and "is not on this server" in missing.stderr
     usage = server.rouse("deploy", "--follow", cwd=tmp_path, check=False)
     assert usage.returncode == 2
+
+
+def test_untagged_manifests_are_listed_and_collected(server, layout):
+    one = pushed(server, layout("first"), "shop/untagged:prod")
+    bound(server, "untagged")
+    two = pushed(server, layout("second"), "shop/untagged:prod")
+    three = pushed(server, layout("third"), "shop/untagged:prod")
+    # About the second: goes with it. About the third: stays with it.
+    for number, subject in enumerate([two, three]):
+        kind = "application/vnd.oci.image.manifest.v1+json"
+        about = {"mediaType": kind, "digest": subject, "size": 1}
+        body = {"schemaVersion": 2, "mediaType": kind, "artifactType": "text/x", "subject": about,
+                "annotations": {"n": str(number)}}
+        text = json.dumps(body).encode()
+        digest = "sha256:" + hashlib.sha256(text).hexdigest()
+        path = f"/v2/shop/untagged/manifests/{digest}"
+        assert ask(server, "PUT", path, text, content_type=kind)[0] == 201
+
+    def listed():
+        found = server.rouse_json("registry", "ls", "shop/untagged")["manifests"]
+        return {one["digest"]: one for one in found}
+
+    before = listed()
+    assert len(before) == 5 and before[three]["tags"] == ["prod"] and before[one]["tags"] == []
+    assert before[three]["size"] > 1000
+    row = next(one for one in server.rouse_json("registry", "ls")["repositories"] if one["name"] == "shop/untagged")
+    assert (row["tags"], row["manifests"], row["untagged"]) == (1, 5, 4)
+    assert "(untagged)" in server.rouse("registry", "ls", "shop/untagged").stdout
+    assert server.rouse_json("registry", "gc", "--untagged")["manifests"] == 0, "they are young"
+    would = server.rouse_json("registry", "gc", "--untagged", "0s", "--dry-run")
+    mine = [one["digest"] for one in would["untagged"] if one["repository"] == "shop/untagged"]
+    assert two in mine and len(mine) == 2
+    server.rouse("registry", "gc", "--untagged", "0s")
+    after = listed()
+    assert set(before) - set(after) == set(mine), "a version runs on the first, the last has a tag"
+    assert says(server, "untagged") == "first"

@@ -351,3 +351,51 @@ def test_events_are_replayed_against_a_named_version(server):
     assert unknown.returncode == 1 and "9" in unknown.stderr
     other = server.rouse("events", "replay", "--source", "invoke", "--yes", "--version", "1", check=False)
     assert other.returncode == 1 and "only functions have versions" in other.stderr
+
+
+def test_the_history_of_aliases_is_told_and_gone_back_in(server):
+    for text in ["one", "two", "three"]:
+        deploy(server, "past", code(text))
+    server.rouse("alias", "past", "live", "2", "--share", "3=25%")
+    server.rouse("alias", "past", "beta", "1")
+    moves = server.rouse_json("versions", "past", "--history", "--alias", "live")["moves"]
+    ways = [(one["from"] and one["from"]["version"], one["to"]["version"]) for one in moves]
+    assert ways == [(3, 2), (2, 3), (1, 2), (None, 1)]
+    assert moves[0]["to"]["share"] == {"version": 3, "weight": 0.25}
+    assert {one["by"] for one in moves} == {"root"} and not any(one["back"] for one in moves)
+    digests = {one["number"]: one for one in server.rouse_json("versions", "past")["versions"]}
+    assert moves[0]["digest"] == digests[2]["spec"]["code"]["zip"]["digest"]
+    for expected in ["3", "2", "1"]:
+        assert f"version {expected} of past serves" in server.rouse("rollback", "past").stdout
+        assert said(server, "past")["version"] == expected
+    assert server.rouse("rollback", "past", check=False).returncode == 1
+    text = server.rouse("versions", "past", "--history").stdout
+    assert "2 75%, 3 25%" in text and "1 (rollback)" in text and "beta" in text
+    server.rouse("alias", "past", "beta", "--rm")
+    newest = server.rouse_json("versions", "past", "--history", "--limit", "1")["moves"]
+    assert [(one["alias"], one["to"]) for one in newest] == [("beta", None)]
+
+
+def test_versions_are_shown_where_calls_are(server):
+    deploy(server, "seen", code("one") + "print('hello')\n")
+    deploy(server, "seen", code("two"))
+    called = server.rouse_json("invoke", "seen:1")
+    assert (called["version"], called["payload"]["code"]) == (1, "one")
+    assert "version 2" in server.rouse("invoke", "seen", "--log").stderr
+    assert server.rouse_json("invoke", "seen:$LATEST")["payload"]["version"] == "$LATEST"
+    missing = server.rouse("invoke", "seen:9", check=False)
+    assert missing.returncode == 1 and "seen:9" in missing.stderr
+    event = server.rouse("invoke", "seen:1", "--event").stdout.strip()
+
+    def ended():
+        shown = server.rouse_json("events", "show", event)
+        return shown if shown["state"] == "succeeded" else None
+
+    shown = wait_for("its end", ended)
+    assert (shown["qualifier"], shown["runs"][0]["version"]) == ("1", 1)
+    assert "function:seen:1" in server.rouse("events", "show", event).stdout
+    lines = [json.loads(line) for line in server.rouse("logs", "seen", "--json").stdout.splitlines()]
+    assert {line.get("version") for line in lines if line["text"] == "hello"} == {1}
+    row = next(row for row in server.rouse("ls").stdout.splitlines() if row.startswith("seen "))
+    assert row.split()[1] == "2"
+    assert "version 1" in server.rouse("ps").stdout

@@ -3,10 +3,10 @@
 use crate::engine::Corridor;
 use crate::pool::Pool;
 use crate::prototype::{Prototype, pin_code};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, chance};
 use model::{
     ChangeKind, Code, Contract, Digest, Function, FunctionName, FunctionSpec, Invalid, Principal,
-    Timestamp,
+    Qualifier, Routing, Timestamp,
 };
 use std::sync::Arc;
 use storage::registry_tag;
@@ -69,13 +69,28 @@ impl Engine {
         Ok(Function::clone(&function))
     }
 
-    /// How one function is talked to.
+    /// How one function is talked to by a call without a qualifier. Where its alias gives parts of the
+    /// calls to versions that are talked to in different ways, one of them is picked, and the call must
+    /// say that qualifier.
     ///
     /// # Errors
     /// `NotFound`.
-    pub fn contract(&self, name: &FunctionName) -> Result<Contract> {
-        let pool = self.corridor.functions.pool(name)?;
-        Ok(pool.function().spec.contract)
+    pub fn contract(&self, name: &FunctionName) -> Result<(Contract, Option<Qualifier>)> {
+        let functions = &self.corridor.functions;
+        let alias = self.corridor.leading(name)?;
+        if let Some(alias) = alias.filter(|alias| alias.share.is_some()) {
+            let contract = |number: u64| -> Result<Contract> {
+                Ok(functions.version(name, number)?.version().spec.contract)
+            };
+            let picked = alias.pick(chance::fraction());
+            let mut all = Routing::of(&alias).versions().map(contract);
+            let first = all.next().transpose()?;
+            if all.any(|other| other.ok() != first) {
+                return Ok((contract(picked)?, Some(Qualifier::Version(picked))));
+            }
+        }
+        let pool = functions.pool(name)?;
+        Ok((pool.function().spec.contract, None))
     }
 
     /// All functions by name.

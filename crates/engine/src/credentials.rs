@@ -1,7 +1,7 @@
 //! Keys of functions and services: made once each, random, never derived.
 
 use crate::{Error, Result};
-use model::{Credential, Principal};
+use model::{Credential, FunctionName, Principal};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use state::State;
@@ -14,6 +14,16 @@ const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// The principal's keys, made if it has none yet.
 pub(crate) async fn ensure(state: &State, principal: Principal) -> Result<Credential> {
     Ok(state.ensure_credential(generate(principal)?).await?)
+}
+
+/// The keys of a function that is there, made if it has none yet.
+///
+/// # Errors
+/// `NotFound` when it was deleted.
+pub(crate) async fn ensure_of_kept(state: &State, name: &FunctionName) -> Result<Credential> {
+    let candidate = generate(Principal::Function { name: name.clone() })?;
+    let ensured = state.ensure_function_credential(name.clone(), candidate);
+    Ok(ensured.await?)
 }
 
 /// A key id of 75 random bits and a secret of 240, from the kernel.

@@ -3,6 +3,7 @@
 
 use crate::engine::Corridor;
 use crate::prototype::pin_code;
+use crate::turn::Turn;
 use crate::{Engine, Error, Result};
 use model::{
     CONTRACT_LABEL, ChangeKind, Code, ContentDigest, Contract, Function, FunctionName,
@@ -44,7 +45,7 @@ impl Engine {
         };
         let code = pin_code(&corridor.storage, &wanted).await?;
         let labelled = corridor.labelled_contract(&code).await?;
-        let _changing = corridor.changing.lock().await;
+        let mut turn = Turn::take(&corridor.changing).await;
         let before = corridor.functions.find(&asked.name);
         let mut spec = match before {
             Some(before) if before.spec.runtime == RuntimeName::Image => before.spec.clone(),
@@ -55,7 +56,7 @@ impl Engine {
         spec.follow = asked.follow;
         spec.contract = asked.contract.or(labelled).unwrap_or(spec.contract);
         let prepared = corridor.prepare_pinned(spec).await?;
-        let change = corridor.release_function(prepared).await?;
+        let change = corridor.release_function(prepared, &mut turn).await?;
         corridor.pushed.notify_one();
         Ok((self.get_function(&asked.name).await?, change))
     }
@@ -198,7 +199,7 @@ impl Corridor {
             digest: no_digest()?,
         };
         let code = pin_code(&self.storage, &wanted).await?;
-        let _changing = self.changing.lock().await;
+        let mut turn = Turn::take(&self.changing).await;
         let Some(function) = self.functions.find(name) else {
             return Ok(None);
         };
@@ -215,7 +216,7 @@ impl Corridor {
             ..function.spec.clone()
         };
         let prepared = self.prepare_pinned(spec).await?;
-        self.release_function(prepared).await?;
+        self.release_function(prepared, &mut turn).await?;
         Ok(self.leading(name)?.map(|alias| alias.version))
     }
 }

@@ -4,6 +4,7 @@
 //! there: `attempt` asks `pool` for an instance, calls it, and gives the outcome to `retry` (events)
 //! or to the caller. `scaler::plan` and `retry::next` are pure; others carry out what they say.
 
+mod admission;
 mod aliases;
 mod answer;
 mod attempt;
@@ -54,6 +55,7 @@ mod secrets;
 mod service;
 mod share;
 mod trial;
+mod turn;
 mod versions;
 mod webhook;
 mod webhooks;

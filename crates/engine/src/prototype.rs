@@ -50,10 +50,14 @@ impl Prototype {
         version: Option<u64>,
     ) -> Result<Self> {
         let (spec, state) = (&function.spec, vault.state());
-        let principal = Principal::Function {
-            name: spec.name.clone(),
+        let credential = match version {
+            // One that is opened for a call while its function is deleted does not bring the keys back.
+            Some(_) => credentials::ensure_of_kept(state, &spec.name).await?,
+            None => {
+                let name = spec.name.clone();
+                credentials::ensure(state, Principal::Function { name }).await?
+            }
         };
-        let credential = credentials::ensure(state, principal).await?;
         let image = match image_config(state, &spec.code).await? {
             Ok(image) => image,
             Err(reason) => return Ok(Self::broken(reason)),

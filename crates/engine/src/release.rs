@@ -3,23 +3,31 @@
 use crate::catalog::{PreparedFunction, Put};
 use crate::engine::Corridor;
 use crate::line::Released;
+use crate::pool::Pool;
+use crate::trial::Unstarted;
+use crate::turn::Turn;
 use crate::versions::Publish;
 use crate::{Error, Result};
-use model::{ChangeKind, Function, FunctionName, Principal};
+use model::{ChangeKind, Function, FunctionName, Kind, Principal};
 use std::sync::Arc;
 
 impl Corridor {
     /// Keeps a declared function, publishes it if it is no version yet, and moves the alias `live` to
     /// it. If a version serves already, an instance of the new one must start first: else the old
-    /// version goes on serving. The caller holds `changing`.
+    /// version goes on serving. The caller's turn is given to others while that start is waited for; if one
+    /// of them changes the function, this release is off.
     ///
     /// # Errors
-    /// As [`Corridor::keep_function`]; `NotStarted`.
-    pub(crate) async fn release_function(&self, prepared: PreparedFunction) -> Result<ChangeKind> {
+    /// As [`Corridor::keep_function`]; `NotStarted`; `Draining`.
+    pub(crate) async fn release_function(
+        &self,
+        prepared: PreparedFunction,
+        turn: &mut Turn<'_>,
+    ) -> Result<ChangeKind> {
         let name = prepared.name().clone();
         self.keep_serving(&prepared).await?;
         let (function, change) = self.keep_function(prepared, &Put::Upsert, false).await?;
-        let moved = self.make_live(&name, &function).await?;
+        let moved = self.make_live(&name, &function, turn).await?;
         Ok(match change {
             ChangeKind::Unchanged if moved => ChangeKind::Updated,
             change => change,
@@ -45,7 +53,12 @@ impl Corridor {
     }
 
     /// Gives whether `live` was moved.
-    async fn make_live(&self, name: &FunctionName, function: &Function) -> Result<bool> {
+    async fn make_live(
+        &self,
+        name: &FunctionName,
+        function: &Function,
+        turn: &mut Turn<'_>,
+    ) -> Result<bool> {
         let (mut released, new) = self.published(function).await?;
         let number = released.version().number;
         let live = self.leading(name)?;
@@ -63,10 +76,10 @@ impl Corridor {
         }
         let pool = self.open_version(name, &released).await?;
         if let Some(live) = live
-            && let Err(unstarted) = self.try_start(&pool).await
+            && let Err(unstarted) = self.try_aside(function, &pool, turn).await?
         {
             if new {
-                self.delete_version(name, number).await?;
+                self.discard(name, number).await?;
             }
             return Err(Error::NotStarted {
                 name: name.to_string(),
@@ -77,6 +90,33 @@ impl Corridor {
         }
         self.go_live(name, number, &by()).await?;
         Ok(true)
+    }
+
+    /// Whether an instance starts, and the function is still the same after that.
+    async fn try_aside(
+        &self,
+        function: &Function,
+        pool: &Arc<Pool>,
+        turn: &mut Turn<'_>,
+    ) -> Result<std::result::Result<(), Unstarted>> {
+        let tried = turn.aside(self.try_start(pool)).await;
+        if self.draining.is_cancelled() {
+            return Err(Error::Draining);
+        }
+        let now = self.functions.find(&function.spec.name);
+        if now.is_none_or(|now| now.revision_id != function.revision_id) {
+            let reason = "the function was changed while it was started";
+            return Ok(Err(Unstarted::by_machine(reason)));
+        }
+        Ok(tried)
+    }
+
+    /// Removes a version that did not start, unless somebody gave it a name meanwhile, or removed it.
+    async fn discard(&self, name: &FunctionName, number: u64) -> Result<()> {
+        match self.delete_version(name, number).await {
+            Err(error) if matches!(error.kind(), Kind::Conflict | Kind::NotFound) => Ok(()),
+            deleted => deleted,
+        }
     }
 
     /// The newest version that is the same as what is declared, or a new one, and whether it is new.

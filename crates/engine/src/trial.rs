@@ -7,7 +7,7 @@ use model::Ending;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest that a new version's first start is waited for, whatever its timeout.
+/// Longest that a new version's first start is waited for, whatever its timeout. Other changes go on meanwhile.
 const LONGEST_TRIAL: Duration = Duration::from_secs(60);
 
 impl Corridor {
@@ -46,7 +46,7 @@ pub(crate) struct Unstarted {
 }
 
 impl Unstarted {
-    fn by_machine(reason: &str) -> Self {
+    pub(crate) fn by_machine(reason: &str) -> Self {
         Self {
             reason: reason.to_owned(),
             untried: true,

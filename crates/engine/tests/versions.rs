@@ -235,3 +235,156 @@ async fn the_oldest_versions_go_past_the_bound() {
     let left: Vec<_> = left.iter().map(|version| version.number).collect();
     assert_eq!(left, [2, 3]);
 }
+
+/// Starts of functions whose memory is odd take longer than any test.
+fn slow() -> Fake {
+    let takes = |odd: bool| Duration::from_secs(if odd { 600 } else { 0 });
+    Fake::new(
+        move |spec| FakeStart {
+            takes: takes(spec.limits.memory % 2 == 1),
+            fails: None,
+        },
+        |_| (Duration::ZERO, ok(), true),
+    )
+}
+
+#[tokio::test]
+async fn others_change_things_while_a_first_start_is_waited_for() {
+    let house = House::open(slow()).await;
+    for text in ["one", "two"] {
+        deploy(&house, described(&house, text).await).await.unwrap();
+    }
+    let mut third = described(&house, "three").await;
+    third.limits.memory += 1;
+    let engine = house.engine.clone();
+    let deploying = tokio::spawn(async move {
+        let deployment = Deployment {
+            functions: vec![third],
+            ..Deployment::default()
+        };
+        engine.deploy(deployment).await
+    });
+    house::until("its start", async || {
+        let versions = house.engine.list_versions(&f()).await.unwrap();
+        (versions.len() == 3).then_some(())
+    })
+    .await;
+    let other = house.spec("g").await;
+    within("another function", deploy(&house, other))
+        .await
+        .unwrap();
+    let back = within("a rollback", house.engine.rollback(&f(), None, "root")).await;
+    assert_eq!(back.unwrap().version, 1);
+    assert!(!deploying.is_finished());
+    // What was changed meanwhile is not put in the place of.
+    house.engine.delete_function(&f()).await.unwrap();
+    let off = within("the end of it", deploying).await.unwrap();
+    assert_eq!(off.unwrap_err().kind(), Kind::Unavailable);
+    assert!(house.engine.get_function(&f()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_rollback_goes_back_one_step_after_another_with_the_weights() {
+    let house = House::open(steady(0, 0)).await;
+    for text in ["one", "two", "three"] {
+        deploy(&house, described(&house, text).await).await.unwrap();
+    }
+    let share = Share {
+        version: 2,
+        weight: 0.123_456_789_012_345_67,
+    };
+    let live = model::AliasName::live();
+    let put = |change| {
+        let live = live.clone();
+        let engine = house.engine.clone();
+        async move { engine.put_alias(&f(), live, change, PutAlias::Upsert).await }
+    };
+    put(alias(3, Some(share.clone()))).await.unwrap();
+    put(alias(2, None)).await.unwrap();
+    let name = f();
+    let back = || house.engine.rollback(&name, None, "ops");
+    let first = back().await.unwrap();
+    assert_eq!(
+        (first.version, first.share.map(|share| share.version)),
+        (3, Some(2))
+    );
+    let mut way = Vec::new();
+    let end = loop {
+        match back().await {
+            Ok(alias) => way.push((alias.version, alias.share.is_some())),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(way, [(3, false), (2, false), (1, false)]);
+    assert!(end.to_string().contains("no version before"), "{end}");
+    let moves = house
+        .engine
+        .list_alias_moves(&name, Some(live), 100)
+        .await
+        .unwrap();
+    let backs = moves
+        .iter()
+        .take_while(|one| one.back && one.by == "ops")
+        .count();
+    assert_eq!((backs, moves.len()), (4, 9));
+    // A deleted version is passed over.
+    deploy(&house, described(&house, "four").await)
+        .await
+        .unwrap();
+    deploy(&house, described(&house, "five").await)
+        .await
+        .unwrap();
+    house.engine.delete_version(&name, 4).await.unwrap();
+    assert_eq!(back().await.unwrap().version, 1);
+}
+
+#[tokio::test]
+async fn events_of_an_alias_have_retries_and_destinations_of_their_own() {
+    let house = House::open(picky_calls()).await;
+    house.put(described(&house, "one").await).await;
+    publish(&house).await;
+    let beta: model::AliasName = "beta".parse().unwrap();
+    let (f, engine) = (f(), &house.engine);
+    let made = engine.put_alias(&f, beta.clone(), alias(1, None), PutAlias::Create);
+    made.await.unwrap();
+    let qualifier = Qualifier::Alias(beta.clone());
+    let once = |retry: &mut model::RetryPolicy, _: &mut model::Destinations| retry.max_attempts = 1;
+    let changed = house.engine.change_event_invoke(&f, Some(&qualifier), once);
+    assert_eq!(changed.await.unwrap().retry.max_attempts, 1);
+    let mut attempts = Vec::new();
+    for said in [Some(qualifier.clone()), Some(Qualifier::Version(1)), None] {
+        let mut new = event(&model::Target::Function { name: f.clone() });
+        new.delivery.qualifier = said;
+        let id = house.engine.submit(new).await.unwrap();
+        let ended = house::until("its end", async || {
+            let event = house.engine.get_event(id).await.unwrap();
+            event.state.is_end().then_some(event)
+        });
+        let ended = ended.await;
+        assert_eq!(ended.state, EventState::Dead);
+        attempts.push(ended.attempts);
+    }
+    assert_eq!(attempts, [1, 3, 3]);
+    let all = house.engine.list_event_invokes(&f).await.unwrap();
+    assert_eq!(all.keys().collect::<Vec<_>>(), [&qualifier]);
+    house.engine.delete_alias(&f, &beta, "root").await.unwrap();
+    assert!(
+        house
+            .engine
+            .list_event_invokes(&f)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+/// Every call fails.
+fn picky_calls() -> Fake {
+    Fake::new(
+        |_| FakeStart {
+            takes: Duration::ZERO,
+            fails: None,
+        },
+        |_| (Duration::ZERO, house::failed(), true),
+    )
+}

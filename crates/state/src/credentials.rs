@@ -1,9 +1,10 @@
 //! Table `credential`: keys of functions and services. The root credential is a file of its own.
 
 use crate::error::{Done, Failure};
+use crate::job::Tx;
 use crate::row::{first, run};
 use crate::{Result, State};
-use model::{Credential, Principal};
+use model::{Credential, FunctionName, Principal};
 use rusqlite::{Connection, Row, params};
 
 fn read(row: &Row<'_>) -> Done<Credential> {
@@ -35,31 +36,44 @@ pub(crate) fn remove(db: &Connection, principal: &str) -> Done<()> {
     Ok(())
 }
 
+fn ensure(tx: &Tx<'_>, candidate: &Credential) -> Done<Credential> {
+    let principal = candidate.principal.key();
+    let sql = "SELECT * FROM credential WHERE principal = ?1";
+    if let Some(present) = first(tx, sql, [&principal], read)? {
+        return Ok(present);
+    }
+    let sql = "INSERT INTO credential (access_key_id, principal, secret_access_key)
+               VALUES (?1, ?2, ?3)";
+    let (id, secret) = (&candidate.access_key_id, &candidate.secret_access_key);
+    run(tx, sql, params![id, principal, secret])?;
+    Ok(candidate.clone())
+}
+
 impl State {
     /// Gives the principal's credential, adding `candidate` if it has none yet.
     ///
     /// # Errors
     /// Of the store.
     pub async fn ensure_credential(&self, candidate: Credential) -> Result<Credential> {
-        self.write("storing a credential", move |tx| {
-            let principal = candidate.principal.key();
-            let sql = "SELECT * FROM credential WHERE principal = ?1";
-            if let Some(present) = first(tx, sql, [&principal], read)? {
-                return Ok(present);
-            }
-            let sql = "INSERT INTO credential (access_key_id, principal, secret_access_key)
-                       VALUES (?1, ?2, ?3)";
-            let Credential {
-                access_key_id,
-                secret_access_key,
-                ..
-            } = &candidate;
-            run(
-                tx,
-                sql,
-                params![access_key_id, principal, secret_access_key],
-            )?;
-            Ok(candidate)
+        self.write("storing a credential", move |tx| ensure(tx, &candidate))
+            .await
+    }
+
+    /// The same for a function that must be there: one that is deleted meanwhile does not get its
+    /// credential back.
+    ///
+    /// # Errors
+    /// `NotFound`, the function.
+    pub async fn ensure_function_credential(
+        &self,
+        function: FunctionName,
+        candidate: Credential,
+    ) -> Result<Credential> {
+        self.write("storing a function's credential", move |tx| {
+            let sql = "SELECT 1 FROM function WHERE name = ?1";
+            first(tx, sql, [function.as_str()], |_| Ok(()))?
+                .ok_or_else(|| Failure::not_found("function", function.clone()))?;
+            ensure(tx, &candidate)
         })
         .await
     }
@@ -106,6 +120,16 @@ mod tests {
             access_key_id: id.to_owned(),
             secret_access_key,
         }
+    }
+
+    #[tokio::test]
+    async fn a_function_that_is_not_there_gets_none() {
+        let (_folder, state) = store().await;
+        let name: FunctionName = "f".parse().unwrap();
+        let candidate = credential(Principal::Function { name: name.clone() }, "A");
+        let refused = state.ensure_function_credential(name, candidate).await;
+        assert_eq!(refused.unwrap_err().kind(), model::Kind::NotFound);
+        assert_eq!(state.find_credential("A").await.unwrap(), None);
     }
 
     #[tokio::test]

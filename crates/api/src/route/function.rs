@@ -31,7 +31,7 @@ pub(super) async fn call(_: Verified, doors: &Doors, request: Request) -> Result
         let text = "functions do not take WebSockets or other upgrades";
         return Err(Error::new(Kind::Unsupported, text));
     }
-    let contract = doors.engine.contract(&name)?;
+    let (contract, qualifier) = doors.engine.contract(&name)?;
     let prefix = format!("/fn/{name}");
     let from = service::address(&request);
     let id = request.extensions().get().cloned();
@@ -47,7 +47,10 @@ pub(super) async fn call(_: Verified, doors: &Doors, request: Request) -> Result
         id: id.unwrap_or_else(RequestId::generate),
     };
     let id = asking.id.clone();
-    let call = asking.into_call(contract)?;
+    let call = Call {
+        qualifier,
+        ..asking.into_call(contract)?
+    };
     let outcome = doors.engine.invoke(&name, call).await?;
     let word = outcome.ending.word();
     let mut response = match answer(outcome.ending, &prefix) {
