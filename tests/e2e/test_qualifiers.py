@@ -113,12 +113,14 @@ def test_a_rule_and_a_schedule_wake_what_their_targets_name(server, two):
     scheduler = server.client("scheduler")
     role = "arn:aws:iam::000000000000:role/any"
     scheduler.create_schedule(
-        Name="for-two", ScheduleExpression="rate(1 days)", FlexibleTimeWindow={"Mode": "OFF"},
+        Name="for-two", ScheduleExpression="rate(1 day)", FlexibleTimeWindow={"Mode": "OFF"},
         Target={"Arn": f"{ARN}:targeted:2", "RoleArn": role},
     )
     assert scheduler.get_schedule(Name="for-two")["Target"]["Arn"] == f"{ARN}:targeted:2"
+    # It may tick by itself, too.
     server.rouse("schedule", "run", "for-two")
-    assert ran(server, "targeted", 2) == [1, 2]
+    first, *later = ran(server, "targeted", 2)
+    assert first == 1 and set(later) == {2}
 
 
 def test_events_of_an_alias_are_delivered_as_is_said_of_it(server, two):

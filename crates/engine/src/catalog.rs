@@ -79,11 +79,12 @@ impl Engine {
         let functions = &self.corridor.functions;
         let alias = self.corridor.leading(name)?;
         if let Some(alias) = alias.filter(|alias| alias.share.is_some()) {
+            let routing = Routing::of(&alias);
             let contract = |number: u64| -> Result<Contract> {
                 Ok(functions.version(name, number)?.version().spec.contract)
             };
             let picked = alias.pick(chance::fraction());
-            let mut all = Routing::of(&alias).versions().map(contract);
+            let mut all = routing.versions().map(contract);
             let first = all.next().transpose()?;
             if all.any(|other| other.ok() != first) {
                 return Ok((contract(picked)?, Some(Qualifier::Version(picked))));
