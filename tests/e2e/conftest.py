@@ -261,6 +261,7 @@ def docker(tmp_path_factory):
 
     wait_for("dockerd", answers, timeout=60)
     call.host = f"unix://{place}"
+    call.folder = folder
     yield call
     daemon.terminate()
     daemon.wait(60)

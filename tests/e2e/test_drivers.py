@@ -1,6 +1,9 @@
 """The same functions with each driver, and what Docker Engine has of them."""
 
 import json
+import os
+import stat
+import subprocess
 
 import pytest
 from conftest import PYTHON_RUNTIME, Server, wait_for
@@ -90,6 +93,130 @@ def test_failures_are_told_alike(driven, tmp_path):
         error, told, _ = driven.invoke("copy", event)
         assert (error, told["errorType"]) == ("Unhandled", kind)
     assert driven.invoke("copy", {})[0] is None
+
+
+TELL = """
+import http.server, json, os
+def tell():
+    with open("/run/secrets/key") as file:
+        return {"key": file.read(), "mode": oct(os.stat(file.name).st_mode & 0o777), "app": open("/etc/app.conf").read()}
+def handler(event, context):
+    return tell()
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps(tell()).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+if __name__ == "__main__":
+    http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+SECRETS = """
+name: files
+services:
+  tell:
+    build: ./tell
+    secrets: [{source: key, mode: 0400}]
+    configs: [{source: app, target: /etc/app.conf}]
+    x-rouse: {runtime: python3.11, handler: app.handler, timeout: 30s}
+  web:
+    build: ./tell
+    command: [python3.11, app.py]
+    x-rouse-base: python3.11
+    expose: ["8080"]
+    secrets: [{source: key, mode: 0400}]
+    configs: [{source: app, target: /etc/app.conf}]
+    volumes: ["records:/data"]
+volumes: {records: }
+secrets: {key: {external: true}}
+configs: {app: {content: blue}}
+"""
+OLD, NEW = "uv7Zk2-old-value", "qX94r-new-value"
+
+
+def test_secrets_are_files_and_followed(driven, docker, tmp_path):
+    (tmp_path / "tell").mkdir()
+    (tmp_path / "tell/app.py").write_text(TELL)
+    driven.rouse("secret", "set", "key", input=OLD)
+    driven.deploy(tmp_path, SECRETS)
+
+    def web():
+        status, _, body = driven.http("GET", "/svc/web/")
+        return json.loads(body) if status == 200 else None
+
+    told = {"key": OLD, "mode": "0o400", "app": "blue"}
+    assert driven.invoke("tell", {})[:2] == (None, told)
+    wait_for("the service", lambda: web() == told)
+    names = containers(docker, driven)
+    shown = docker("inspect", *names) if names else ""
+    driven.rouse("secret", "set", "key", input=NEW)
+    told = {**told, "key": NEW}
+    assert driven.invoke("tell", {})[:2] == (None, told)
+    wait_for("the service's new value", lambda: web() == told)
+    names = containers(docker, driven)
+    shown += docker("inspect", *names) if names else ""
+    for folder in (driven.data, docker.folder):
+        for value in (OLD, NEW):
+            found = subprocess.run(["grep", "-rlaF", value, folder], capture_output=True, text=True)
+            assert found.stdout == "" and value not in shown, found.stdout
+    assert not os.listdir(driven.data / "memory"), "only the server sees what is in memory"
+    volume = os.stat(driven.data / "volumes/records")
+    assert stat.S_IMODE(volume.st_mode) == 0o700 and volume.st_uid != 0
+
+
+CHOICE = """
+name: choice
+services:
+  one:
+    build: ./tell
+    command: [python3.11, -m, http.server, "8080"]
+    x-rouse-base: python3.11
+    x-rouse-driver: docker
+    expose: ["8080"]
+  two:
+    build: ./tell
+    command: [python3.11, -m, http.server, "8081"]
+    x-rouse-base: python3.11
+    expose: ["8081"]
+  three:
+    build: ./tell
+    x-rouse: {runtime: python3.11, handler: app.handler, timeout: 30s, driver: docker}
+"""
+
+
+def test_a_service_chooses_and_it_is_seen(docker, tmp_path):
+    server = Server(tmp_path / "data", ["--docker-host", docker.host]).start()
+    try:
+        (tmp_path / "tell").mkdir()
+        (tmp_path / "tell/app.py").write_text("def handler(event, context): return 3\n")
+        server.deploy(tmp_path, CHOICE)
+        assert server.invoke("three", {})[:2] == (None, 3)
+        chosen = {"one": "docker", "two": "sandbox", "three": "docker"}
+        for name in ("one", "two"):
+            wait_for(name, lambda name=name: server.http("GET", f"/svc/{name}/")[0] == 200)
+        assert {one["owner"]["name"]: one["driver"] for one in server.rouse_json("ps")} == chosen
+        for command in (("ps",), ("ls",)):
+            shown = server.rouse(*command).stdout.splitlines()
+            for name, driver in chosen.items():
+                assert any(name in line and driver in line for line in shown), (command, shown)
+        assert server.rouse_json("ls")["drivers"] == {"default": "sandbox", "docker_host": docker.host}
+        assert "docker" in server.rouse("versions", "three").stdout
+        assert server.rouse_json("versions", "three")["drivers"]["default"] == "sandbox"
+        assert len(containers(docker, server)) == 2
+        [engine] = [one for one in server.rouse_json("doctor") if one["what"].startswith("Docker")]
+        assert engine["standing"] == "ok" and docker.host in engine["detail"] and "API 1." in engine["detail"]
+        done = server.rouse("doctor", "--json", "--docker-host", "unix:///no/such.sock")
+        [engine] = [one for one in json.loads(done.stdout) if one["what"].startswith("Docker")]
+        assert engine["standing"] == "degraded" and "apt-get install docker.io" in engine["detail"]
+        changed = CHOICE.replace("    x-rouse-driver: docker\n", "")
+        server.deploy(tmp_path, changed)
+        wait_for("the sandbox", lambda: len(containers(docker, server)) == 1)
+        wait_for("one", lambda: server.http("GET", "/svc/one/")[0] == 200)
+    finally:
+        server.stop()
+    assert containers(docker, server) == []
 
 
 def test_a_function_chooses_and_is_paused_while_idle(docker, tmp_path):

@@ -83,7 +83,7 @@ pub(crate) struct Options {
     #[arg(
         long,
         env = "DOCKER_HOST",
-        default_value = "unix:///var/run/docker.sock",
+        default_value = DOCKER_HOST,
         value_name = "SOCKET"
     )]
     docker_host: String,
@@ -160,6 +160,8 @@ impl Options {
 const PRELOAD: &str = "boto3,numpy,PIL.Image,asyncio,base64,concurrent.futures,csv,datetime,decimal,\
                        email.message,hashlib,hmac,http.client,random,ssl,tempfile,urllib.request,uuid,zlib";
 
+/// Where Docker Engine listens unless somebody says otherwise.
+pub(crate) const DOCKER_HOST: &str = "unix:///var/run/docker.sock";
 /// Least that can be kept of events: 1 MiB.
 const LEAST_KEPT: u64 = 1 << 20;
 /// Largest archive or image that is taken in: 10 GiB.

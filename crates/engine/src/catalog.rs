@@ -161,8 +161,7 @@ impl Corridor {
         }
         check(&spec)?;
         let runtime = &self.node.runtime;
-        let has_files = !spec.secrets.files.is_empty();
-        let checked = runtime.check(spec.runtime, spec.driver, spec.snapshot, has_files);
+        let checked = runtime.check(spec.runtime, spec.driver, spec.snapshot);
         checked.await?;
         self.check_secrets(&spec.secrets, &spec.environment).await?;
         Ok(PreparedFunction(spec))

@@ -15,7 +15,7 @@ use crate::service::Services;
 use crate::webhooks::Webhooks;
 use crate::working::Working;
 use crate::{Error, Result, cancellations, follow, pressure, purge, registry, replays};
-use model::{Chain, EventId, FunctionName, InstanceId, InstanceStatus, Pressure};
+use model::{Chain, Driver, EventId, FunctionName, InstanceId, InstanceStatus, Pressure};
 use runtime::Runtime;
 use state::{Retention, State};
 use std::collections::BTreeMap;
@@ -278,8 +278,15 @@ impl Engine {
     /// Every instance, as seen now.
     pub fn instances(&self) -> Vec<InstanceStatus> {
         let mut all = self.corridor.functions.statuses();
-        all.extend(self.corridor.services.statuses());
+        let services = &self.corridor.services;
+        all.extend(services.statuses(&self.corridor.node.runtime));
         all
+    }
+
+    /// What makes the containers of functions and services that do not choose, and where Docker Engine is looked for.
+    pub fn drivers(&self) -> (Driver, &str) {
+        let runtime = &self.corridor.node.runtime;
+        (runtime.driver(None), runtime.docker_host())
     }
 
     /// The event that an instance works on now, if it does, or the last one before the messages that it works

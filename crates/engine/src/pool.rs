@@ -281,7 +281,8 @@ impl Pool {
 
     /// Its instances, as seen now.
     pub(crate) fn statuses(&self) -> Vec<InstanceStatus> {
-        self.table().statuses(&self.function, self.version)
+        let driver = self.node.runtime.driver(self.function.spec.driver);
+        self.table().statuses(&self.function, self.version, driver)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -125,7 +125,7 @@ impl Prototype {
             limits: spec.limits.clone(),
             snapshot: Snapshot::None,
             egress: spec.egress.clone(),
-            driver: None,
+            driver: spec.driver,
         })
         .with_secrets(vault, &spec.secrets))
     }

@@ -116,8 +116,7 @@ impl Corridor {
         check(&spec)?;
         spec.code = pin_code(&self.storage, &spec.code).await?;
         let runtime = &self.node.runtime;
-        let has_files = !spec.secrets.files.is_empty();
-        let checked = runtime.check(spec.runtime, None, model::Snapshot::None, has_files);
+        let checked = runtime.check(spec.runtime, spec.driver, model::Snapshot::None);
         checked.await?;
         self.check_secrets(&spec.secrets, &spec.environment).await?;
         Ok(PreparedService(spec))

@@ -1,8 +1,8 @@
 //! The first program of a container that something else than the launcher makes, without any library, so
 //! that it runs on whatever the image brings.
 //!
-//! It knocks at the socket that is mounted at [`DOOR`], shows its network namespace, and waits. When that
-//! is furnished it is given standard output and error, and then told what to become
+//! It knocks at the socket that is mounted at [`DOOR`], shows its network and its mount namespace, and waits.
+//! When these are furnished it is given standard output and error, and then told what to become
 //! (`bare/program.rs`). So arguments, environment and log never pass through who made the container.
 
 #![no_std]
@@ -40,6 +40,7 @@ mod number {
 /// Where the socket is mounted; the client end names the same place.
 const DOOR: &[u8; 12] = b"/.rouse/door";
 const NETWORK: &[u8; 18] = b"/proc/self/ns/net\0";
+const MOUNTS: &[u8; 18] = b"/proc/self/ns/mnt\0";
 
 const AF_UNIX: u16 = 1;
 const SEQPACKET_CLOEXEC: usize = 5 | 0o2_000_000;
@@ -87,9 +88,6 @@ struct Rights {
     descriptors: [i32; 2],
 }
 
-/// Length of a `cmsghdr` without what follows.
-const HEADER: usize = 16;
-
 extern "C" fn main() -> ! {
     // SAFETY: every address passed is of a local that outlives its call, with its length; there is one
     // thread, which enters here once.
@@ -113,11 +111,15 @@ extern "C" fn main() -> ! {
         let length = size_of::<Address>();
         let address = &raw const address as usize;
         or_leave(call(number::CONNECT, [CONTROL, address, length, 0, 0, 0]));
-        let path = &raw const *NETWORK as usize;
-        let network = or_leave(call(number::OPENAT, [AT_FDCWD, path, READ_CLOEXEC, 0, 0, 0]));
-        exchange(number::SENDMSG, [network as i32, 0], 1, MSG_NOSIGNAL);
+        let open = |path: *const u8| {
+            or_leave(call(number::OPENAT, [AT_FDCWD, path as usize, READ_CLOEXEC, 0, 0, 0]))
+        };
+        let network = open(&raw const *NETWORK as *const u8);
+        let mounts = open(&raw const *MOUNTS as *const u8);
+        exchange(number::SENDMSG, [network as i32, mounts as i32], MSG_NOSIGNAL);
         call(number::CLOSE, [network, 0, 0, 0, 0, 0]);
-        let [output, error] = exchange(number::RECVMSG, [-1, -1], 2, CMSG_CLOEXEC);
+        call(number::CLOSE, [mounts, 0, 0, 0, 0, 0]);
+        let [output, error] = exchange(number::RECVMSG, [-1, -1], CMSG_CLOEXEC);
         for (given, place) in [(output, 1), (error, 2)] {
             or_leave(call(number::DUP3, [given as usize, place, 0, 0, 0, 0]));
             call(number::CLOSE, [given as usize, 0, 0, 0, 0, 0]);
@@ -126,15 +128,15 @@ extern "C" fn main() -> ! {
     }
 }
 
-/// Sends or receives one byte with so many descriptors; gives those of the message.
-fn exchange(number: usize, descriptors: [i32; 2], count: usize, flags: usize) -> [i32; 2] {
+/// Sends or receives one byte with two descriptors; gives those of the message.
+fn exchange(number: usize, descriptors: [i32; 2], flags: usize) -> [i32; 2] {
     let mut byte = 0_u8;
     let part = Part {
         address: &raw mut byte as usize,
         length: 1,
     };
     let mut rights = Rights {
-        length: HEADER + 4 * count,
+        length: size_of::<Rights>(),
         level: SOL_SOCKET,
         kind: SCM_RIGHTS,
         descriptors,
@@ -145,15 +147,14 @@ fn exchange(number: usize, descriptors: [i32; 2], count: usize, flags: usize) ->
         parts: &raw const part as usize,
         part_count: 1,
         control: &raw mut rights as usize,
-        // The room of one descriptor is rounded up to that of two.
-        control_length: HEADER + 8,
+        control_length: size_of::<Rights>(),
         flags: 0,
     };
     // SAFETY: the message's parts are locals that outlive the call, with their lengths.
     let done = unsafe { call(number, [CONTROL, &raw const message as usize, flags, 0, 0, 0]) };
     // SAFETY: a local; the kernel wrote to it behind the compiler's back.
     let given = unsafe { (&raw const rights).read_volatile() };
-    if done != 1 || given.length != HEADER + 4 * count {
+    if done != 1 || given.length != size_of::<Rights>() {
         leave(ALONE);
     }
     given.descriptors

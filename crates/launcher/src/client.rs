@@ -10,7 +10,7 @@ mod snapshot;
 mod zygote;
 
 pub use armed::Armed;
-pub use foreign::{Foreign, Furniture};
+pub use foreign::{Belongings, Foreign, Furniture};
 pub use gate::{Gate, Handed, Visitor};
 pub use pin::Pinned;
 pub use sandbox::{Egress, Sandbox};

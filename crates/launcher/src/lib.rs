@@ -47,12 +47,12 @@ mod zygote;
 
 pub use assignment::{Assignment, Stem, Work};
 pub use client::{
-    Armed, Egress, Foreign, Furniture, Gate, Handed, Launcher, Pinned, Sandbox, Snapshot, Visitor,
-    Zygote,
+    Armed, Belongings, Egress, Foreign, Furniture, Gate, Handed, Launcher, Pinned, Sandbox,
+    Snapshot, Visitor, Zygote,
 };
 pub use entry::{Connection, drop_privilege, run_if_launcher, spawn};
 pub use error::{Error, Result};
-pub use exit::{Exit, Usage};
+pub use exit::{Exit, Usage, status_of};
 pub use memory::hold_in_memory;
 pub use route::leaves_host;
 pub use shape::{Bind, Root, Shape, User, Volume};

@@ -91,6 +91,14 @@ pub(crate) fn bind(
     Ok(Tree { fd, mapped: false })
 }
 
+/// Copies the mount at `source`, a file, with the host's owners.
+pub(crate) fn copy(source: &Path, attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let fd = open_tree(CWD, source, flags)?;
+    kernel::mount_setattr_one(fd.as_fd(), attributes)?;
+    Ok(fd)
+}
+
 /// Attaches a detached mount at an opened place.
 pub(crate) fn attach(tree: impl AsFd, place: impl AsFd) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;

@@ -2,6 +2,7 @@
 //! that get ready, and ends of sandboxes.
 
 mod end;
+mod endow;
 mod foreign;
 mod pin;
 mod word;
@@ -174,6 +175,10 @@ impl Process {
             },
             Request::Furnish { request, furniture } => self.furnish(request, &furniture, &fds),
             Request::Reach { request } => self.reach(request, &fds),
+            Request::Endow {
+                request,
+                belongings,
+            } => self.endow(request, &belongings, &fds),
             Request::Mapped { request, sandbox } => self.mapped(request, sandbox),
             Request::Pin {
                 request,

@@ -4,7 +4,7 @@
 use crate::cgroup::Version;
 use crate::error::Failure;
 use crate::root::Ids;
-use crate::{Assignment, Exit, Furniture, Pinned, Shape, Stem, Usage};
+use crate::{Assignment, Belongings, Exit, Furniture, Pinned, Shape, Stem, Usage};
 use model::Limits;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -83,6 +83,11 @@ pub(crate) enum Request {
     Reach {
         request: u64,
     },
+    /// Give a container's user what is its own; with its mount namespace.
+    Endow {
+        request: u64,
+        belongings: Box<Belongings>,
+    },
 }
 
 /// Which files of its group the server is given, opened, in this order.
@@ -125,6 +130,8 @@ pub(crate) enum Reply {
     /// Answers `Furnish`. With the listeners in their order, those for what goes elsewhere, and, if it was
     /// made, what leads connections to them: its table and its link.
     Furnished { request: u64, redirect: bool },
+    /// Answers `Endow`.
+    Endowed { request: u64 },
     /// Answers `Usage`.
     Usage { request: u64, usage: Usage },
     /// Answers any question.

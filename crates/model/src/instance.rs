@@ -1,6 +1,6 @@
 //! Instances: one contained process tree each.
 
-use crate::{FunctionName, ServiceName, Timestamp};
+use crate::{Driver, FunctionName, ServiceName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -108,4 +108,7 @@ pub struct InstanceStatus {
     pub started: Timestamp,
     /// Calls that it has answered.
     pub calls: u64,
+    /// What makes its container.
+    #[serde(default)]
+    pub driver: Driver,
 }

@@ -166,6 +166,9 @@ pub struct ServiceSpec {
     /// Its owner's notes; they change nothing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// What makes its replicas' containers; without, the server's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<crate::Driver>,
 }
 
 fn is_default(restart: &Restart) -> bool {
@@ -321,7 +324,7 @@ mod tests {
         let mut spec: ServiceSpec = serde_json::from_value(kept).unwrap();
         assert_eq!(spec.restart, Restart::Always);
         let written = serde_json::to_value(&spec).unwrap();
-        for key in ["restart", "depends_on", "labels"] {
+        for key in ["restart", "depends_on", "labels", "driver"] {
             assert!(written.get(key).is_none(), "{key}");
         }
         spec.check().unwrap();

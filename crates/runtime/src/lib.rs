@@ -20,6 +20,7 @@ mod spec;
 
 pub use bootstrap::bootstrap_of;
 pub use contract::http::cloudevent::headers as cloudevent_headers;
+pub use driver::docker::{Reached as DockerEngine, reach as reach_docker};
 pub use driver::fake::{Fake, FakeStart, FakeStep};
 pub use egress::may_dial;
 pub use error::{Error, Result};

@@ -68,12 +68,6 @@ struct Real {
     default: Driver,
 }
 
-impl Real {
-    fn chosen(&self, driver: Option<Driver>) -> Driver {
-        driver.unwrap_or(self.default)
-    }
-}
-
 impl Runtime {
     /// With the drivers `sandbox` and `docker`. Connections out of instances go to `inbound` (bounded; a
     /// full channel makes the instance wait). What an earlier server with the same folder left in Docker
@@ -113,6 +107,24 @@ impl Runtime {
         }
     }
 
+    /// What makes the container of an instance that chooses this, or nothing.
+    pub fn driver(&self, chosen: Option<Driver>) -> Driver {
+        let default = match &self.drivers {
+            Drivers::Real(real) => real.default,
+            Drivers::Fake(_) => Driver::default(),
+        };
+        chosen.unwrap_or(default)
+    }
+
+    /// Where Docker Engine is looked for once it is needed, such as `unix:///var/run/docker.sock`; empty with the
+    /// `fake` driver.
+    pub fn docker_host(&self) -> &str {
+        match &self.drivers {
+            Drivers::Real(real) => real.docker.host(),
+            Drivers::Fake(_) => "",
+        }
+    }
+
     /// From now on keeps sandboxes ready for instances like this one, made off the critical path. With
     /// Docker, brings the image there.
     ///
@@ -120,7 +132,7 @@ impl Runtime {
     /// As of [`Self::start`]: when such an instance could not be made at all.
     pub async fn prepare(&self, spec: &InstanceSpec) -> Result<Prepared> {
         let _kept = match &self.drivers {
-            Drivers::Real(real) => match real.chosen(spec.driver) {
+            Drivers::Real(real) => match self.driver(spec.driver) {
                 Driver::Sandbox => Some(real.sandbox.prepare(spec).await?),
                 Driver::Docker => {
                     real.docker.prepare(spec).await?;
@@ -147,9 +159,8 @@ impl Runtime {
     /// `Init` if its own code failed; else the platform's or the deployer's fault. Nothing is left.
     pub async fn start(&self, spec: InstanceSpec) -> Result<Instance> {
         match &self.drivers {
-            Drivers::Real(real) => Ok(Instance::contained(match real.chosen(spec.driver) {
+            Drivers::Real(real) => Ok(Instance::contained(match self.driver(spec.driver) {
                 Driver::Sandbox => real.sandbox.start(spec).await?,
-                Driver::Docker if !spec.files.is_empty() => return Err(no_files()),
                 Driver::Docker => real.docker.start(spec).await?,
             })),
             Drivers::Fake(fake) => {
@@ -159,9 +170,8 @@ impl Runtime {
         }
     }
 
-    /// Whether this machine can run that runtime, and has that driver, which can do that, and give files
-    /// ([`InstanceSpec::files`]) if there are; the error says what is missing and how to get it. May block for some tens of milliseconds until an interpreter was
-    /// found once.
+    /// Whether this machine can run that runtime, and has that driver, which can do that; the error says what is
+    /// missing and how to get it. May block for some tens of milliseconds until an interpreter was found once.
     ///
     /// # Errors
     /// `Missing`, `Docker`.
@@ -170,23 +180,14 @@ impl Runtime {
         runtime: RuntimeName,
         driver: Option<Driver>,
         snapshot: Snapshot,
-        has_files: bool,
     ) -> Result<()> {
         let Drivers::Real(real) = &self.drivers else {
             return Ok(());
         };
         real.surroundings.check(runtime)?;
-        match real.chosen(driver) {
+        match self.driver(driver) {
             Driver::Sandbox => Ok(()),
-            Driver::Docker if has_files => Err(no_files()),
             Driver::Docker => real.docker.check(snapshot).await,
         }
     }
-}
-
-/// Docker can only mount what its daemon sees, and nothing but this server and its launcher sees secrets.
-fn no_files() -> crate::Error {
-    let reason = "secrets and configs as files need the driver sandbox: with Docker give secrets as variables \
-                  (secret_environment)";
-    crate::Error::Missing(reason.to_owned())
 }

@@ -13,6 +13,7 @@
 //! | `GET buckets` | names and what they wake |
 //! | `GET queues` | names, settings, and how many messages are where |
 //! | `GET instances` | [`model::InstanceStatus`] |
+//! | `GET drivers` | the driver of what does not choose, and where Docker Engine is looked for |
 //! | `GET events`; `GET events/{id}`; `POST events/{id}/replay` | events |
 //! | `GET events/export` | events that fit, as NDJSON of CloudEvents |
 //! | `POST events/{id}/cancel`; `POST events/cancel` | ends events that wait |
@@ -37,6 +38,7 @@ mod buckets;
 mod cancellations;
 mod cloudevents;
 mod deployments;
+mod drivers;
 mod error;
 mod events;
 mod export;
@@ -98,6 +100,7 @@ pub(crate) fn router(doors: Doors) -> Router {
         .route("/queues", get(queues::list))
         .route("/targets", get(targets::list))
         .route("/instances", get(instances::list))
+        .route("/drivers", get(drivers::get))
         .route("/events", get(events::list).post(cloudevents::put))
         .route("/buses/{name}/events", post(cloudevents::put_on))
         .route("/events/export", get(export::read))

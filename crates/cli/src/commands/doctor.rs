@@ -1,11 +1,13 @@
 //! `rouse doctor`: what of this machine can be used.
 
+use super::driver::Drivers;
 use crate::client::Client;
 use crate::data::DataFolder;
 use crate::error::{Error, Result};
 use crate::output;
-use crate::serve::port;
+use crate::serve::{DOCKER_HOST, port};
 use launcher::probe::{Finding, Standing};
+use model::Driver;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -17,7 +19,7 @@ use std::process::Command;
 ///   sudo rouse doctor --json
 ///
 /// Looks at kernel, namespaces, cgroups, seccomp and mounts, the interpreters of the host base, the
-/// data folder's disk, the port, and whether a server answers. Changes nothing. The exit code is 1
+/// data folder's disk, Docker Engine, the port, and whether a server answers. Changes nothing. The exit code is 1
 /// when something is missing that functions cannot run without.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -28,6 +30,10 @@ pub(crate) struct Options {
     /// The address whose port is looked at
     #[arg(long, env = "ROUSE_LISTEN", default_value = port::DEFAULT_LISTEN, value_name = "ADDRESS")]
     listen: SocketAddr,
+    /// Where Docker Engine is looked for [default: where the running server looks, else
+    /// unix:///var/run/docker.sock]
+    #[arg(long, env = "DOCKER_HOST", value_name = "URL", hide_env_values = true)]
+    docker_host: Option<String>,
 }
 
 /// Less free space than this is worth a word: 1 GiB.
@@ -49,6 +55,7 @@ pub(crate) async fn run(options: &Options, data: &DataFolder) -> Result<()> {
         "python3.11",
     ));
     findings.push(disk(data.path()));
+    findings.push(docker(options, data).await);
     let server = server(data).await;
     findings.push(port_finding(
         options.listen,
@@ -118,6 +125,33 @@ fn interpreter(what: &str, programs: &[&str], version: &str, package: &str) -> F
     let remedy =
         format!("functions of this runtime cannot run; on Debian: apt-get install {package}");
     finding(what, Standing::Degraded, format!("{detail}: {remedy}"))
+}
+
+/// Only functions and services with the driver `docker` need it.
+async fn docker(options: &Options, data: &DataFolder) -> Finding {
+    const WHAT: &str = "Docker Engine for the driver docker";
+    let asked = match Client::new(data) {
+        Ok(client) => Drivers::get(&client).await.ok(),
+        Err(_) => None,
+    };
+    let is_default = asked
+        .as_ref()
+        .is_some_and(|drivers| drivers.default == Driver::Docker);
+    let host = options.docker_host.clone();
+    let host = host.or(asked.map(|drivers| drivers.docker_host));
+    let host = host.unwrap_or_else(|| DOCKER_HOST.to_owned());
+    match runtime::reach_docker(&host).await {
+        Ok(engine) => {
+            let version = output::cell(&engine.version, 60);
+            let detail = format!("{host}: version {version}, API {}", engine.api);
+            finding(WHAT, Standing::Ok, detail)
+        }
+        Err(error) if is_default => finding(WHAT, Standing::Missing, error.to_string()),
+        Err(error) => {
+            let rest = "only functions and services that choose the driver docker need it";
+            finding(WHAT, Standing::Degraded, format!("{error}; {rest}"))
+        }
+    }
 }
 
 fn disk(folder: &Path) -> Finding {

@@ -1,5 +1,6 @@
 //! `rouse ls`: functions, services, buckets and queues, and how much waits for whom.
 
+use super::driver::Drivers;
 use crate::client::Client;
 use crate::commands::versions::ways;
 use crate::error::Result;
@@ -73,8 +74,10 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     let buckets: Vec<BucketView> = client.get("buckets", &[]).await?;
     let queues: Vec<QueueView> = client.get("queues", &[]).await?;
     let targets: Vec<TargetView> = client.get("targets", &[]).await?;
+    let drivers = Drivers::get(client).await?;
     if options.json {
         return output::json(&serde_json::json!({
+            "drivers": drivers,
             "functions": functions,
             "services": services,
             "buckets": buckets,
@@ -89,10 +92,10 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     }
     let instances: Vec<InstanceStatus> = client.get("instances", &[]).await?;
     if !functions.is_empty() {
-        print_functions(&functions, &instances)?;
+        print_functions(&functions, &instances, &drivers)?;
     }
     if !services.is_empty() {
-        print_services(&services)?;
+        print_services(&services, &drivers)?;
     }
     if !buckets.is_empty() {
         print_buckets(&buckets)?;
@@ -106,11 +109,16 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     Ok(())
 }
 
-fn print_functions(functions: &[FunctionView], instances: &[InstanceStatus]) -> Result<()> {
+fn print_functions(
+    functions: &[FunctionView],
+    instances: &[InstanceStatus],
+    drivers: &Drivers,
+) -> Result<()> {
     let mut table = output::table([
         "FUNCTION",
         "VERSION",
         "RUNTIME",
+        "DRIVER",
         "MEMORY",
         "TIMEOUT",
         "INSTANCES",
@@ -143,6 +151,7 @@ fn print_functions(functions: &[FunctionView], instances: &[InstanceStatus]) -> 
                 }
                 _ => spec.runtime.as_str().to_owned(),
             },
+            drivers.of(spec.driver),
             output::bytes(spec.limits.memory),
             output::micros(spec.limits.timeout.saturating_mul(1000)),
             if counts.is_empty() {
@@ -156,9 +165,9 @@ fn print_functions(functions: &[FunctionView], instances: &[InstanceStatus]) -> 
     output::print_table(&table, "")
 }
 
-fn print_services(services: &[ServiceStatus]) -> Result<()> {
+fn print_services(services: &[ServiceStatus], drivers: &Drivers) -> Result<()> {
     let mut table = output::table([
-        "SERVICE", "RUNTIME", "PORTS", "HEALTHY", "RESTARTS", "STATE",
+        "SERVICE", "RUNTIME", "DRIVER", "PORTS", "HEALTHY", "RESTARTS", "STATE",
     ]);
     for status in services {
         let spec = &status.service.spec;
@@ -183,6 +192,7 @@ fn print_services(services: &[ServiceStatus]) -> Result<()> {
         table.add_row([
             spec.name.to_string(),
             spec.runtime.as_str().to_owned(),
+            drivers.of(spec.driver),
             ports.join(","),
             format!("{healthy}/{}", spec.replicas),
             restarts.to_string(),

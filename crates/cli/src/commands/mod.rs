@@ -4,6 +4,7 @@ pub(crate) mod build;
 pub(crate) mod deploy;
 mod difference;
 pub(crate) mod doctor;
+mod driver;
 pub(crate) mod env;
 pub(crate) mod events;
 pub(crate) mod image;

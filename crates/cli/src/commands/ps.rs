@@ -25,7 +25,9 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     if options.json {
         return output::json(&instances);
     }
-    let mut table = output::table(["INSTANCE", "WHOSE", "STATE", "PID", "AGE", "CALLS"]);
+    let mut table = output::table([
+        "INSTANCE", "WHOSE", "DRIVER", "STATE", "PID", "AGE", "CALLS",
+    ]);
     for instance in &instances {
         let owner = match &instance.owner {
             Owner::Function {
@@ -51,6 +53,7 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
         table.add_row([
             instance.id.as_str().chars().take(12).collect(),
             owner,
+            instance.driver.to_string(),
             output::state(state),
             pid,
             output::age(instance.started),

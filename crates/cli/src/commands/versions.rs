@@ -1,5 +1,6 @@
 //! `rouse versions`, `rouse rollback` and `rouse alias`: what served, what serves, and what shall.
 
+use super::driver::Drivers;
 use crate::client::{self, Client, segment};
 use crate::error::{Error, Result};
 use crate::output;
@@ -127,6 +128,14 @@ struct Versions {
     pushes: Vec<Push>,
 }
 
+/// With `--json`: what was asked for, and what the server makes containers with.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    all: Versions,
+    drivers: Drivers,
+}
+
 /// Runs `rouse versions`.
 pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     if options.history {
@@ -135,10 +144,13 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     let path = format!("functions/{}/versions", segment(options.function.as_str()));
     let mut all: Versions = client.get(&path, &[]).await?;
     all.versions.reverse();
+    let drivers = Drivers::get(client).await?;
     if options.json {
-        return output::json(&all);
+        return output::json(&Shown { all, drivers });
     }
-    let mut table = output::table(["VERSION", "AGE", "BY", "DIGEST", "ALIASES", "LABELS"]);
+    let mut table = output::table([
+        "VERSION", "AGE", "BY", "DRIVER", "DIGEST", "ALIASES", "LABELS",
+    ]);
     for version in &all.versions {
         let names = all.aliases.iter();
         let names = names.filter_map(|alias| named(alias, version.number));
@@ -146,6 +158,7 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
             version.number.to_string(),
             output::age(version.created),
             output::cell(&version.by, 30),
+            drivers.of(version.spec.driver),
             version.digest().hex().chars().take(12).collect(),
             names.collect::<Vec<_>>().join(", "),
             labels(&version.labels),

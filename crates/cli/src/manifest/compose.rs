@@ -216,6 +216,7 @@ pub(crate) const FUNCTION: Unsupported = &[
         "use x-rouse.secret_environment",
     ),
     ("x-rouse-egress", "use x-rouse.egress"),
+    ("x-rouse-driver", "use x-rouse.driver"),
     ("x-rouse-triggers", "use x-rouse.triggers"),
 ];
 

@@ -191,7 +191,7 @@ fn parse_contract(node: &Node) -> Result<Contract> {
     })
 }
 
-fn parse_driver(node: &Node) -> Result<Driver> {
+pub(crate) fn parse_driver(node: &Node) -> Result<Driver> {
     node.parsed("driver", |text| match text.parse() {
         Ok(driver) => Ok(driver),
         Err(_) => Err(format!("must be sandbox or docker, and is {text:?}")),

@@ -2,7 +2,7 @@
 
 use super::dependency::parse_depends_on;
 use super::fields::Fields;
-use super::function::{parse_runtime, text, words};
+use super::function::{parse_driver, parse_runtime, text, words};
 use super::health::parse_health;
 use super::labels::parse_labels;
 use super::node::{Key, Node};
@@ -16,7 +16,7 @@ use super::settings::{
 use super::trigger::parse_bus_triggers;
 use super::{Context, assured, compose, ports, volume};
 use model::{
-    Code, DeclaredRule, Dependency, Egress, HealthCheck, Limits, Restart, RuntimeName,
+    Code, DeclaredRule, Dependency, Driver, Egress, HealthCheck, Limits, Restart, RuntimeName,
     ScheduleSpec, SecretUse, ServiceName, ServiceSpec, Target, VolumeMount,
 };
 use std::collections::BTreeMap;
@@ -49,6 +49,7 @@ pub(crate) struct DeclaredService {
     restart: Restart,
     depends_on: Vec<Dependency>,
     labels: BTreeMap<String, String>,
+    driver: Option<Driver>,
 }
 
 impl DeclaredService {
@@ -73,6 +74,7 @@ impl DeclaredService {
             restart: declared.restart,
             depends_on: declared.depends_on,
             labels: declared.labels,
+            driver: declared.driver,
         };
         match spec.check() {
             Ok(()) => Ok(spec),
@@ -119,6 +121,10 @@ pub(crate) fn parse_service(context: &Context, key: &Key, node: &Node) -> Result
         restart: resources.restart,
         depends_on: parse_depends_on(context, &mut fields)?,
         labels: parse_labels(fields.take("labels"))?,
+        driver: fields
+            .take("x-rouse-driver")
+            .map(parse_driver)
+            .transpose()?,
         egress: parse_egress(fields.take("x-rouse-egress"))?,
         schedules,
         rules,

@@ -4,7 +4,7 @@ use super::Grant;
 use super::lease::{Facts, Worker};
 use crate::scaler::{Demand, Rest, View};
 use model::{
-    Fresh, Function, InstanceId, InstanceState, InstanceStatus, Owner, Scaling, Timestamp,
+    Driver, Fresh, Function, InstanceId, InstanceState, InstanceStatus, Owner, Scaling, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -200,6 +200,7 @@ impl Table {
         &self,
         function: &Function,
         version: Option<u64>,
+        driver: Driver,
     ) -> Vec<InstanceStatus> {
         let status = |id: &InstanceId, state, facts: &Facts| InstanceStatus {
             id: id.clone(),
@@ -212,6 +213,7 @@ impl Table {
             pid: facts.pid,
             started: facts.started,
             calls: facts.calls,
+            driver,
         };
         let starting = self.starting.iter().map(|(id, started)| {
             let facts = Facts {

@@ -6,7 +6,7 @@ use rand::rngs::OsRng;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// More than this is not a key file.
@@ -131,7 +131,8 @@ fn load(file: File, path: &Path) -> Result<SecretKeys, KeyError> {
     }
 }
 
-/// Writes beside, then links: a crash leaves either no file or a whole one, and no file is replaced.
+/// Writes beside, then links: a crash leaves either no file or a whole one, and no file is replaced. The one beside is
+/// new: what a crash, or somebody who may write to the folder, has put there is neither followed nor written to.
 fn create(path: &Path) -> Result<SecretKeys, KeyError> {
     let mut bytes = [0; 32];
     let filled = OsRng.try_fill_bytes(&mut bytes);
@@ -140,19 +141,27 @@ fn create(path: &Path) -> Result<SecretKeys, KeyError> {
     name.push(".new");
     let beside = Path::new(&name);
     let write = || -> std::io::Result<()> {
+        match std::fs::remove_file(beside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut options = OpenOptions::new();
         let mut file = options
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(beside)?;
-        // A file left by a crash keeps its old mode through `open`.
-        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
         writeln!(file, "{}", hex::encode(bytes))?;
         file.sync_all()?;
         std::fs::hard_link(beside, path)?;
         std::fs::remove_file(beside)?;
+        // Somebody who may write to the folder could have put another file beside meanwhile.
+        let (written, linked) = (file.metadata()?, std::fs::symlink_metadata(path)?);
+        if (written.dev(), written.ino()) != (linked.dev(), linked.ino()) {
+            let reason =
+                "another file is there; keep the key in a folder that others cannot write to";
+            return Err(std::io::Error::other(reason));
+        }
         let folder = path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty());
@@ -168,6 +177,7 @@ fn create(path: &Path) -> Result<SecretKeys, KeyError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn the_first_start_makes_a_key_that_only_its_owner_can_read() {
@@ -181,6 +191,24 @@ mod tests {
         assert!(!format!("{made:?}").contains(text.trim()));
         let other = SecretKeys::random().unwrap();
         assert_ne!(other.keys[0].id(), made.keys[0].id());
+    }
+
+    #[test]
+    fn what_lies_beside_the_file_is_not_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, victim) = (folder.path().join("secrets.key"), folder.path().join("v"));
+        let beside = folder.path().join("secrets.key.new");
+        std::fs::write(&victim, "keep").unwrap();
+        std::os::unix::fs::symlink(&victim, &beside).unwrap();
+        SecretKeys::load_or_create(&path).unwrap();
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "keep");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&beside, "left by a crash").unwrap();
+        std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o666)).unwrap();
+        SecretKeys::load_or_create(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert!(!beside.exists());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use model::{
     Condition, InstanceId, InstanceState, InstanceStatus, Owner, ReplicaStatus, Restart, Service,
     Timestamp,
 };
-use runtime::Instance;
+use runtime::{Instance, Runtime};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -186,7 +186,7 @@ impl Replica {
     }
 
     /// Its instance, if it has one now.
-    pub(super) fn instance_status(&self) -> Option<InstanceStatus> {
+    pub(super) fn instance_status(&self, runtime: &Runtime) -> Option<InstanceStatus> {
         let seen = self.seen();
         let (id, pid, started) = seen.instance.clone()?;
         Some(InstanceStatus {
@@ -200,6 +200,7 @@ impl Replica {
             pid,
             started,
             calls: 0,
+            driver: runtime.driver(self.service.spec.driver),
         })
     }
 

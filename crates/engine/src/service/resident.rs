@@ -8,6 +8,7 @@ use crate::prototype::Prototype;
 use crate::{Error, Result};
 use futures::future::join_all;
 use model::{Condition, InstanceStatus, Service, ServiceName, ServiceStatus};
+use runtime::Runtime;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -237,10 +238,10 @@ impl Resident {
         }
     }
 
-    pub(crate) fn instances(&self) -> Vec<InstanceStatus> {
+    pub(crate) fn instances(&self, runtime: &Runtime) -> Vec<InstanceStatus> {
         let now = self.now();
         let all = now.replicas.iter().chain(&now.leaving);
-        all.filter_map(|replica| replica.instance_status())
+        all.filter_map(|replica| replica.instance_status(runtime))
             .collect()
     }
 

@@ -5,7 +5,7 @@ use super::dependencies::Neighbours;
 use crate::{Error, Result};
 use futures::future::join_all;
 use model::{InstanceStatus, Service, ServiceName};
-use runtime::Peer;
+use runtime::{Peer, Runtime};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -74,10 +74,10 @@ impl Services {
             .collect()
     }
 
-    pub(crate) fn statuses(&self) -> Vec<InstanceStatus> {
+    pub(crate) fn statuses(&self, runtime: &Runtime) -> Vec<InstanceStatus> {
         self.all()
             .iter()
-            .flat_map(|resident| resident.instances())
+            .flat_map(|resident| resident.instances(runtime))
             .collect()
     }
 

@@ -1,7 +1,8 @@
-//! The network of a container that something else made.
+//! What a container that something else made is given: its network, and what of the host belongs to its user.
 
 use super::{Egress, Launcher, NO_ROOM};
-use crate::bounds::within;
+use crate::Bind;
+use crate::bounds::{MOUNTS_MAX, check_path, check_target, within};
 use crate::error::{Error, Result};
 use crate::network::EGRESS_SOCKETS;
 use crate::shape::LISTENERS_MAX;
@@ -9,6 +10,7 @@ use crate::wire::{Reply, Request};
 use serde::{Deserialize, Serialize};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 /// What is put into a container's network, which has a loopback link and nothing else. The same fields of
 /// [`crate::Shape`] say what each means.
@@ -31,6 +33,36 @@ impl Furniture {
             Some(other) => Err(format!("{other} is not a loopback address")),
             None => Ok(()),
         }
+    }
+}
+
+/// What of the host belongs to the user of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Belongings {
+    /// The user and group that its program runs as, in ids of the host.
+    pub user: (u32, u32),
+    /// The file, made for that, which the container has mounted wherever one of `files` is to be.
+    pub place: PathBuf,
+    /// Files that are shown inside, read-only; at most 64. On the host they become the user's too, so show them to
+    /// no other user.
+    pub files: Vec<Bind>,
+    /// Folders that the container has mounted, which become the user's (not what is in them); at most 64.
+    pub folders: Vec<PathBuf>,
+}
+
+impl Belongings {
+    /// Checks every bound. The launcher does so again: it trusts nobody.
+    pub(crate) fn check(&self) -> std::result::Result<(), String> {
+        within("files", self.files.len(), MOUNTS_MAX)?;
+        within("folders", self.folders.len(), MOUNTS_MAX)?;
+        check_path(&self.place)?;
+        for file in &self.files {
+            check_path(&file.source)?;
+            check_target(&file.target)?;
+        }
+        self.folders
+            .iter()
+            .try_for_each(|folder| check_path(folder))
     }
 }
 
@@ -92,6 +124,30 @@ impl Launcher {
             launcher: self.clone(),
             _redirect: fds.collect(),
         })
+    }
+}
+
+impl Launcher {
+    /// Gives the user of a container what belongs to it. `mounts`: its mount namespace; nothing of a user may have
+    /// run there.
+    ///
+    /// # Errors
+    /// `Step` when these are the host's own mounts, or have no place for a file, or a step failed; `Invalid` past a
+    /// bound.
+    pub async fn endow(&self, mounts: OwnedFd, belongings: Belongings) -> Result<()> {
+        belongings.check().map_err(Error::Invalid)?;
+        let request = self.number();
+        let question = Request::Endow {
+            request,
+            belongings: Box::new(belongings),
+        };
+        match self
+            .ask_with(request, &question, Some(mounts), None)
+            .await?
+        {
+            (Reply::Endowed { .. }, _) => Ok(()),
+            _ => Err(Error::Gone("it answered something else".to_owned())),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::exec::{self, Told};
 use crate::wire::{self, MESSAGE_MAX};
 use crate::{assignment, bare};
 use rustix::fs::{CWD, Mode, OFlags, chmodat, openat};
+use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
     AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen,
     socket_with,
@@ -24,6 +25,10 @@ pub struct Gate {
 pub struct Visitor {
     /// Its network namespace.
     pub network: OwnedFd,
+    /// Its mount namespace.
+    pub mounts: OwnedFd,
+    /// As whom it runs, in ids of the host.
+    pub user: (u32, u32),
     socket: AsyncFd<OwnedFd>,
 }
 
@@ -78,13 +83,19 @@ impl Gate {
         let socket = self.socket.async_io(Interest::READABLE, accept);
         let socket = register(socket.await.step(STEP)?, Interest::READABLE).step(STEP)?;
         let received = receive(&socket).await.step(STEP)?;
-        let Some((_, mut fds)) = received else {
+        let Some((_, fds)) = received else {
             return Err(Failure::new(STEP, "it ended").into());
         };
-        match fds.pop() {
-            Some(network) => Ok(Visitor { network, socket }),
-            None => Err(Failure::new(STEP, "it shows no network").into()),
-        }
+        let Ok([network, mounts]) = <[OwnedFd; 2]>::try_from(fds) else {
+            return Err(Failure::new(STEP, "it does not show its network and mounts").into());
+        };
+        let peer = socket_peercred(socket.get_ref()).step(STEP)?;
+        Ok(Visitor {
+            network,
+            mounts,
+            user: (peer.uid.as_raw(), peer.gid.as_raw()),
+            socket,
+        })
     }
 }
 

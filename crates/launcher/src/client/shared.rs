@@ -58,6 +58,7 @@ impl Shared {
             Reply::Armed { sandbox: n, .. }
             | Reply::Socket { request: n }
             | Reply::Furnished { request: n, .. }
+            | Reply::Endowed { request: n }
             | Reply::Usage { request: n, .. }
             | Reply::Mapped { request: n, .. }
             | Reply::Pinned { request: n, .. } => self.answer(n, Ok((reply, fds))),

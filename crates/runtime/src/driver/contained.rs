@@ -54,8 +54,10 @@ pub(crate) struct Contained {
     pub(super) body: Body,
     pub(super) talk: Talk,
     pub(super) capture: Capture,
-    /// Its secrets and configs as files, and what is made ahead with them.
-    pub(super) files: Option<(Announced, Arc<Laid>)>,
+    /// What is made ahead with its secrets and configs.
+    pub(super) announced: Option<Announced>,
+    /// Its secrets and configs as files.
+    pub(super) files: Option<Arc<Laid>>,
     pub(super) _gates: Vec<AbortOnDropHandle<()>>,
     pub(super) _outlet: Option<Outlet>,
     /// As the Lambda API writes it.

@@ -14,18 +14,19 @@ mod keeper;
 mod made;
 
 pub(crate) use container::Container;
+pub use engine::{Reached, reach};
 
 use super::body::Body;
 use super::contained::Contained;
+use super::files::Files;
 use super::plan::{self, Plan};
 use super::surroundings::{Parts, Surroundings};
 use crate::{Error, InstanceSpec, Options, Result};
 use engine::Engine;
 use image::Images;
-use launcher::{Launcher, Volume};
+use launcher::{Bind, Launcher};
 use made::Made;
 use model::{Snapshot, StartKind};
-use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
 /// Makes instances. A cheap handle.
@@ -35,6 +36,7 @@ pub(crate) struct DockerDriver {
     images: Images,
     launcher: Launcher,
     surroundings: Surroundings,
+    files: Files,
 }
 
 impl DockerDriver {
@@ -43,9 +45,15 @@ impl DockerDriver {
         Self {
             engine: Engine::new(options, surroundings.storage.clone()),
             images: Images::default(),
+            files: Files::new(&options.secrets),
             launcher,
             surroundings,
         }
+    }
+
+    /// Where the engine is looked for.
+    pub(crate) fn host(&self) -> &str {
+        self.engine.host()
     }
 
     /// Removes what an earlier server of the same data folder left, if there was one with this driver.
@@ -92,7 +100,8 @@ impl DockerDriver {
         }
         let sources = self.surroundings.sources(&spec).await?;
         let plan = plan::plan(&spec, &sources)?;
-        plan.shape.volumes.iter().for_each(open_volume);
+        let files = self.files.lay(&spec).await?;
+        let shown: Vec<Bind> = files.iter().flat_map(|laid| laid.binds()).collect();
         let (api, doors) = (plan.api, plan.doors.clone());
         let Made {
             container,
@@ -100,9 +109,9 @@ impl DockerDriver {
             stderr,
             listeners,
             egress,
-        } = match self.make(&spec, plan.clone()).await {
+        } = match self.make(&spec, plan.clone(), shown.clone()).await {
             // Somebody has removed the image from Docker: it is known now, and brought there again.
-            Err(Error::Docker { missing: true, .. }) => self.make(&spec, plan).await?,
+            Err(Error::Docker { missing: true, .. }) => self.make(&spec, plan, shown).await?,
             made => made?,
         };
         let parts = Parts {
@@ -115,36 +124,26 @@ impl DockerDriver {
             made: (StartKind::Cold, begun.elapsed()),
         };
         let mut instance = self.surroundings.assemble(spec, parts, api, doors)?;
+        instance.files = files;
         instance.get_ready().await?;
         Ok(instance)
     }
 
-    async fn make(&self, spec: &InstanceSpec, plan: Plan) -> Result<Made> {
+    async fn make(&self, spec: &InstanceSpec, plan: Plan, files: Vec<Bind>) -> Result<Made> {
         let place = self.engine.connect().await?;
         let image = self.images.ensure(&place, spec, &plan.shape.root).await?;
         let definition = definition::definition(spec, &plan, &image.id, &place);
         let (launcher, id) = (self.launcher.clone(), spec.id.clone());
         // On its own, so that what Docker has begun to make is known, and removed, if nobody waits any more.
-        let making =
-            tokio::spawn(async move { made::make(&launcher, place, &id, definition, plan).await });
+        let making = tokio::spawn(async move {
+            made::make(&launcher, place, &id, definition, plan, files).await
+        });
         let made = making.await;
         let made = made.map_err(|error| engine::failed("making a container", &error))?;
         if let Err(Error::Docker { missing: true, .. }) = &made {
             self.images.forget(&image);
         }
         made
-    }
-}
-
-/// A container's user is no other on the host than inside, and who makes the folder may not give it away:
-/// so everybody who can reach it may write. Others of the host cannot reach into the data folder.
-fn open_volume(volume: &Volume) {
-    let everyone = PermissionsExt::from_mode(0o777);
-    if !volume.read_only
-        && let Err(error) = std::fs::set_permissions(&volume.source, everyone)
-    {
-        // It belongs to the user of a sandbox that had it before.
-        tracing::debug!(%error, folder = %volume.source.display(), "a volume keeps its mode");
     }
 }
 

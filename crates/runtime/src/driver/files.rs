@@ -1,9 +1,9 @@
-//! Secrets and configs as files: laid out in a folder that lives in memory, from which sandboxes show them.
-//! Instances of one owner share what was laid out, as long as one of them needs it.
+//! Secrets and configs as files: laid out in a folder that lives in memory, from which containers show them.
+//! Instances of one owner with one driver share what was laid out, as long as one of them needs it.
 
 use super::surroundings::blocking;
 use crate::{Error, InstanceSpec, Result, SecretFile};
-use launcher::Volume;
+use launcher::{Bind, Volume};
 use model::Owner;
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// See the module. A cheap handle.
+/// See the module; one for each driver, since each gives files to its own users. A cheap handle.
 #[derive(Clone)]
 pub(super) struct Files {
     folder: Arc<Path>,
@@ -44,12 +44,20 @@ impl Drop for Laid {
 }
 
 impl Laid {
-    /// How a sandbox shows them.
-    pub(super) fn volumes(&self) -> impl Iterator<Item = Volume> {
+    /// Where each is, and where it is shown.
+    pub(super) fn binds(&self) -> impl Iterator<Item = Bind> {
         let files = self.marks.iter().enumerate();
-        files.map(|(index, (target, ..))| Volume {
+        files.map(|(index, (target, ..))| Bind {
             source: self.folder.join(index.to_string()),
             target: PathBuf::from(target),
+        })
+    }
+
+    /// How a sandbox shows them.
+    pub(super) fn volumes(&self) -> impl Iterator<Item = Volume> {
+        self.binds().map(|Bind { source, target }| Volume {
+            source,
+            target,
             read_only: true,
         })
     }

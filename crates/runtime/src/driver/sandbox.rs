@@ -192,7 +192,8 @@ impl SandboxDriver {
             made,
         };
         let mut instance = self.surroundings.assemble(spec, parts, api, doors)?;
-        instance.files = announced.zip(files);
+        instance.announced = announced;
+        instance.files = files;
         instance.get_ready().await?;
         Ok(instance)
     }

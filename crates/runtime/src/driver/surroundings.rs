@@ -194,6 +194,7 @@ impl Surroundings {
             version: spec.owner.version(),
             code: spec.code,
             warmth: parts.warmth,
+            announced: None,
             files: None,
             id: spec.id,
             body: parts.body,

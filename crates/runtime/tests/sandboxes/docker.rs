@@ -12,6 +12,7 @@ crate::tests!(
     an_engine_that_is_not_there_is_named,
     a_removed_image_comes_again,
     the_network_of_the_host_is_not_furnished,
+    the_mounts_of_the_host_get_nothing,
 );
 
 fn docker(rig: &Rig, arguments: &[&str]) -> String {
@@ -50,6 +51,12 @@ async fn a_container_is_hardened_and_keeps_no_secret(rig: &Rig) {
     let mut spec = rig.python("def handler(event, context): return 1\n").await;
     spec.environment
         .insert("PASSWORD".into(), "hunter2-hunter2".into());
+    spec.files = vec![runtime::SecretFile {
+        target: "/run/secrets/password".into(),
+        mode: 0o400,
+        revision_id: "r1".into(),
+        content: b"hunter2-in-a-file".as_slice().into(),
+    }];
     let name = format!("rouse-{}", spec.id);
     let instance = rig.start(spec).await;
     let seen = inspect(rig, &name);
@@ -76,6 +83,9 @@ async fn a_container_is_hardened_and_keeps_no_secret(rig: &Rig) {
         "{text}"
     );
     assert_eq!(answer(&call(&instance, "{}").await), 1);
+    // Neither what Docker keeps on its disk nor what it copies out of a container has the files.
+    let copied = docker(rig, &["cp", &format!("{name}:/run/secrets/password"), "-"]);
+    assert!(!copied.contains("hunter2"), "{copied}");
     instance.stop(Duration::ZERO).await;
 }
 
@@ -199,4 +209,47 @@ async fn the_network_of_the_host_is_not_furnished(rig: &Rig) {
     let other = std::fs::File::open("/proc/self/ns/mnt").unwrap();
     assert!(rig.launcher.furnish(other.into(), furniture).await.is_err());
     assert!(std::net::TcpStream::connect(("127.0.0.1", 9001)).is_err());
+}
+
+/// Whoever runs a container with the host's mounts gets nothing shown there.
+async fn the_mounts_of_the_host_get_nothing(rig: &Rig) {
+    let file = |name: &str| rig.data.join(name);
+    for name in ["source", "target", "place"] {
+        std::fs::write(file(name), name).unwrap();
+    }
+    let belongings = launcher::Belongings {
+        user: (0, 0),
+        place: file("place"),
+        files: vec![launcher::Bind {
+            source: file("source"),
+            target: file("target"),
+        }],
+        folders: Vec::new(),
+    };
+    // A process with mounts of its own, which nobody prepared: as the host's first process has.
+    let mut other = Command::new("unshare")
+        .args(["--mount", "--", "sh", "-c", "echo ready; read end"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let output = other.stdout.as_mut().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).unwrap();
+    let id = other.id().to_string();
+    for (of, said) in [
+        ("self", "the host's"),
+        (id.as_str(), "another file is there"),
+    ] {
+        let mounts = std::fs::File::open(format!("/proc/{of}/ns/mnt")).unwrap();
+        let refused = rig.launcher.endow(mounts.into(), belongings.clone()).await;
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+        let seen = format!("/proc/{of}/root{}", file("target").display());
+        assert_eq!(std::fs::read_to_string(seen).unwrap(), "target");
+    }
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let other = std::fs::File::open("/proc/self/ns/net").unwrap();
+    assert!(rig.launcher.endow(other.into(), belongings).await.is_err());
 }

@@ -14,6 +14,7 @@ mod images;
 mod memory;
 mod private;
 mod rig;
+mod secrets;
 mod services;
 mod snapshots;
 mod world;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         failures::NAMES,
         images::NAMES,
         private::NAMES,
+        secrets::NAMES,
         services::NAMES,
     ];
     let names = |driver: Driver, own: &[&[&str]]| {
@@ -116,6 +118,7 @@ async fn run(rig: &Rig, name: &str) -> bool {
             || memory::run(rig, name).await
             || docker::run(rig, name).await
             || private::run(rig, name).await
+            || secrets::run(rig, name).await
             || services::run(rig, name).await
             || snapshots::run(rig, name).await;
         assert!(found, "no test is named {name}");

@@ -10,13 +10,14 @@ crate::tests!(
     a_service_is_reached_stops_when_asked_and_its_volume_stays,
     two_services_on_one_port_do_not_meet,
     a_service_that_ends_says_how,
+    a_status_like_a_shells_word_for_a_signal_is_a_status,
 );
 
 const ECHO: &str = "import os, signal, socketserver, sys
 class Echo(socketserver.StreamRequestHandler):
     def handle(self):
         line = self.rfile.readline().decode().strip()
-        if line == 'leave': os._exit(6)
+        if line.startswith('leave'): os._exit(int(line[6:]))
         self.wfile.write((os.environ['NAME'] + ' ' + line).encode())
 def stop(*_):
     open('/data/stopped', 'a').write('x')
@@ -81,7 +82,22 @@ async fn two_services_on_one_port_do_not_meet(rig: &Rig) {
 
 async fn a_service_that_ends_says_how(rig: &Rig) {
     let instance = rig.start(service(rig, "leaving").await).await;
-    ask(&instance, "leave\n").await;
+    ask(&instance, "leave 6\n").await;
     assert_eq!(instance.exited().await, "exit status 6");
     assert!(!instance.is_alive());
+}
+
+async fn a_status_like_a_shells_word_for_a_signal_is_a_status(rig: &Rig) {
+    let instance = rig.start(service(rig, "shell").await).await;
+    ask(&instance, "leave 143\n").await;
+    let said = instance.exited().await;
+    // Docker tells no difference, and the kernel of Debian 12 does not tell how somebody else's child ended.
+    let release = rustix::system::uname();
+    let mut version = release.release().to_str().unwrap().split(['.', '-']);
+    let mut number = || version.next().and_then(|part| part.parse::<u32>().ok());
+    let tells = (number(), number()) >= (Some(6), Some(15));
+    match rig.driver {
+        model::Driver::Docker if !tells => assert_eq!(said, "signal 15 (SIGTERM)"),
+        _ => assert_eq!(said, "exit status 143"),
+    }
 }

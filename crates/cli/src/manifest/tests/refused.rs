@@ -27,6 +27,16 @@ const BAD: &[Bad] = &[
         "must be a text",
     ),
     (
+        "services:\n  a: {image: x, x-rouse-driver: podman}",
+        "2:33",
+        "must be sandbox or docker",
+    ),
+    (
+        "services:\n  a: {image: x, x-rouse: {}, x-rouse-driver: docker}",
+        "2:30",
+        "x-rouse.driver",
+    ),
+    (
         "services:\n  a: {image: x, x-rouse: {}, x-rouse-egress: none}",
         "2:30",
         "x-rouse.egress",

@@ -1,9 +1,10 @@
 //! A container of Docker's as the server holds it.
 
 use super::engine::Place;
-use super::keeper::{self, Order};
+use super::keeper::{self, Order, Started};
 use launcher::{Exit, Foreign, Handed, Usage};
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,8 +36,14 @@ impl Container {
         // No more wait than states that follow each other: each call changes the state or sends nothing.
         let (orders, queue) = mpsc::unbounded_channel();
         let (ended, exit) = watch::channel(None);
-        let docker = place.docker;
-        tokio::spawn(keeper::keep(docker, number, folder, memory, queue, ended));
+        let started = Started {
+            docker: place.docker,
+            number,
+            process: open_process(pid),
+            folder,
+            memory,
+        };
+        tokio::spawn(keeper::keep(started, queue, ended));
         Self {
             pid,
             begun: None,
@@ -136,6 +143,12 @@ impl Container {
             usage: Usage::default(),
         })
     }
+}
+
+/// A descriptor of the process, by which the kernel may tell how it ended.
+fn open_process(pid: u32) -> Option<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
 /// Whether a process has a handler for SIGTERM.

@@ -18,7 +18,8 @@ const NAME_SERVER: &str = "127.0.0.53";
 /// Microseconds in which the processor time counts.
 const PERIOD: i64 = 100_000;
 
-/// What Docker is asked for. Neither arguments nor environment are in it: the gate is told them.
+/// What Docker is asked for. Neither arguments nor environment are in it: the gate is told them. Of secrets and
+/// configs, only where they will be.
 pub(super) fn definition(
     spec: &InstanceSpec,
     plan: &Plan,
@@ -108,11 +109,14 @@ fn mounts(spec: &InstanceSpec, plan: &Plan, place: &Place) -> Vec<Mount> {
     let binds = binds.map(|bind| mount(&bind.source, &bind.target, true));
     let volumes = plan.shape.volumes.iter();
     let volumes = volumes.map(|volume| mount(&volume.source, &volume.target, volume.read_only));
+    // Covered before the program begins: Docker does not see what is in them.
+    let files = spec.files.iter();
+    let files = files.map(|file| mount(&place.empty(), Path::new(&file.target), true));
     let own = [
         mount(&place.gate(), Path::new(Gate::PROGRAM), true),
         mount(&door(place, &spec.id), Path::new(Gate::DOOR), true),
     ];
-    binds.chain(volumes).chain(own).collect()
+    binds.chain(volumes).chain(files).chain(own).collect()
 }
 
 fn mount(source: &Path, target: &Path, read_only: bool) -> Mount {

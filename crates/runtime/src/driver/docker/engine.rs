@@ -37,7 +37,7 @@ pub(super) struct Engine {
 #[derive(Clone)]
 pub(super) struct Place {
     pub(super) docker: Docker,
-    /// One folder for each container, and the gate.
+    /// One folder for each container, the gate, and an empty file.
     pub(super) folder: Arc<Path>,
     /// The value of [`DATA`].
     pub(super) data: Arc<str>,
@@ -47,6 +47,11 @@ impl Place {
     /// The program with which containers begin.
     pub(super) fn gate(&self) -> PathBuf {
         self.folder.join("gate")
+    }
+
+    /// An empty file, which Docker mounts where a secret or config will be: so that there is a place for it.
+    pub(super) fn empty(&self) -> PathBuf {
+        self.folder.join("empty")
     }
 }
 
@@ -58,6 +63,10 @@ impl Engine {
             storage,
             connected: Arc::default(),
         }
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.host
     }
 
     /// Whether this data folder has had containers.
@@ -74,7 +83,7 @@ impl Engine {
         if let Some(place) = &*connected {
             return Ok(place.clone());
         }
-        let docker = reach(&self.host).await?;
+        let docker = connect(&self.host).await?;
         let folder = furnish(&self.folder)
             .map_err(|error| failed(&format!("writing to {}", self.folder.display()), &error))?;
         let place = Place {
@@ -89,7 +98,30 @@ impl Engine {
     }
 }
 
-async fn reach(host: &str) -> Result<Docker> {
+/// A Docker Engine that answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// Its own version, such as `20.10.24+dfsg1`.
+    pub version: String,
+    /// The version of its API that is spoken with it, such as `1.41`.
+    pub api: String,
+}
+
+/// Looks whether the driver `docker` could use the Docker Engine at `host` (`unix:///path`). Changes nothing.
+///
+/// # Errors
+/// `Docker`, as the driver's own: when nobody answers, or one that is too old; says what to do.
+pub async fn reach(host: &str) -> Result<Reached> {
+    let docker = connect(host).await?;
+    let told = docker.version().await;
+    let told = told.map_err(|error| failed(&format!("asking Docker Engine at {host}"), &error))?;
+    Ok(Reached {
+        version: told.version.unwrap_or_default(),
+        api: docker.client_version().to_string(),
+    })
+}
+
+async fn connect(host: &str) -> Result<Docker> {
     let step = format!("reaching Docker Engine at {host}");
     let Some(path) = host.strip_prefix("unix://") else {
         let reason =
@@ -115,7 +147,7 @@ async fn reach(host: &str) -> Result<Docker> {
     Ok(docker)
 }
 
-/// Makes the folder, without what an earlier server left but for the gate; gives its real path.
+/// Makes the folder, without the folders that an earlier server left; gives its real path.
 fn furnish(folder: &Path) -> std::io::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
     let folder = std::fs::canonicalize(folder)?;
@@ -126,10 +158,12 @@ fn furnish(folder: &Path) -> std::io::Result<PathBuf> {
         }
     }
     // A container that is still ending may have the old one open: replace it whole.
-    let fresh = folder.join("gate.new");
-    std::fs::write(&fresh, Gate::program())?;
-    std::fs::set_permissions(&fresh, PermissionsExt::from_mode(0o555))?;
-    std::fs::rename(&fresh, folder.join("gate"))?;
+    for (name, content, mode) in [("gate", Gate::program(), 0o555), ("empty", &[], 0o444)] {
+        let fresh = folder.join(format!("{name}.new"));
+        std::fs::write(&fresh, content)?;
+        std::fs::set_permissions(&fresh, PermissionsExt::from_mode(mode))?;
+        std::fs::rename(&fresh, folder.join(name))?;
+    }
     Ok(folder)
 }
 

@@ -9,8 +9,10 @@ use bollard::models::ContainerState;
 use bollard::query_parameters::{KillContainerOptionsBuilder, WaitContainerOptionsBuilder};
 use futures::StreamExt as _;
 use launcher::{Exit, Usage};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::process::ExitStatus;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
@@ -34,19 +36,30 @@ pub(super) enum Order {
     Kill,
 }
 
+/// What is known of a container that was started.
+pub(super) struct Started {
+    pub(super) docker: Docker,
+    /// Docker's name for it.
+    pub(super) number: String,
+    /// Its first process (a pidfd), if that could be opened.
+    pub(super) process: Option<OwnedFd>,
+    /// Its folder on the host.
+    pub(super) folder: PathBuf,
+    /// Bytes that it may have.
+    pub(super) memory: u64,
+}
+
 /// See the module. Ends when nothing of the container is left. Nobody there any more who could order
 /// something: it is killed.
 pub(super) async fn keep(
-    docker: Docker,
-    number: String,
-    folder: PathBuf,
-    memory: u64,
+    started: Started,
     mut orders: mpsc::UnboundedReceiver<Order>,
     exit: watch::Sender<Option<Exit>>,
 ) {
+    let Started { docker, number, .. } = &started;
     let mut killed = false;
     {
-        let mut ending = pin!(ended(&docker, &number));
+        let mut ending = pin!(ended(docker, number));
         let mut held = true;
         loop {
             let order = tokio::select! {
@@ -60,12 +73,12 @@ pub(super) async fn keep(
                 () = sleep(AGAIN), if killed => Order::Kill,
             };
             killed |= order == Order::Kill;
-            carry_out(&docker, &number, order).await;
+            carry_out(docker, number, order).await;
         }
     }
-    let how = post_mortem(&docker, &number, memory, killed).await;
-    clear(&docker, &number).await;
-    discard(&folder);
+    let how = post_mortem(&started, killed).await;
+    clear(docker, number).await;
+    discard(&started.folder);
     exit.send_replace(Some(how));
 }
 
@@ -129,14 +142,19 @@ fn is_running(state: &ContainerState) -> bool {
 }
 
 /// How it ended. `killed`: by us.
-async fn post_mortem(docker: &Docker, number: &str, memory: u64, killed: bool) -> Exit {
+async fn post_mortem(started: &Started, killed: bool) -> Exit {
     let since = Instant::now();
     loop {
-        let found = docker.inspect_container(number, None).await;
+        let found = started
+            .docker
+            .inspect_container(&started.number, None)
+            .await;
         let state = found.ok().and_then(|found| found.state).unwrap_or_default();
-        let exit = exit(&state, memory);
+        let told = started.process.as_ref().and_then(launcher::status_of);
+        let exit = exit(&state, told, started.memory);
         // The kernel's word that it was for memory may come after the end.
-        let open = exit.signal == Some(9) && !exit.out_of_memory && !killed;
+        let by_kill = exit.signal == Some(9) || exit.code == Some(137);
+        let open = by_kill && !exit.out_of_memory && !killed;
         if !open || since.elapsed() > TOLD {
             return exit;
         }
@@ -144,13 +162,16 @@ async fn post_mortem(docker: &Docker, number: &str, memory: u64, killed: bool) -
     }
 }
 
-/// Docker tells a signal as 128 and its number, as a shell does. A program that exits with such a status
-/// by itself is taken for one that a signal killed.
-fn exit(state: &ContainerState, memory: u64) -> Exit {
+/// Docker tells a signal as 128 and its number, as a shell does; the kernel, from Linux 6.15 on, tells which of both
+/// it was (`told`). Before, a program that exits with such a status by itself is taken for one that a signal killed.
+fn exit(state: &ContainerState, told: Option<ExitStatus>, memory: u64) -> Exit {
     let out_of_memory = state.oom_killed == Some(true);
     let status = state.exit_code.and_then(|code| i32::try_from(code).ok());
     let (code, signal) = match status {
-        Some(status @ 129..=159) => (None, Some(status - 128)),
+        // Docker's word stands if the two do not speak of the same.
+        Some(status @ 129..=159) if told.and_then(|told| told.code()) != Some(status) => {
+            (None, Some(status - 128))
+        }
         Some(status) => (Some(status), None),
         None => (None, Some(9)),
     };
@@ -170,6 +191,7 @@ fn exit(state: &ContainerState, memory: u64) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::ExitStatusExt as _;
 
     #[test]
     fn a_status_is_a_code_or_a_signal() {
@@ -179,7 +201,7 @@ mod tests {
                 oom_killed: Some(oom_killed),
                 ..ContainerState::default()
             };
-            exit(&state, 7)
+            exit(&state, None, 7)
         };
         assert_eq!(of(Some(3), false).describe(), "exit status 3");
         assert_eq!(of(Some(139), false).describe(), "signal 11 (SIGSEGV)");
@@ -187,5 +209,13 @@ mod tests {
         assert_eq!(of(None, false).describe(), "signal 9 (SIGKILL)");
         let memory = of(Some(137), true);
         assert!(memory.out_of_memory && memory.usage.memory_peak == 7);
+        let state = ContainerState {
+            exit_code: Some(143),
+            ..ContainerState::default()
+        };
+        let with = |wait_status| exit(&state, Some(ExitStatus::from_raw(wait_status)), 7);
+        assert_eq!(with(143 << 8).describe(), "exit status 143");
+        assert_eq!(with(15).describe(), "signal 15 (SIGTERM)");
+        assert_eq!(with(3 << 8).describe(), "signal 15 (SIGTERM)");
     }
 }

@@ -6,7 +6,7 @@ use crate::driver::plan::Plan;
 use crate::{Error, Result};
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::CreateContainerOptionsBuilder;
-use launcher::{Furniture, Gate, Launcher, Visitor, Work};
+use launcher::{Belongings, Bind, Furniture, Gate, Launcher, Visitor, Volume, Work};
 use model::InstanceId;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::net::TcpListener;
@@ -18,6 +18,9 @@ use std::time::Duration;
 const KNOCK: Duration = Duration::from_secs(30);
 /// The socket's name in the container's folder.
 const DOOR: &str = "door";
+
+/// What Docker says of a mount whose source it does not find.
+const UNSEEN: &str = "bind source path does not exist";
 
 /// A container and its ends.
 pub(super) struct Made {
@@ -45,9 +48,10 @@ pub(super) async fn make(
     id: &InstanceId,
     definition: ContainerCreateBody,
     plan: Plan,
+    files: Vec<Bind>,
 ) -> Result<Made> {
     let folder = folder(&place, id);
-    let gate = open(&folder)?;
+    let (gate, empty) = (open(&folder)?, place.empty());
     let number = match create(&place, id, definition).await {
         Ok(number) => number,
         Err(error) => {
@@ -78,18 +82,32 @@ pub(super) async fn make(
             return Err(failed("starting a container", &"its first program does not knock in 30 s"));
         }
     };
-    furnish(launcher, container, visitor, plan).await
+    furnish(launcher, container, visitor, plan, (empty, files)).await
 }
 
-/// Puts listeners into its network, and hands it its output and its work.
+/// Puts listeners into its network and its files into its mounts, and hands it its output and its work.
 async fn furnish(
     launcher: &Launcher,
     mut container: Container,
     visitor: Visitor,
     plan: Plan,
+    (place, files): (PathBuf, Vec<Bind>),
 ) -> Result<Made> {
-    let Visitor { network, .. } = &visitor;
+    let Visitor {
+        network, mounts, ..
+    } = &visitor;
     let network = network.try_clone().map_err(Error::Register)?;
+    let mounts = mounts.try_clone().map_err(Error::Register)?;
+    let writable = |volume: &Volume| (!volume.read_only).then(|| volume.source.clone());
+    let belongings = Belongings {
+        user: visitor.user,
+        place,
+        files,
+        folders: plan.shape.volumes.iter().filter_map(writable).collect(),
+    };
+    if !belongings.files.is_empty() || !belongings.folders.is_empty() {
+        launcher.endow(mounts, belongings).await?;
+    }
     let furniture = Furniture {
         listen: plan.shape.listen,
         serves: plan.shape.serves,
@@ -151,10 +169,17 @@ async fn create(place: &Place, id: &InstanceId, definition: ContainerCreateBody)
                 // Docker may have made it all the same, after we stopped waiting.
                 let _ = remove(&place.docker, &name).await;
             }
+            let mut reason = error.to_string();
+            if reason.contains(UNSEEN) {
+                reason.push_str(
+                    "; Docker Engine must see the same files as this server: run both outside of containers, \
+                     and keep the data folder (--data) out of what a service manager hides (PrivateTmp)",
+                );
+            }
             Err(Error::Docker {
                 step: "creating a container".to_owned(),
                 missing,
-                reason: error.to_string(),
+                reason,
             })
         }
     }
