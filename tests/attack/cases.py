@@ -6,6 +6,16 @@ IMAGES = ("image as root", "image as 1000")
 # `snapshot: init`: an instance, and what it is forked from, which holds two capabilities over its forks.
 FORK, ZYGOTE = "fork", "own zygote"
 EVERYWHERE = ("folder", *IMAGES, FORK, ZYGOTE)
+# With the driver `docker`, which makes no zygotes.
+DRIVEN = ("folder", *IMAGES)
+# What is not asked of that driver, and why.
+APART = {
+    "from own zygotes and their forks": "refused at deployment, which a test shows",
+    "the other floods": "their bounds are the server's and its scheduler's, the same code for both drivers",
+    "Runtime API, doors and way out": "the same sockets, which the launcher puts into both; the runtime's tests ask both",
+    "what others left": "a container is never used again",
+    "archives that attack who unpacks them": "unpacked before a driver sees them",
+}
 # What the zygote's two capabilities change has a test of its own.
 UNPRIVILEGED = EVERYWHERE[:-1]
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import canaries
 import images
-from cases import CASES, EVERYWHERE, GROUPS, contained
+from cases import APART, CASES, DRIVEN, EVERYWHERE, GROUPS, contained
 from e2e import REPO, compile_attacks
 from report import FOLDER, Report
 
@@ -28,6 +28,8 @@ CAPPED = {"capped", "SIGKILL", "out_of_memory"}
 DOCKER = "docker run"
 DOCKER_USER = "docker run as 1000"
 DOCUMENT = REPO / "docs/security.md"
+# The runs that the table puts side by side: sandboxes, containers of the driver `docker`, containers of `docker run`.
+KEPT = ("rouse", "driver", "docker")
 BEGIN, END = "<!-- attacks: written by ./test attack --docker -->", "<!-- end of attacks -->"
 
 
@@ -138,25 +140,29 @@ def joined(rows, places):
 
 
 def table():
-    kept = {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in ("rouse", "docker")}
+    kept = {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in KEPT}
     rows = {}
-    for name in ("rouse", "docker"):
+    for name in KEPT:
         for row in kept[name]["rows"]:
-            about = rows.setdefault(row["case"], {"tried": "", "group": row["group"], "rouse": {}, "docker": {}})
+            about = rows.setdefault(row["case"], {"tried": "", "group": row["group"], **{run: {} for run in KEPT}})
             about["tried"] = about["tried"] or row["tried"]
             about[name][row["place"]] = row
     out = io.StringIO()
     docker = kept["docker"]
     out.write(f"Docker Engine {docker['version']}, {kept['rouse']['machine']}. A case is contained when every "
               "answer is one of the stated ones and each canary on the host is whole.\n")
+    apart = "; ".join(f"{what} ({why})" for what, why in APART.items())
+    out.write(f"\nNot asked of the driver `docker`: {apart}.\n")
     for group, title in GROUPS.items():
-        out.write(f"\n### {title}\n\n| attack | rouse | `docker run` |\n|---|---|---|\n")
+        out.write(f"\n### {title}\n\n| attack | rouse | its driver `docker` | `docker run` |\n|---|---|---|---|\n")
         for about in (rows[case] for case in rows if rows[case]["group"] == group):
             rouse = joined(about["rouse"], [*EVERYWHERE, "image"])
             measured = about["rouse"].get("folder", {})
             if "ratio" in measured:
                 rouse += f"; neighbour's p99 {measured['ratio']} times, control plane {measured['control']} ms"
-            out.write(f"| {about['tried']} | {rouse} | {joined(about['docker'], [DOCKER, DOCKER_USER])} |\n")
+            driver = joined(about["driver"], DRIVEN)
+            run = joined(about["docker"], [DOCKER, DOCKER_USER])
+            out.write(f"| {about['tried']} | {rouse} | {driver} | {run} |\n")
     return out.getvalue()
 
 

@@ -87,6 +87,15 @@ pub(crate) struct Options {
         value_name = "SOCKET"
     )]
     docker_host: String,
+    /// Another name, host or host:port, by which images of this server's registry are called; may be given several
+    /// times
+    #[arg(
+        long,
+        env = "ROUSE_REGISTRY_NAMES",
+        value_delimiter = ',',
+        value_name = "NAME"
+    )]
+    registry_name: Vec<String>,
     /// Name server for functions and services, in place of the host's; may be given several times
     #[arg(long, value_parser = name_server, value_name = "ADDRESS")]
     dns: Vec<SocketAddr>,
@@ -282,6 +291,7 @@ async fn serve(
     let storage = Storage::open_in(data.path(), state.clone(), &options.region)
         .await
         .map_err(|error| failed("opening the storage")(&error))?;
+    storage.name_registry(address, &options.registry_name);
     let root = RootCredential::load_or_create(data.path())
         .map_err(|error| failed("making the credentials")(&error))?;
     let launcher =

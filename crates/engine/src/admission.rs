@@ -16,7 +16,8 @@ impl Engine {
     pub(crate) async fn check_deployment(&self, deployment: &Deployment) -> Result<()> {
         check_names(deployment)?;
         for spec in &deployment.functions {
-            catalog::check(spec).map_err(|error| place("functions", &spec.name, error))?;
+            let checked = catalog::check(spec, &self.corridor.storage);
+            checked.map_err(|error| place("functions", &spec.name, error))?;
         }
         for spec in &deployment.functions {
             self.check_destinations(spec, deployment).await?;

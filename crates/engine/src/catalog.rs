@@ -9,7 +9,7 @@ use model::{
     Qualifier, Routing, Timestamp,
 };
 use std::sync::Arc;
-use storage::registry_tag;
+use storage::Storage;
 
 /// What a put may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,7 +147,7 @@ impl Corridor {
         if self.draining.is_cancelled() {
             return Err(Error::Draining);
         }
-        check(&spec)?;
+        check(&spec, &self.storage)?;
         if !self.has_image_of(&spec) {
             spec.code = pin_code(&self.storage, &spec.code).await?;
         }
@@ -159,7 +159,7 @@ impl Corridor {
         if self.draining.is_cancelled() {
             return Err(Error::Draining);
         }
-        check(&spec)?;
+        check(&spec, &self.storage)?;
         let runtime = &self.node.runtime;
         let checked = runtime.check(spec.runtime, spec.driver, spec.snapshot);
         checked.await?;
@@ -346,14 +346,14 @@ impl Corridor {
 }
 
 /// The model's rules, with the place of a limit named.
-pub(crate) fn check(spec: &FunctionSpec) -> std::result::Result<(), Invalid> {
+pub(crate) fn check(spec: &FunctionSpec, storage: &Storage) -> std::result::Result<(), Invalid> {
     let limits = spec.limits.check();
     limits.map_err(|error| below("limits", error))?;
     spec.check()?;
     match &spec.code {
-        Code::Image { reference, .. } if spec.follow && registry_tag(reference).is_none() => {
+        Code::Image { reference, .. } if spec.follow && storage.local_tag(reference).is_none() => {
             let reason = "needs an image by a tag of this server's registry, such as \
-                          localhost:4566/shop/thumbnail:prod";
+                          localhost:4566/shop/thumbnail:prod (other names: `rouse serve --registry-name`)";
             Err(Invalid::new("follow", reason))
         }
         _ => Ok(()),

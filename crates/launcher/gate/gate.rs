@@ -2,8 +2,9 @@
 //! that it runs on whatever the image brings.
 //!
 //! It knocks at the socket that is mounted at [`DOOR`], shows its network and its mount namespace, and waits.
-//! When these are furnished it is given standard output and error, and then told what to become
-//! (`bare/program.rs`). So arguments, environment and log never pass through who made the container.
+//! When these are furnished it is given standard output and error and the system call filter of every sandbox, which
+//! it installs over the one that it has, and then told what to become (`bare/program.rs`). So arguments,
+//! environment and log never pass through who made the container.
 
 #![no_std]
 #![no_main]
@@ -25,6 +26,7 @@ mod number {
     pub(super) const RECVMSG: usize = 47;
     pub(super) const OPENAT: usize = 257;
     pub(super) const DUP3: usize = 292;
+    pub(super) const SECCOMP: usize = 317;
 }
 #[cfg(target_arch = "aarch64")]
 mod number {
@@ -35,6 +37,7 @@ mod number {
     pub(super) const RECVMSG: usize = 212;
     pub(super) const OPENAT: usize = 56;
     pub(super) const DUP3: usize = 24;
+    pub(super) const SECCOMP: usize = 277;
 }
 
 /// Where the socket is mounted; the client end names the same place.
@@ -49,6 +52,13 @@ const CMSG_CLOEXEC: usize = 0x4000_0000;
 const AT_FDCWD: usize = -100_isize as usize;
 const SOL_SOCKET: i32 = 1;
 const SCM_RIGHTS: i32 = 1;
+const SECCOMP_SET_MODE_FILTER: usize = 1;
+
+/// Bytes of an instruction of a filter, and the most of them (`BPF_MAXINSNS`).
+const INSTRUCTION: usize = 8;
+const FILTER_MAX: usize = 4096 * INSTRUCTION;
+
+static mut FILTER: [u8; FILTER_MAX] = [0; FILTER_MAX];
 
 /// What it ends with if nobody is at the socket, or hangs up.
 const ALONE: usize = 125;
@@ -77,6 +87,13 @@ struct Message {
 struct Part {
     address: usize,
     length: usize,
+}
+
+/// `struct sock_fprog`.
+#[repr(C)]
+struct Program {
+    length: u16,
+    code: usize,
 }
 
 /// `struct cmsghdr`, with two descriptors.
@@ -116,25 +133,40 @@ extern "C" fn main() -> ! {
         };
         let network = open(&raw const *NETWORK as *const u8);
         let mounts = open(&raw const *MOUNTS as *const u8);
-        exchange(number::SENDMSG, [network as i32, mounts as i32], MSG_NOSIGNAL);
+        let byte = 0_u8;
+        let word = (&raw const byte as usize, 1);
+        exchange(number::SENDMSG, word, [network as i32, mounts as i32], MSG_NOSIGNAL);
         call(number::CLOSE, [network, 0, 0, 0, 0, 0]);
         call(number::CLOSE, [mounts, 0, 0, 0, 0, 0]);
-        let [output, error] = exchange(number::RECVMSG, [-1, -1], CMSG_CLOEXEC);
+        let code = &raw mut FILTER as usize;
+        let (received, [output, error]) =
+            exchange(number::RECVMSG, (code, FILTER_MAX), [-1, -1], CMSG_CLOEXEC);
         for (given, place) in [(output, 1), (error, 2)] {
             or_leave(call(number::DUP3, [given as usize, place, 0, 0, 0, 0]));
             call(number::CLOSE, [given as usize, 0, 0, 0, 0, 0]);
         }
+        let filter = Program {
+            length: (received / INSTRUCTION) as u16,
+            code,
+        };
+        let filter = &raw const filter as usize;
+        or_leave(call(number::SECCOMP, [SECCOMP_SET_MODE_FILTER, 0, filter, 0, 0, 0]));
         program::obey()
     }
 }
 
-/// Sends or receives one byte with two descriptors; gives those of the message.
-fn exchange(number: usize, descriptors: [i32; 2], flags: usize) -> [i32; 2] {
-    let mut byte = 0_u8;
-    let part = Part {
-        address: &raw mut byte as usize,
-        length: 1,
-    };
+/// Sends or receives bytes (an address and a length) with two descriptors; gives how many there were, and the
+/// descriptors of the message.
+///
+/// # Safety
+/// The address must be valid for so many bytes, to be written if it receives.
+unsafe fn exchange(
+    number: usize,
+    (address, length): (usize, usize),
+    descriptors: [i32; 2],
+    flags: usize,
+) -> (usize, [i32; 2]) {
+    let part = Part { address, length };
     let mut rights = Rights {
         length: size_of::<Rights>(),
         level: SOL_SOCKET,
@@ -150,14 +182,14 @@ fn exchange(number: usize, descriptors: [i32; 2], flags: usize) -> [i32; 2] {
         control_length: size_of::<Rights>(),
         flags: 0,
     };
-    // SAFETY: the message's parts are locals that outlive the call, with their lengths.
+    // SAFETY: the message's parts are locals that outlive the call, with their lengths, and the caller's bytes.
     let done = unsafe { call(number, [CONTROL, &raw const message as usize, flags, 0, 0, 0]) };
     // SAFETY: a local; the kernel wrote to it behind the compiler's back.
     let given = unsafe { (&raw const rights).read_volatile() };
-    if done != 1 || given.length != size_of::<Rights>() {
-        leave(ALONE);
+    match usize::try_from(done) {
+        Ok(done) if done > 0 && given.length == size_of::<Rights>() => (done, given.descriptors),
+        _ => leave(ALONE),
     }
-    given.descriptors
 }
 
 fn or_leave(answer: isize) -> usize {

@@ -54,5 +54,6 @@ pub use entry::{Connection, drop_privilege, run_if_launcher, spawn};
 pub use error::{Error, Result};
 pub use exit::{Exit, Usage, status_of};
 pub use memory::hold_in_memory;
+pub use root::inodes;
 pub use route::leaves_host;
 pub use shape::{Bind, Root, Shape, User, Volume};

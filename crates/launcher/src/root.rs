@@ -108,7 +108,7 @@ pub(crate) fn temporary_size(limits: &model::Limits) -> u64 {
 }
 
 /// Pages of a tmpfs of this size, at least a thousand: more inodes could not hold anything.
-fn inodes(size: u64) -> u64 {
+pub fn inodes(size: u64) -> u64 {
     (size / 4096).max(1024)
 }
 

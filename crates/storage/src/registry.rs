@@ -5,12 +5,14 @@ mod collection;
 mod digests;
 pub(crate) mod image;
 pub(crate) mod manifest;
+mod names;
 mod untagged;
 mod uploads;
 
 pub use collection::{Collected, Surplus};
 pub use image::registry_tag;
 pub use manifest::{MAX_MANIFEST, PushedManifest};
+pub(crate) use names::Names;
 pub use untagged::Untagged;
 pub use uploads::ChunkWriter;
 pub(crate) use uploads::Hashing;

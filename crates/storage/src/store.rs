@@ -3,11 +3,11 @@
 use crate::code::Unpacking;
 use crate::folders::{self, Folders};
 use crate::logs::Logs;
-use crate::registry::Hashing;
+use crate::registry::{Hashing, Names};
 use crate::{Error, Result, blocking};
 use state::{State, crash};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Names asked about in one question to the store.
 const SWEEP_BATCH: usize = 1_000;
@@ -29,6 +29,8 @@ struct Inner {
     /// Read by who gives a file a blob's name until its row is there; written by who deletes blobs.
     registry: Arc<tokio::sync::RwLock<()>>,
     hashing: Hashing,
+    /// By which its images are called.
+    names: OnceLock<Names>,
 }
 
 impl Storage {
@@ -54,6 +56,7 @@ impl Storage {
             images: Arc::default(),
             registry: Arc::default(),
             hashing: Hashing::default(),
+            names: OnceLock::new(),
             folders,
             state,
             region: region.into(),
@@ -71,6 +74,10 @@ impl Storage {
     /// The store below.
     pub fn state(&self) -> &State {
         &self.inner.state
+    }
+
+    pub(crate) fn own_names(&self) -> &OnceLock<Names> {
+        &self.inner.names
     }
 
     /// The region that events show.

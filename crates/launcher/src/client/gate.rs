@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Failure, Result, Step as _};
 use crate::exec::{self, Told};
+use crate::seccomp::{self, Profile};
 use crate::wire::{self, MESSAGE_MAX};
 use crate::{assignment, bare};
 use rustix::fs::{CWD, Mode, OFlags, chmodat, openat};
@@ -100,7 +101,7 @@ impl Gate {
 }
 
 impl Visitor {
-    /// Hands it its output, and tells it what to become.
+    /// Hands it its output and the filter of system calls that every sandbox has, and tells it what to become.
     ///
     /// # Errors
     /// `Invalid` past a bound; `Step` when it has ended.
@@ -120,7 +121,9 @@ impl Visitor {
         }
         let socket = self.socket;
         // Both are sent at once: nothing else was, so there is room.
-        wire::offer(socket.get_ref(), &[0], &[stdout.as_fd(), stderr.as_fd()]).step(STEP)?;
+        let filter = wire::filter(&seccomp::compile(Profile::Sandbox));
+        let output = [stdout.as_fd(), stderr.as_fd()];
+        wire::offer(socket.get_ref(), &filter, &output).step(STEP)?;
         wire::offer(socket.get_ref(), &packet, &[]).step(STEP)?;
         Ok(Handed { socket, told })
     }

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 const MAX_MANIFESTS: usize = 1_000;
 
 /// The repository and the reference in it that an image's name means here. A registry named before it
-/// (`localhost:4566/shop/thumb`) is this server if it is this machine; another's name means nothing.
+/// (`localhost:4566/shop/thumb`) is this server if it is this machine; another's name means nothing. Which ports and
+/// names of this machine are this server's, [`Storage::name_registry`] says.
 pub(crate) fn local(name: &str) -> Option<(RepositoryName, ManifestReference)> {
     let rest = match name.split_once('/') {
         Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => {
@@ -50,7 +51,7 @@ impl Storage {
     /// # Errors
     /// Of the store.
     pub async fn find_tag(&self, name: &str) -> Result<Option<(ContentDigest, Timestamp)>> {
-        let Some((repository, tag)) = registry_tag(name) else {
+        let Some((repository, tag)) = self.local_tag(name) else {
             return Ok(None);
         };
         Ok(self.state().find_tag(repository, tag).await?)
@@ -62,7 +63,7 @@ impl Storage {
     /// # Errors
     /// Of the store.
     pub async fn resolve_image(&self, name: &str) -> Result<Option<ContentDigest>> {
-        let Some((repository, reference)) = local(name) else {
+        let Some((repository, reference)) = self.local_image(name) else {
             return Ok(None);
         };
         match self.state().find_manifest(repository, reference).await {
@@ -78,7 +79,7 @@ impl Storage {
     /// # Errors
     /// As `import_image`.
     pub async fn ready_image(&self, name: &str) -> Result<Option<ImageRecord>> {
-        let Some((repository, reference)) = local(name) else {
+        let Some((repository, reference)) = self.local_image(name) else {
             return Ok(None);
         };
         let found = self.state().read_manifest(repository.clone(), reference);

@@ -18,6 +18,32 @@ const NAME_SERVER: &str = "127.0.0.53";
 /// Microseconds in which the processor time counts.
 const PERIOD: i64 = 100_000;
 
+/// What of the kernel's files tells of the machine: those that Docker masks, those that a sandbox does not show
+/// either, and what only root may read, since a container's root may be the host's. Not every kernel has every one.
+const MASKED: [&str; 21] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/kmsg",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/slabinfo",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/vmallocinfo",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/kernel/debug",
+    "/sys/kernel/security",
+];
+
 /// What Docker is asked for. Neither arguments nor environment are in it: the gate is told them. Of secrets and
 /// configs, only where they will be.
 pub(super) fn definition(
@@ -55,7 +81,11 @@ pub(super) fn definition(
 /// Limits, and what no instance may do.
 fn hardened(limits: &Limits) -> HostConfig {
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let tmp = format!("rw,exec,nosuid,nodev,mode=1777,size={}", limits.tmp);
+    let tmp = format!(
+        "rw,exec,nosuid,nodev,mode=1777,size={},nr_inodes={}",
+        limits.tmp,
+        launcher::inodes(limits.tmp)
+    );
     let files = i64::from(limits.files);
     let limit = |name: &str, most| ResourcesUlimits {
         name: Some(name.to_owned()),
@@ -78,6 +108,7 @@ fn hardened(limits: &Limits) -> HostConfig {
         network_mode: Some("none".to_owned()),
         ipc_mode: Some("private".to_owned()),
         privileged: Some(false),
+        masked_paths: Some(MASKED.map(str::to_owned).to_vec()),
         init: Some(false),
         log_config: Some(HostConfigLogConfig {
             typ: Some("none".to_owned()),
