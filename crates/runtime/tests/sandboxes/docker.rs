@@ -48,7 +48,9 @@ async fn until_there_is_none(rig: &Rig) {
 }
 
 async fn a_container_is_hardened_and_keeps_no_secret(rig: &Rig) {
-    let mut spec = rig.python("def handler(event, context): return 1\n").await;
+    let text = "def handler(event, context):
+    return [line.split()[1] for line in open('/proc/self/status') if line.startswith('Seccomp')]\n";
+    let mut spec = rig.python(text).await;
     spec.environment
         .insert("PASSWORD".into(), "hunter2-hunter2".into());
     spec.files = vec![runtime::SecretFile {
@@ -82,7 +84,8 @@ async fn a_container_is_hardened_and_keeps_no_secret(rig: &Rig) {
         !text.contains("hunter2") && !text.contains("docker.sock"),
         "{text}"
     );
-    assert_eq!(answer(&call(&instance, "{}").await), 1);
+    // Filtered, by Docker's filter and by that of sandboxes.
+    assert_eq!(answer(&call(&instance, "{}").await), json!(["2", "2"]));
     // Neither what Docker keeps on its disk nor what it copies out of a container has the files.
     let copied = docker(rig, &["cp", &format!("{name}:/run/secrets/password"), "-"]);
     assert!(!copied.contains("hunter2"), "{copied}");
