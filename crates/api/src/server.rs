@@ -11,7 +11,7 @@ use crate::doors::Doors;
 use crate::{RootCredential, lambda, s3, scheduler};
 use dispatch::App;
 use engine::{Door, Engine, Inbound};
-use model::{InstanceId, Owner};
+use model::{InstanceId, Networks, Owner};
 use slots::Slots;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub enum Origin {
         owner: Owner,
         /// Which instance.
         instance: InstanceId,
+        /// The networks that it is on.
+        networks: Networks,
     },
 }
 
@@ -203,12 +205,13 @@ async fn take_inbound(run: Run, mut inbound: mpsc::Receiver<Inbound>) {
                     let origin = Origin::Instance {
                         owner: connection.owner,
                         instance: connection.instance,
+                        networks: connection.networks,
                     };
                     connection::serve(&run, connection.stream, origin).await;
                 }
                 Door::Service { name, port } => {
                     tokio::select! {
-                        () = reach(&run.engine, connection.stream, &name, port) => {}
+                        () = reach(&run.engine, &connection.networks, connection.stream, &name, port) => {}
                         () = run.kill.cancelled() => {}
                     }
                 }
@@ -218,9 +221,20 @@ async fn take_inbound(run: Run, mut inbound: mpsc::Receiver<Inbound>) {
     }
 }
 
-/// Joins a connection to a replica of the service that it asked for.
-async fn reach(engine: &Engine, mut from: TcpStream, name: &model::ServiceName, port: u16) {
-    let mut to = match engine.connect_service(name, Some(port)).await {
+/// Joins a connection to a replica of the service that it asked for. The listener is as old as the instance, and the
+/// service may have left its networks since.
+async fn reach(
+    engine: &Engine,
+    networks: &Networks,
+    mut from: TcpStream,
+    name: &model::ServiceName,
+    port: u16,
+) {
+    let connecting = async {
+        engine.check_service_reach(networks, name)?;
+        engine.connect_service(name, Some(port)).await
+    };
+    let mut to = match connecting.await {
         Ok(to) => to,
         Err(error) => {
             tracing::debug!(%name, port, %error, "a service could not be reached");

@@ -5,8 +5,8 @@ use crate::pool::Pool;
 use crate::prototype::{Prototype, pin_code};
 use crate::{Engine, Error, Result, chance};
 use model::{
-    ChangeKind, Code, Contract, Digest, Function, FunctionName, FunctionSpec, Invalid, Principal,
-    Qualifier, Routing, Timestamp,
+    ChangeKind, Code, Contract, Digest, Function, FunctionName, FunctionSpec, Invalid, Networks,
+    Principal, Qualifier, Routing, Timestamp,
 };
 use std::sync::Arc;
 use storage::Storage;
@@ -92,6 +92,18 @@ impl Engine {
         }
         let pool = functions.pool(name)?;
         Ok((pool.function().spec.contract, None))
+    }
+
+    /// Whether an instance that is on these networks may reach a function by its route, as it is declared now.
+    ///
+    /// # Errors
+    /// `NotFound`, `Apart`.
+    pub fn check_function_reach(&self, from: &Networks, name: &FunctionName) -> Result<()> {
+        let pool = self.corridor.functions.pool(name)?;
+        match pool.function().spec.networks.meet(from) {
+            true => Ok(()),
+            false => Err(Error::Apart(format!("function \"{name}\""))),
+        }
     }
 
     /// All functions by name.

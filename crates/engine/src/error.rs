@@ -90,6 +90,11 @@ pub enum Error {
     /// A service has no healthy replica.
     #[error("service \"{0}\" has no healthy replica; see `rouse ps` and `rouse logs {0}`")]
     NoReplica(String),
+    /// Who asks is on none of its networks.
+    #[error(
+        "{0} shares no network with what asks; put both on one under `networks` of the manifest"
+    )]
+    Apart(String),
     /// The request cannot be meant.
     #[error("{0}")]
     Refused(String),
@@ -153,6 +158,7 @@ impl Error {
             Self::Runtime(error) => error.kind(),
             Self::Throttled { .. } | Self::Off { .. } | Self::Waited { .. } => Kind::Throttled,
             Self::Absent(_) => Kind::NotFound,
+            Self::Apart(_) => Kind::Forbidden,
             Self::InUse(_) | Self::NotStarted { untried: false, .. } => Kind::Conflict,
             Self::NotStarted { untried: true, .. } => Kind::Unavailable,
             Self::Prepare { source, .. } | Self::Apply { source, .. } => source.kind(),

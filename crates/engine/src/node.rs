@@ -5,13 +5,25 @@ use crate::bucket::Bucket;
 use crate::places::{Asked, Place, Places};
 use crate::pool::Pool;
 use crate::{Options, reclaim};
-use model::Pressure;
+use model::{Networks, Pressure, ServiceName};
 use runtime::{Peer, Runtime};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// A service that instances on its networks reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Neighbour {
+    /// Its own name.
+    pub(crate) name: ServiceName,
+    /// Its ports.
+    pub(crate) ports: Vec<u16>,
+    /// Where it is, and its other names there.
+    pub(crate) networks: Networks,
+}
 
 /// This machine, as pools and replicas see it.
 pub(crate) struct Node {
@@ -37,7 +49,7 @@ pub(crate) struct Node {
     pub(crate) kill: CancellationToken,
     /// Every pool that has instances or may get some.
     pools: Mutex<Vec<Weak<Pool>>>,
-    peers: RwLock<Vec<Peer>>,
+    neighbours: RwLock<Vec<Neighbour>>,
 }
 
 impl Node {
@@ -55,7 +67,7 @@ impl Node {
             tasks: TaskTracker::new(),
             kill: CancellationToken::new(),
             pools: Mutex::default(),
-            peers: RwLock::new(Vec::new()),
+            neighbours: RwLock::default(),
         }
     }
 
@@ -133,19 +145,34 @@ impl Node {
         pools.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// The services that an instance started now can reach by name.
-    pub(crate) fn peers(&self) -> Vec<Peer> {
-        self.peers
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// The services that an instance on these networks that is started now can reach by name. Another name that is a
+    /// service's own, or was given before, is that one's.
+    pub(crate) fn peers(&self, networks: &Networks) -> Vec<Peer> {
+        let known = self.neighbours.read();
+        let known = known.unwrap_or_else(PoisonError::into_inner);
+        let known = || known.iter().filter(|one| one.networks.meet(networks));
+        let mut taken: BTreeSet<_> = known().map(|one| one.name.clone()).collect();
+        let peers = known().map(|one| Peer {
+            name: one.name.clone(),
+            aliases: one
+                .networks
+                .aliases_for(networks)
+                .into_iter()
+                .filter(|alias| taken.insert(alias.clone()))
+                .collect(),
+            ports: one.ports.clone(),
+        });
+        peers.collect()
     }
 
-    /// Replaces the names; tells whether they changed.
-    pub(crate) fn set_peers(&self, peers: Vec<Peer>) -> bool {
-        let mut kept = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        let changed = *kept != peers;
-        *kept = peers;
+    /// Replaces the services; tells whether they changed.
+    pub(crate) fn set_neighbours(&self, neighbours: Vec<Neighbour>) -> bool {
+        let mut kept = self
+            .neighbours
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let changed = *kept != neighbours;
+        *kept = neighbours;
         changed
     }
 }

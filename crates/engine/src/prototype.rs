@@ -1,12 +1,13 @@
 //! What the instances of one revision are made from, put together once.
 
+use crate::node::Node;
 use crate::secrets::{Furnished, Vault};
 use crate::{Error, Result, credentials};
 use model::{
     Code, Contract, Ending, Function, ImageConfig, InstanceId, Kind, Owner, Principal, SecretUse,
     Service, Snapshot, environment_bytes,
 };
-use runtime::{InstanceSpec, Peer};
+use runtime::InstanceSpec;
 use state::State;
 use std::sync::Arc;
 use storage::Storage;
@@ -83,6 +84,7 @@ impl Prototype {
             volumes: Vec::new(),
             files: Vec::new(),
             peers: Vec::new(),
+            networks: spec.networks.clone(),
             limits: spec.limits.clone(),
             snapshot: spec.snapshot,
             egress: spec.egress.clone(),
@@ -122,6 +124,7 @@ impl Prototype {
             volumes: spec.volumes.clone(),
             files: Vec::new(),
             peers: Vec::new(),
+            networks: spec.networks.clone(),
             limits: spec.limits.clone(),
             snapshot: Snapshot::None,
             egress: spec.egress.clone(),
@@ -139,14 +142,14 @@ impl Prototype {
     pub(crate) async fn spec(
         &self,
         id: InstanceId,
-        peers: Vec<Peer>,
+        node: &Node,
     ) -> std::result::Result<InstanceSpec, Ending> {
         let spec = self.spec.as_ref().map_err(|reason| Ending::Unavailable {
             reason: reason.clone(),
         })?;
         let mut spec = InstanceSpec {
             id,
-            peers,
+            peers: node.peers(&spec.networks),
             ..InstanceSpec::clone(spec)
         };
         if let Some((vault, used)) = &self.secrets {

@@ -13,7 +13,9 @@ pub(crate) use table::Services;
 use crate::engine::Corridor;
 use crate::prototype::{Prototype, pin_code};
 use crate::{Engine, Error, Result};
-use model::{ChangeKind, Principal, Service, ServiceName, ServiceSpec, ServiceStatus, Timestamp};
+use model::{
+    ChangeKind, Networks, Principal, Service, ServiceName, ServiceSpec, ServiceStatus, Timestamp,
+};
 use std::sync::Arc;
 use tokio::net::TcpStream;
 
@@ -104,6 +106,18 @@ impl Engine {
         let resident = self.corridor.services.get(name)?;
         let (_, stream) = resident.connect(port).await?;
         Ok(stream)
+    }
+
+    /// Whether an instance that is on these networks may reach a service, as both are declared now.
+    ///
+    /// # Errors
+    /// `NotFound`, `Apart`.
+    pub fn check_service_reach(&self, from: &Networks, name: &ServiceName) -> Result<()> {
+        let service = self.corridor.services.get(name)?.service();
+        match service.spec.networks.meet(from) {
+            true => Ok(()),
+            false => Err(Error::Apart(format!("service \"{name}\""))),
+        }
     }
 }
 
@@ -201,7 +215,7 @@ impl Corridor {
     /// Tells new instances which services there are; functions' instances that were told otherwise
     /// are replaced.
     pub(crate) fn renew_peers(&self) {
-        if self.node.set_peers(self.services.peers()) {
+        if self.node.set_neighbours(self.services.neighbours()) {
             for pool in self.functions.all() {
                 pool.recycle();
             }

@@ -570,3 +570,61 @@ async fn a_preview_changes_nothing_and_tells_what_is_there() {
     let error = house.engine.preview(&deployment).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
 }
+
+#[tokio::test]
+async fn names_are_those_of_shared_networks() {
+    let networks = |json| -> model::Networks { serde_json::from_value(json).unwrap() };
+    let fake = steady(0, 0);
+    let _backend = Backend::open(&fake, &[200]).await;
+    let house = House::open(fake).await;
+    for (name, joined) in [
+        ("catalog", serde_json::json!({"back": ["db", "store"]})),
+        // A service's own name is not another's, nor is what one has already.
+        ("store", serde_json::json!({"back": ["db"], "front": []})),
+        ("page", serde_json::json!({})),
+    ] {
+        let mut spec = house.service_spec(name).await;
+        spec.networks = networks(joined);
+        house.engine.put_service(spec).await.unwrap();
+    }
+    let names = async |function: &str, joined| {
+        let mut spec = house.spec(function).await;
+        spec.networks = networks(joined);
+        house.put(spec).await;
+        let outcome = house.invoke(function).await.unwrap();
+        let started = house.fake.started();
+        let used = |spec: &&runtime::InstanceSpec| Some(&spec.id) == outcome.instance.as_ref();
+        let peers = &started.iter().find(used).unwrap().peers;
+        let names = |peer: &runtime::Peer| {
+            let aliases = peer.aliases.iter().map(ToString::to_string);
+            (peer.name.to_string(), aliases.collect::<Vec<_>>())
+        };
+        peers.iter().map(names).collect::<Vec<_>>()
+    };
+    let known = |name: &str, aliases: &[&str]| {
+        let aliases = aliases.iter().map(|alias| (*alias).to_owned());
+        (name.to_owned(), aliases.collect::<Vec<_>>())
+    };
+    let back = serde_json::json!({"back": []});
+    let expected = [known("catalog", &["db"]), known("store", &[])];
+    assert_eq!(names("inside", back.clone()).await, expected);
+    let front = names("edge", serde_json::json!({"front": []})).await;
+    assert_eq!(front, [known("store", &[])]);
+    assert_eq!(
+        names("plain", serde_json::json!({})).await,
+        [known("page", &[])]
+    );
+    // The listener of an instance may be older than a change of the service.
+    let (catalog, plain) = ("catalog".parse().unwrap(), model::Networks::default());
+    let engine = &house.engine;
+    assert!(
+        engine
+            .check_service_reach(&networks(back), &catalog)
+            .is_ok()
+    );
+    let apart = engine.check_service_reach(&plain, &catalog).unwrap_err();
+    assert_eq!(apart.kind(), Kind::Forbidden);
+    let function = "inside".parse().unwrap();
+    let apart = engine.check_function_reach(&plain, &function).unwrap_err();
+    assert!(apart.to_string().contains("shares no network"), "{apart}");
+}

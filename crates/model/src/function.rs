@@ -1,8 +1,8 @@
 //! Functions: what scales from zero.
 
 use crate::{
-    Destinations, Digest, Driver, Egress, FunctionName, Invalid, Limits, RetryPolicy, Scaling,
-    SecretUse, Snapshot, Target, Timestamp, environment,
+    Destinations, Digest, Driver, Egress, FunctionName, Invalid, Limits, Networks, RetryPolicy,
+    Scaling, SecretUse, Snapshot, Target, Timestamp, environment,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -161,6 +161,9 @@ pub struct FunctionSpec {
     /// Where its instances may connect to; without, the server's default.
     #[serde(default)]
     pub egress: Option<Egress>,
+    /// The networks that its instances are on.
+    #[serde(default, skip_serializing_if = "Networks::is_empty")]
+    pub networks: Networks,
     /// What makes the containers of its instances; without, the server's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Driver>,
@@ -197,6 +200,7 @@ impl FunctionSpec {
             snapshot: Snapshot::default(),
             driver: None,
             egress: None,
+            networks: Networks::default(),
             retry: RetryPolicy::default(),
             destinations: Destinations::default(),
             role: String::new(),
@@ -245,6 +249,11 @@ impl FunctionSpec {
         if self.snapshot == Snapshot::Init && self.driver == Some(Driver::Docker) {
             let reason = "is docker, which cannot fork a container: snapshot: init needs sandbox";
             return Err(Invalid::new("driver", reason));
+        }
+        self.networks.check()?;
+        if self.networks.has_aliases() {
+            let reason = "has aliases, and a function has no address to be reached at";
+            return Err(Invalid::new("networks", reason));
         }
         self.scaling.check()?;
         self.check_sharing()?;

@@ -26,6 +26,7 @@ mod limits;
 mod log;
 mod mapping;
 mod name;
+mod network;
 mod pressure;
 mod push;
 mod queue;
@@ -75,6 +76,7 @@ pub use name::{
     BucketName, BusName, FunctionName, RuleName, ScheduleGroupName, ScheduleName, ServiceName,
     WebhookName,
 };
+pub use network::{NetworkName, Networks};
 pub use pressure::Pressure;
 pub use push::{MAX_PUSH_FAILURE, Push};
 pub use queue::{

@@ -1,6 +1,8 @@
 //! Services: what stays resident.
 
-use crate::{Code, Egress, Invalid, Limits, RuntimeName, SecretUse, ServiceName, Timestamp};
+use crate::{
+    Code, Egress, Invalid, Limits, Networks, RuntimeName, SecretUse, ServiceName, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -157,6 +159,9 @@ pub struct ServiceSpec {
     /// Where its replicas may connect to; without, the server's default.
     #[serde(default)]
     pub egress: Option<Egress>,
+    /// The networks that its replicas are on.
+    #[serde(default, skip_serializing_if = "Networks::is_empty")]
+    pub networks: Networks,
     /// When a replica that has ended is started again.
     #[serde(default, skip_serializing_if = "is_default")]
     pub restart: Restart,
@@ -205,6 +210,7 @@ impl ServiceSpec {
             ));
         }
         self.check_dependencies()?;
+        self.networks.check()?;
         let labels = self.labels.iter();
         let size: usize = labels.map(|(key, value)| key.len() + value.len()).sum();
         if size > MAX_LABELS || self.labels.keys().any(String::is_empty) {

@@ -1,7 +1,7 @@
 //! Connections that come out of instances: to the platform's own port, or to a service by name.
 //! They are accepted on listeners inside the instance's network namespace, so nothing is routed.
 
-use model::{InstanceId, Owner, ServiceName};
+use model::{InstanceId, Networks, Owner, ServiceName};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -27,6 +27,8 @@ pub struct Inbound {
     pub owner: Owner,
     /// Which instance.
     pub instance: InstanceId,
+    /// The networks that it is on.
+    pub networks: Networks,
     /// What it connected to.
     pub door: Door,
     /// The connection.
@@ -37,6 +39,7 @@ pub struct Inbound {
 pub(crate) struct Gate {
     pub(crate) owner: Owner,
     pub(crate) instance: InstanceId,
+    pub(crate) networks: Networks,
     pub(crate) door: Door,
     pub(crate) inbound: mpsc::Sender<Inbound>,
 }
@@ -51,6 +54,7 @@ impl Gate {
                     let inbound = Inbound {
                         owner: self.owner.clone(),
                         instance: self.instance.clone(),
+                        networks: self.networks.clone(),
                         door: self.door.clone(),
                         stream,
                     };

@@ -1,7 +1,7 @@
 //! What one instance shall be.
 
 use model::{
-    Code, Contract, Driver, Egress, ImageConfig, InstanceId, Limits, Owner, RuntimeName,
+    Code, Contract, Driver, Egress, ImageConfig, InstanceId, Limits, Networks, Owner, RuntimeName,
     ServiceName, Snapshot, VolumeMount,
 };
 use std::collections::BTreeMap;
@@ -13,6 +13,8 @@ use std::sync::Arc;
 pub struct Peer {
     /// Its name, in the instance's `/etc/hosts`.
     pub name: ServiceName,
+    /// Other names for it there.
+    pub aliases: Vec<ServiceName>,
     /// The TCP ports that it listens on.
     pub ports: Vec<u16>,
 }
@@ -76,6 +78,8 @@ pub struct InstanceSpec {
     pub files: Vec<SecretFile>,
     /// Services that it can reach by name.
     pub peers: Vec<Peer>,
+    /// The networks that it is on, told with each connection that comes out of it.
+    pub networks: Networks,
     /// Enforced by the kernel.
     pub limits: Limits,
     /// Whether it is forked from an initialisation of its own; of functions for which
@@ -135,6 +139,7 @@ pub(crate) mod tests {
             volumes: Vec::new(),
             files: Vec::new(),
             peers: Vec::new(),
+            networks: Networks::default(),
             limits: Limits::default(),
             snapshot: Snapshot::None,
             egress: None,

@@ -206,6 +206,7 @@ pub(super) mod tests {
                 fresh: Fresh::Reuse,
                 snapshot: Snapshot::None,
                 egress: None,
+                networks: model::Networks::default(),
                 driver: None,
                 retry: RetryPolicy::default(),
                 destinations: Destinations::default(),

@@ -82,6 +82,7 @@ pub(super) async fn create(
         fresh: Fresh::Reuse,
         snapshot: Snapshot::None,
         egress: None,
+        networks: model::Networks::default(),
         driver: None,
         retry: RetryPolicy::default(),
         destinations: Destinations::default(),

@@ -61,6 +61,18 @@ pub(super) async fn invoke(
         Way::Event => MAX_ASYNC_PAYLOAD,
         Way::Wait | Way::DryRun => MAX_PAYLOAD,
     };
+    // The answer carries our name for what is missing, as AWS does.
+    let told = |error| match error {
+        Failure::Engine(error) if error.kind() == Kind::NotFound => {
+            not_found_at(&doors, &name, qualifier.as_ref())
+        }
+        Failure::Engine(error) => error.into(),
+        Failure::Request(error) => error,
+    };
+    if let Origin::Instance { networks, .. } = &origin {
+        let reach = doors.engine.check_function_reach(networks, &name);
+        reach.map_err(|error| told(error.into()))?;
+    }
     let payload = payload_of(read_body(request, limit, OPERATION).await?)?;
     let result = match way {
         Way::Wait => wait(&doors, &name, qualifier.clone(), &headers, id, payload).await,
@@ -70,14 +82,7 @@ pub(super) async fn invoke(
         }
         Way::DryRun => dry_run(&doors, &name, qualifier.as_ref()).await,
     };
-    // The answer carries our name for what is missing, as AWS does.
-    result.map_err(|error| match error {
-        Failure::Engine(error) if error.kind() == Kind::NotFound => {
-            not_found_at(&doors, &name, qualifier.as_ref())
-        }
-        Failure::Engine(error) => error.into(),
-        Failure::Request(error) => error,
-    })
+    result.map_err(told)
 }
 
 /// What can stand in the way: the engine's word, or ours.

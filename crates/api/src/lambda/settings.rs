@@ -227,6 +227,7 @@ mod tests {
             fresh: Fresh::Reuse,
             snapshot: Snapshot::None,
             egress: None,
+            networks: model::Networks::default(),
             driver: None,
             retry: RetryPolicy::default(),
             destinations: Destinations::default(),

@@ -5,6 +5,7 @@ use super::error::{Error, Result};
 use super::headers::{inward, outward, wants_upgrade};
 use super::payload::{self, Answered, Asked};
 use super::{below, service};
+use crate::Origin;
 use crate::auth::Verified;
 use crate::body;
 use crate::doors::Doors;
@@ -30,6 +31,9 @@ pub(super) async fn call(_: Verified, doors: &Doors, request: Request) -> Result
     if wants_upgrade(request.headers()) {
         let text = "functions do not take WebSockets or other upgrades";
         return Err(Error::new(Kind::Unsupported, text));
+    }
+    if let Some(Origin::Instance { networks, .. }) = request.extensions().get() {
+        doors.engine.check_function_reach(networks, &name)?;
     }
     let (contract, qualifier) = doors.engine.contract(&name)?;
     let prefix = format!("/fn/{name}");

@@ -44,6 +44,9 @@ pub(super) async fn proxy(_: Verified, doors: &Doors, request: Request) -> Resul
              service",
         ));
     }
+    if let Some(Origin::Instance { networks, .. }) = request.extensions().get() {
+        doors.engine.check_service_reach(networks, &name)?;
+    }
     let own = request.extensions().get::<OwnOrigin>().is_some();
     let prefix = if own {
         String::new()

@@ -195,6 +195,7 @@ mod tests {
                 version: None,
             },
             instance: model::InstanceId::generate(),
+            networks: model::Networks::default(),
         };
         let budget = Budget::default();
         let held = budget.hold(&origin("greedy"), MAX_PROGRAM).unwrap();

@@ -114,6 +114,7 @@ impl House {
                 let connection = Inbound {
                     owner: owner.clone(),
                     instance: instance.clone(),
+                    networks: model::Networks::default(),
                     door: Door::Platform,
                     stream,
                 };

@@ -152,6 +152,7 @@ impl Running {
                 let connection = Inbound {
                     owner: owner.clone(),
                     instance: instance.clone(),
+                    networks: model::Networks::default(),
                     door: door.clone(),
                     stream,
                 };

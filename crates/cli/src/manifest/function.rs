@@ -12,16 +12,16 @@ use super::queue::parse_mappings;
 use super::schedule::parse_schedules;
 use super::secret::parse_use;
 use super::settings::{
-    CodeSource, accept_chosen, parse_code, parse_egress, parse_environment, parse_name, set_limit,
+    CodeSource, accept_chosen, parse_code, parse_environment, parse_name, set_limit,
 };
 use super::target::parse_destinations;
 use super::trigger::parse_bus_triggers;
 use super::words::parse_command;
-use super::{Context, assured, compose};
+use super::{Context, assured, compose, network};
 use model::{
     BucketName, Code, Contract, DeclaredRule, Destinations, Driver, Egress, Fresh, FunctionName,
-    FunctionSpec, Limits, MappingSpec, RetryPolicy, RuntimeName, Scaling, ScheduleSpec, SecretUse,
-    Snapshot, Target,
+    FunctionSpec, Limits, MappingSpec, Networks, RetryPolicy, RuntimeName, Scaling, ScheduleSpec,
+    SecretUse, Snapshot, Target,
 };
 use std::collections::BTreeMap;
 
@@ -59,6 +59,7 @@ pub(crate) struct DeclaredFunction {
     fresh: Fresh,
     snapshot: Snapshot,
     egress: Option<Egress>,
+    networks: Networks,
     driver: Option<Driver>,
     retry: RetryPolicy,
     destinations: Destinations,
@@ -86,6 +87,7 @@ impl DeclaredFunction {
             fresh: declared.fresh,
             snapshot: declared.snapshot,
             egress: declared.egress,
+            networks: declared.networks,
             driver: declared.driver,
             retry: declared.retry,
             destinations: declared.destinations,
@@ -115,6 +117,7 @@ pub(crate) fn parse_function(
     let mut inner = Fields::of(block, format!("{what}, x-rouse"))?;
     let code = parse_code(context, &what, &mut outer, inner.take("code"), &key.place)?;
     let target = Target::Function { name: name.clone() };
+    let joined = network::parse_joined_by_function(context, &name, outer.take("networks"))?;
     let triggers = inner.take("triggers");
     let contract = inner.take("contract").map(parse_contract).transpose()?;
     let runtime = parse_runtime(&what, &code, inner.take("runtime"), &key.place)?;
@@ -140,7 +143,8 @@ pub(crate) fn parse_function(
             Some(node) => parse_snapshot(node, runtime, contract.unwrap_or_default())?,
             None => Snapshot::None,
         },
-        egress: parse_egress(inner.take("egress"))?,
+        egress: joined.bound(inner.take("egress"))?,
+        networks: joined.networks,
         driver: inner.take("driver").map(parse_driver).transpose()?,
         retry: parse_retry(inner.take("retry"))?,
         destinations: parse_destinations(context, &mut inner, &target)?,

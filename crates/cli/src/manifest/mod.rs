@@ -98,6 +98,8 @@ pub(crate) struct Context {
     functions: Vec<String>,
     /// Names of declared volumes.
     volumes: Vec<volume::DeclaredVolume>,
+    /// Declared networks.
+    networks: Vec<network::DeclaredNetwork>,
     /// Declared secrets and configs.
     secrets: Vec<DeclaredSecret>,
     notes: RefCell<Vec<String>>,
@@ -145,6 +147,7 @@ impl Manifest {
             inactive,
             functions: functions.map(|(key, _)| key.text.clone()).collect(),
             volumes: volume::parse_declared(fields.take("volumes"))?,
+            networks: network::parse_declared(fields.take("networks"))?,
             secrets: Vec::new(),
             notes: RefCell::default(),
             folder: project.folder,
@@ -152,7 +155,6 @@ impl Manifest {
         };
         secret::parse_declared(&mut context, SecretKind::Secret, fields.take("secrets"))?;
         secret::parse_declared(&mut context, SecretKind::Config, fields.take("configs"))?;
-        network::check(fields.take("networks"), &services)?;
         for (key, node) in services {
             match node.get("x-rouse") {
                 Some(block) => {

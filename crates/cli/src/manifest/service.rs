@@ -10,13 +10,11 @@ use super::place::{Place, Result};
 use super::resources::parse_resources;
 use super::schedule::parse_schedules;
 use super::secret::parse_use;
-use super::settings::{
-    CodeSource, accept_chosen, parse_code, parse_egress, parse_environment, parse_name,
-};
+use super::settings::{CodeSource, accept_chosen, parse_code, parse_environment, parse_name};
 use super::trigger::parse_bus_triggers;
-use super::{Context, assured, compose, ports, volume};
+use super::{Context, assured, compose, network, ports, volume};
 use model::{
-    Code, DeclaredRule, Dependency, Driver, Egress, HealthCheck, Limits, Restart, RuntimeName,
+    Code, DeclaredRule, Dependency, Driver, Egress, HealthCheck, Limits, Networks, Restart, RuntimeName,
     ScheduleSpec, SecretUse, ServiceName, ServiceSpec, Target, VolumeMount,
 };
 use std::collections::BTreeMap;
@@ -46,6 +44,7 @@ pub(crate) struct DeclaredService {
     volumes: Vec<VolumeMount>,
     limits: Limits,
     egress: Option<Egress>,
+    networks: Networks,
     restart: Restart,
     depends_on: Vec<Dependency>,
     labels: BTreeMap<String, String>,
@@ -71,6 +70,7 @@ impl DeclaredService {
             volumes: declared.volumes,
             limits: declared.limits,
             egress: declared.egress,
+            networks: declared.networks,
             restart: declared.restart,
             depends_on: declared.depends_on,
             labels: declared.labels,
@@ -94,6 +94,7 @@ pub(crate) fn parse_service(context: &Context, key: &Key, node: &Node) -> Result
     let code = parse_code(context, &what, &mut fields, None, &key.place)?;
     let runtime = parse_runtime(&what, &code, fields.take("x-rouse-base"), &key.place)?;
     let resources = parse_resources(&mut fields)?;
+    let joined = network::parse_joined(context, &name, fields.take("networks"))?;
     let ports = ports::parse_ports(context, &name, &mut fields)?;
     let command = words(&mut fields, "command")?;
     if matches!(code, CodeSource::Folder { .. }) && command.is_none() {
@@ -125,7 +126,8 @@ pub(crate) fn parse_service(context: &Context, key: &Key, node: &Node) -> Result
             .take("x-rouse-driver")
             .map(parse_driver)
             .transpose()?,
-        egress: parse_egress(fields.take("x-rouse-egress"))?,
+        egress: joined.bound(fields.take("x-rouse-egress"))?,
+        networks: joined.networks,
         schedules,
         rules,
         place: key.place.clone(),

@@ -177,8 +177,7 @@ pub(crate) fn parse_egress(node: Option<&Node>) -> Result<Option<Egress>> {
     list.map(Some).map_err(|invalid| told(node, invalid))
 }
 
-/// `profiles` and `networks` were read before, for all services together.
+/// `profiles` were read before, for all services together.
 pub(crate) fn accept_chosen(fields: &mut Fields<'_>) {
     fields.take("profiles");
-    fields.take("networks");
 }

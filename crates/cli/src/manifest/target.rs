@@ -125,6 +125,7 @@ mod tests {
             names: vec!["f".into(), "g".into(), "s".into()],
             functions: vec!["f".into(), "g".into()],
             volumes: Vec::new(),
+            networks: Vec::new(),
             secrets: Vec::new(),
             inactive: Vec::new(),
             notes: Default::default(),

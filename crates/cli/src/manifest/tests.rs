@@ -89,7 +89,7 @@ x-rouse:
         - function: web
 "#;
 
-fn load(text: &str) -> (tempfile::TempDir, Result<Manifest>) {
+pub(super) fn load(text: &str) -> (tempfile::TempDir, Result<Manifest>) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("code")).unwrap();
     let result = load_in(folder.path(), &[text], &[]);
@@ -127,7 +127,7 @@ fn zip() -> Code {
     }
 }
 
-fn image() -> Code {
+pub(in crate::manifest) fn image() -> Code {
     Code::Image {
         reference: "shop/web".to_owned(),
         digest: Digest::from_hex(&"b".repeat(64)).unwrap(),

@@ -19,7 +19,7 @@ pub(super) async fn keep(pool: Arc<Pool>) {
         // Sandboxes for the first calls are made ahead. What cannot be made is told to whoever calls.
         let spec = pool
             .prototype
-            .spec(model::InstanceId(String::new()), pool.node.peers());
+            .spec(model::InstanceId(String::new()), &pool.node);
         let _prepared = match spec.await {
             Ok(spec) => pool.node.runtime.prepare(&spec).await.ok(),
             Err(_) => None,

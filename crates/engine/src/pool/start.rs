@@ -97,11 +97,7 @@ impl Start {
             ending,
             log_tail: Bytes::new(),
         };
-        let spec = self
-            .pool
-            .prototype
-            .spec(self.id.clone(), node.peers())
-            .await;
+        let spec = self.pool.prototype.spec(self.id.clone(), node).await;
         let started = node.runtime.start(spec.map_err(plain)?).await;
         started.map_err(|error| match error {
             runtime::Error::Init {

@@ -76,6 +76,7 @@ fn prototype() -> Prototype {
         volumes: Vec::new(),
         files: Vec::new(),
         peers: Vec::new(),
+        networks: model::Networks::default(),
         snapshot: model::Snapshot::None,
         egress: None,
         driver: None,

@@ -305,7 +305,7 @@ impl Replica {
         node.pace().await.spend();
         let id = InstanceId::generate();
         self.seen().instance = Some((id.clone(), 0, Timestamp::now()));
-        let spec = self.prototype.spec(id, node.peers()).await;
+        let spec = self.prototype.spec(id, node).await;
         let mut spec = spec.map_err(|ending| ending.error().unwrap_or_default())?;
         spec.owner = self.owner();
         let started = node.runtime.start(spec).await;

@@ -2,10 +2,11 @@
 
 use super::Resident;
 use super::dependencies::Neighbours;
+use crate::node::Neighbour;
 use crate::{Error, Result};
 use futures::future::join_all;
 use model::{InstanceStatus, Service, ServiceName};
-use runtime::{Peer, Runtime};
+use runtime::Runtime;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -62,14 +63,15 @@ impl Services {
         residents.values().cloned().collect()
     }
 
-    /// The names and ports by which instances reach services.
-    pub(crate) fn peers(&self) -> Vec<Peer> {
+    /// The services that have ports, by which instances reach them.
+    pub(crate) fn neighbours(&self) -> Vec<Neighbour> {
         let services = self.all().into_iter().map(|resident| resident.service());
         services
             .filter(|service| !service.spec.ports.is_empty())
-            .map(|service| Peer {
+            .map(|service| Neighbour {
                 name: service.spec.name.clone(),
                 ports: service.spec.ports.clone(),
+                networks: service.spec.networks.clone(),
             })
             .collect()
     }

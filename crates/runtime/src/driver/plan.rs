@@ -170,12 +170,15 @@ fn reach(spec: &InstanceSpec) -> Result<Reach> {
             let reason = "an instance can reach at most 255 services by name: declare fewer";
             return Err(Error::Missing(reason.to_owned()));
         };
+        let names = std::iter::once(&peer.name).chain(&peer.aliases);
+        let mut name =
+            |address| hosts.extend(names.clone().map(|name| (name.to_string(), address)));
         if is_replica_of(spec, &peer.name) {
-            hosts.push((peer.name.to_string(), IpAddr::V4(Ipv4Addr::LOCALHOST)));
+            name(IpAddr::V4(Ipv4Addr::LOCALHOST));
             continue;
         }
         let address = IpAddr::V4(Ipv4Addr::new(127, 0, 1, last));
-        hosts.push((peer.name.to_string(), address));
+        name(address);
         for port in &peer.ports {
             addresses.push(SocketAddr::new(address, *port));
             doors.push(Door::Service {

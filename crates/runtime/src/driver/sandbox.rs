@@ -144,6 +144,7 @@ impl SandboxDriver {
         let shared = environment.iter().filter(|(name, _)| is_shared(name));
         Init {
             owner: spec.owner.clone(),
+            networks: spec.networks.clone(),
             argv: argv.to_vec(),
             environment: shared.cloned().collect(),
             limits: spec.limits.clone(),

@@ -12,7 +12,7 @@ use crate::logs::Capture;
 use crate::{Door, Error, Result};
 use bytes::Bytes;
 use launcher::Snapshot;
-use model::{Egress, Ending, Limits, Owner};
+use model::{Egress, Ending, Limits, Networks, Owner};
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -30,6 +30,8 @@ const HOLD: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct Init {
     pub(super) owner: Owner,
+    /// The networks that it is on.
+    pub(super) networks: Networks,
     /// Program and arguments.
     pub(super) argv: Vec<String>,
     /// What is the same for all of its instances.
@@ -251,6 +253,7 @@ mod tests {
                 revision: 1,
                 version: None,
             },
+            networks: Networks::default(),
             argv: Vec::new(),
             environment: vec![("KEY".to_owned(), secret.to_owned())],
             limits: Limits::default(),

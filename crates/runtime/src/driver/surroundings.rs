@@ -178,6 +178,7 @@ impl Surroundings {
             let gate = Gate {
                 owner: spec.owner.clone(),
                 instance: spec.id.clone(),
+                networks: spec.networks.clone(),
                 door,
                 inbound: self.inbound.clone(),
             };

@@ -280,6 +280,7 @@ async fn connections_out_come_up_with_whose_they_are(rig: &Rig) {
     let name: model::ServiceName = "catalog".parse().unwrap();
     spec.peers.push(Peer {
         name: name.clone(),
+        aliases: Vec::new(),
         ports: vec![3000],
     });
     let (owner, id) = (spec.owner.clone(), spec.id.clone());

@@ -119,6 +119,7 @@ impl Rig {
             volumes: Vec::new(),
             files: Vec::new(),
             peers: Vec::new(),
+            networks: model::Networks::default(),
             limits: Limits {
                 memory: 256 * MIB,
                 timeout: 30_000,

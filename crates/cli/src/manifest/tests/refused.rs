@@ -52,9 +52,21 @@ const BAD: &[Bad] = &[
     ("models: {}", "1:1", "rouse serves no models"),
     ("include: [a.yaml]", "1:1", "give each file"),
     (
-        "networks: {back: {internal: true}}",
+        "networks: {back: {external: true}}",
         "1:29",
-        "x-rouse-egress: none",
+        "there when something is on it",
+    ),
+    (
+        "networks: {back: {driver: overlay}}",
+        "1:27",
+        "must be bridge",
+    ),
+    ("networks: {a b: }", "1:12", "1 to 63 letters"),
+    ("networks: {a: , b: {name: a}}", "1:17", "declared already"),
+    (
+        "networks: {in: {internal: true}}\nservices:\n  a: {image: x, networks: [in], x-rouse-egress: public}",
+        "3:49",
+        "all of its networks are internal",
     ),
     (
         "networks: {back: {ipam: {}}}",
@@ -67,14 +79,24 @@ const BAD: &[Bad] = &[
         "no network \"back\" is declared",
     ),
     (
-        "networks: {b: , c: }\nservices:\n  a: {image: x, networks: [b]}\n  d: {image: x, networks: {c: }}",
-        "4:27",
-        "share no network",
+        "networks: {b: }\nservices:\n  a: {image: x, networks: {b: {aliases: [c]}}}\n  c: {image: x}",
+        "3:42",
+        "name of another service",
     ),
     (
-        "networks: {b: }\nservices:\n  a: {image: x, networks: {b: {aliases: [z]}}}",
+        "networks: {b: }\nservices:\n  a: {image: x, networks: {b: {aliases: [A_Z]}}}",
         "3:42",
-        "aliases are not supported",
+        "1 to 63 lower case",
+    ),
+    (
+        "networks: {b: }\nservices:\n  a: {image: x, networks: {b: {ipv4_address: 10.0.0.2}}}",
+        "3:32",
+        "whatever their addresses",
+    ),
+    (
+        "networks: {b: }\nservices:\n  a: {image: x, networks: {b: {aliases: [z]}}, x-rouse: {}}",
+        "3:42",
+        "a function has no aliases",
     ),
     (
         "services: []",

@@ -81,6 +81,7 @@ fn each_port_of_each_peer_has_an_address_of_its_name() {
     for (name, ports) in [("catalog", vec![3000, 3001]), ("search", vec![3000])] {
         spec.peers.push(Peer {
             name: name.parse().unwrap(),
+            aliases: Vec::new(),
             ports,
         });
     }

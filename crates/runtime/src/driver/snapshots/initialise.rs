@@ -115,6 +115,7 @@ impl Workplace {
             let gate = Gate {
                 owner: init.owner.clone(),
                 instance: id.clone(),
+                networks: init.networks.clone(),
                 door: door.clone(),
                 inbound: self.inbound.clone(),
             };
