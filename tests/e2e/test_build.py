@@ -121,6 +121,29 @@ def test_a_base_of_the_registry_is_mounted_and_an_http_server_served(server, pyt
     assert (json.loads(body)["path"], json.loads(body)["got"]) == ("/a/b?c=d", "text")
 
 
+def test_a_manifest_builds_its_folders_on_a_base(server, python_base, tmp_path):
+    host = f"docker://127.0.0.1:{server.port}/base/python:2"
+    skopeo(server, "copy", "--dest-creds", keys(server), f"docker-archive:{python_base}", host)
+    serves = "import http.server, os\nhttp.server.test(http.server.SimpleHTTPRequestHandler, port=int(os.environ['PORT']))\n"
+    folder(tmp_path / "fn", {"app.py": HANDLER, "ignored.txt": "x", ".rouseignore": "ignored.txt\n"})
+    folder(tmp_path / "page", {"run.py": serves, "index.html": "from the image", "ignored.txt": "x", ".dockerignore": "ignored.txt\n"})
+    (tmp_path / "compose.yaml").write_text("""
+name: Based
+services:
+  based: {build: ./fn, x-rouse: {base: "base/python:2", timeout: 20s}}
+  based-page: {build: ./page, command: python3 run.py, x-rouse-base: "base/python:2", ports: [8080]}
+""")
+    server.rouse("deploy", cwd=tmp_path)
+    assert says(server, "based", 1) == {"got": 1, "as": "based"}
+    assert server.http("GET", "/svc/based-page/")[2] == b"from the image"
+    assert server.http("GET", "/svc/based-page/ignored.txt")[0] == 404
+    code = server.control("functions/based")["spec"]["code"]["image"]
+    told = server.rouse_json("build", tmp_path / "fn", "--base", "base/python:2", "--tag", "based/again:1")
+    assert code == {"reference": "based/based:latest", "digest": told["digest"]}, "rouse build makes another image"
+    shown = server.rouse_json("deploy", "--dry-run", cwd=tmp_path)
+    assert {change["change"] for change in shown["changes"]} == {"unchanged"}, shown
+
+
 def test_a_node_folder_becomes_an_image(server, base, tmp_path):
     source = tmp_path / "noded"
     server.rouse("init", "--template", "node", source)

@@ -257,3 +257,22 @@ def test_the_shop_and_the_whole_example_are_compose_files(folder, tmp_path):
 def test_config_shows_no_secret(folder):
     text = config(folder, "-f", "compose.yaml", API_TOKEN="hunter2", LEVEL="warn")
     assert "hunter2" not in text and "warn" in text
+
+
+def test_included_files_have_their_own_folders(server, tmp_path):
+    (tmp_path / "part/code").mkdir(parents=True)
+    (tmp_path / "part/code/fn.py").write_text("import os\ndef handler(e, c):\n    return os.environ['FROM']\n")
+    (tmp_path / "part/part.env").write_text("FROM=the file beside it\n")
+    function = "{build: ./code, env_file: part.env, x-rouse: {runtime: python3.11, handler: fn.handler}}"
+    (tmp_path / "part/compose.yaml").write_text(f"name: other\nservices:\n  included: {function}\n")
+    (tmp_path / "compose.yaml").write_text("include: [part/compose.yaml]\n")
+    deploy(server, tmp_path)
+    assert server.invoke("included")[1] == "the file beside it"
+    # What is printed is one file, whose paths are of its own folder.
+    (tmp_path / "printed.yaml").write_text(config(tmp_path))
+    assert "include:" not in (tmp_path / "printed.yaml").read_text()
+    assert "included" in other_compose(tmp_path, "-f", "printed.yaml")
+    (tmp_path / "compose.yaml").write_text(
+        "include: [part/compose.yaml]\nservices:\n  included: {image: x}\n")
+    done = server.rouse("deploy", cwd=tmp_path, check=False)
+    assert done.returncode == 2 and "part/compose.yaml:3:3" in done.stderr, done.stderr

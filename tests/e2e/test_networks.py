@@ -4,7 +4,9 @@ import json
 import urllib.parse
 
 import pytest
+import yaml
 from conftest import wait_for
+from test_compose import other_compose
 
 CODE = """
 import http.client, http.server, json, os, socket, urllib.parse
@@ -173,3 +175,9 @@ def test_what_runs_stays_as_it_was_said(deployed, folder):
     done = deployed.rouse("deploy", "-f", "moved.yaml", "--dry-run", "--json", cwd=folder)
     changes = {change["change"] for change in json.loads(done.stdout)["changes"]}
     assert changes == {"unchanged"}, done.stdout
+
+
+def test_another_implementation_reads_the_same_networks(folder):
+    theirs = yaml.safe_load(other_compose(folder, "-f", "compose.yaml"))
+    assert theirs["networks"]["back"]["internal"] is True
+    assert theirs["services"]["store"]["networks"] == {"back": {"aliases": ["db"]}}

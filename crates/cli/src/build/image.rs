@@ -33,22 +33,41 @@ impl Image {
         labels: &BTreeMap<String, String>,
     ) -> Result<Self> {
         let config = configuration(base, layer, recipe, contract, labels)?;
-        let config_bytes = written(&config)?;
+        let layers: Vec<&Blob> = base.layers.iter().chain([&layer.blob]).collect();
+        let below = base.digest.as_ref().map(|digest| {
+            json!({
+                "org.opencontainers.image.base.digest": digest.as_str(),
+                "org.opencontainers.image.base.name": base.name,
+            })
+        });
+        Self::of(&config, &layers, below)
+    }
+
+    /// A base by itself.
+    ///
+    /// # Errors
+    /// There is nothing of it.
+    pub(crate) fn alone(base: &Base) -> Result<Self> {
+        let Some(config) = &base.config else {
+            return Err(Error::Usage("an image of nothing cannot be run".to_owned()));
+        };
+        let layers: Vec<&Blob> = base.layers.iter().collect();
+        Self::of(config, &layers, None)
+    }
+
+    fn of(config: &Value, layers: &[&Blob], annotations: Option<Value>) -> Result<Self> {
+        let config_bytes = written(config)?;
         let config = Blob {
             digest: digest_of(&config_bytes)?,
             size: config_bytes.len() as u64,
             media_type: CONFIG.to_owned(),
         };
-        let layers = base.layers.iter().chain([&layer.blob]);
-        let layers: Vec<Value> = layers.map(Blob::descriptor).collect();
+        let layers: Vec<Value> = layers.iter().map(|layer| layer.descriptor()).collect();
         let mut manifest = json!({
             "schemaVersion": 2, "mediaType": MANIFEST, "config": config.descriptor(), "layers": layers,
         });
-        if let Some(digest) = &base.digest {
-            manifest["annotations"] = json!({
-                "org.opencontainers.image.base.digest": digest.as_str(),
-                "org.opencontainers.image.base.name": base.name,
-            });
+        if let Some(annotations) = annotations {
+            manifest["annotations"] = annotations;
         }
         let manifest = written(&manifest)?;
         Ok(Self {

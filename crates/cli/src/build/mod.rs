@@ -6,6 +6,7 @@
 mod archive;
 mod base;
 mod convention;
+mod dockerfile;
 mod files;
 mod image;
 mod layer;
@@ -17,6 +18,7 @@ mod recipe;
 
 pub(crate) use archive::write;
 pub(crate) use base::Base;
+pub(crate) use dockerfile::Dockerfile;
 pub(crate) use image::Image;
 pub(crate) use layer::Layer;
 pub(crate) use name::ImageName;

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::Seek as _;
 use tokio::io::AsyncReadExt as _;
 
-/// Pushes what the registry does not have, the manifest last.
+/// Pushes what the registry does not have, the manifest last. Without a layer the image is its base alone.
 ///
 /// # Errors
 /// Of the registry; a layer of the base that cannot be had.
@@ -18,7 +18,7 @@ pub(crate) async fn push(
     name: &ImageName,
     image: &Image,
     base: &Base,
-    layer: &mut Layer,
+    layer: Option<&mut Layer>,
     client: &Client,
 ) -> Result<()> {
     for blob in &base.layers {
@@ -28,7 +28,9 @@ pub(crate) async fn push(
         let file = base.open(blob, Some(client)).await?;
         upload(name, blob, file, client).await?;
     }
-    if !is_there(name, &layer.blob, client).await? {
+    if let Some(layer) = layer
+        && !is_there(name, &layer.blob, client).await?
+    {
         let doing = || Error::io("reading the layer");
         layer.file.rewind().map_err(doing())?;
         let file = layer.file.try_clone().map_err(doing())?;

@@ -16,7 +16,7 @@ const TASK: &str = "var/task";
 const RUNTIME: &str = "var/runtime";
 
 /// What the user says about it.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Wanted {
     /// `module.function`, for Node and Python with the `lambda` contract.
     pub(crate) handler: Option<String>,

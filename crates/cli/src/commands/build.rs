@@ -97,7 +97,7 @@ pub(crate) async fn run(options: &Options, data: &DataFolder) -> Result<()> {
         build::write(path, &name, &image, &base, &mut layer, client.as_ref()).await?;
     }
     if let Some(client) = client.as_ref().filter(|_| pushes) {
-        build::push(&name, &image, &base, &mut layer, client).await?;
+        build::push(&name, &image, &base, Some(&mut layer), client).await?;
     }
     report(options, &name, &image, &base, &layer, &recipe)
 }

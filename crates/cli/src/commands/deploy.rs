@@ -1,15 +1,13 @@
 //! `rouse deploy`: from a manifest to running things.
 
-use crate::archive;
 use crate::client::{self, Client};
-use crate::commands::{difference, image, progress, release, secret, upload, wait};
+use crate::commands::{code, difference, progress, release, secret, wait};
 use crate::data::DataFolder;
 use crate::error::{Error, Result};
-use crate::manifest::{CodeSource, Manifest, Origin, Place, ProjectOptions};
+use crate::manifest::{Manifest, Origin, ProjectOptions};
 use crate::output;
-use model::{ChangeKind, Code, Deployment, DeploymentReport, Digest, Kind, SecretKind};
+use model::{ChangeKind, Deployment, DeploymentReport, SecretKind};
 use reqwest::Method;
-use serde::Deserialize;
 
 /// Deploy what a Compose file declares
 ///
@@ -135,13 +133,18 @@ fn show_difference(present: &Deployment, deployment: &Deployment, json: bool) ->
     difference::print(&differences)
 }
 
-/// Archives folders, looks images up, and uploads what the server lacks if it shall.
+/// Archives and builds folders, looks images up, and sends what the server lacks if it shall.
 async fn prepare(
     manifest: &Manifest,
     project: String,
     client: &Client,
     send: bool,
 ) -> Result<Deployment> {
+    let placing = code::Placing {
+        project: &project.clone(),
+        client,
+        send,
+    };
     let mut deployment = Deployment {
         project,
         buckets: manifest
@@ -160,12 +163,12 @@ async fn prepare(
         deployment
             .mappings
             .extend(function.mappings.iter().cloned());
-        let code = place_code(function.name.as_str(), &function.code, client, send).await?;
+        let code = placing.code(function.name.as_str(), &function.code).await?;
         deployment.functions.push(function.with_code(code)?);
         deployment.rules.extend(function.rules.iter().cloned());
     }
     for service in &manifest.services {
-        let code = place_code(service.name.as_str(), &service.code, client, send).await?;
+        let code = placing.code(service.name.as_str(), &service.code).await?;
         deployment.services.push(service.with_code(code)?);
         deployment.rules.extend(service.rules.iter().cloned());
     }
@@ -213,63 +216,6 @@ async fn send_secrets(manifest: &Manifest, deployment: &Deployment, client: &Cli
         }
     }
     Ok(())
-}
-
-async fn place_code(name: &str, source: &CodeSource, client: &Client, send: bool) -> Result<Code> {
-    match source {
-        CodeSource::Image { reference, place } => find_image(client, reference, place).await,
-        CodeSource::Folder { path, place } => {
-            let spinner = progress::spinner(format!("archiving {name}"));
-            let packed = archive::pack(path, |file| spinner.set_message(output::cell(file, 60)));
-            spinner.finish_and_clear();
-            let archive = packed.map_err(|error| match error {
-                Error::Usage(message) => Error::Manifest(place.error(message)),
-                other => other,
-            })?;
-            let code = Code::Zip {
-                digest: archive.digest.clone(),
-                size: archive.size,
-            };
-            if send {
-                let (entries, size) = (archive.entries, output::bytes(archive.size));
-                if upload::upload(client, name, archive).await? {
-                    output::note(format_args!("uploaded {name}: {entries} files, {size}"));
-                }
-            }
-            Ok(code)
-        }
-    }
-}
-
-/// What an image's name means on the server.
-#[derive(Debug, Deserialize)]
-struct Resolved {
-    reference: String,
-    digest: Digest,
-}
-
-async fn find_image(client: &Client, reference: &str, place: &Place) -> Result<Code> {
-    let path = format!("images/{}", image::path_of(reference));
-    let request = client.request(Method::GET, &path);
-    let found = match client.send(request).await {
-        Ok(response) => client::parse::<Resolved>(response, "GET images").await?,
-        Err(Error::Refused {
-            kind: Kind::NotFound,
-            ..
-        }) => {
-            let missing = place.error(format!("the server has no image \"{reference}\""));
-            let how = format!(
-                "docker push it to the server's registry, or: docker save {reference} -o image.tar;\n\
-                 rouse image import image.tar --name {reference}"
-            );
-            return Err(Error::Manifest(missing.hint(how)));
-        }
-        Err(error) => return Err(error),
-    };
-    Ok(Code::Image {
-        reference: found.reference,
-        digest: found.digest,
-    })
 }
 
 fn print_report(report: &DeploymentReport) -> Result<()> {

@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub(crate) mod build;
+mod code;
 pub(crate) mod deploy;
 mod difference;
 pub(crate) mod doctor;

@@ -4,13 +4,7 @@
 type Unsupported = &'static [(&'static str, &'static str)];
 
 /// At the top of the file.
-pub(crate) const TOP: Unsupported = &[
-    (
-        "include",
-        "give each file: rouse deploy -f one.yaml -f other.yaml",
-    ),
-    ("models", "rouse serves no models"),
-];
+pub(crate) const TOP: Unsupported = &[("models", "rouse serves no models")];
 
 /// In a resident service.
 pub(crate) const SERVICE: Unsupported = &[
@@ -210,7 +204,10 @@ pub(crate) const FUNCTION: Unsupported = &[
     ("cpus", "use x-rouse.cpu"),
     ("pids_limit", "use x-rouse.pids"),
     ("scale", "use x-rouse.concurrency"),
-    ("x-rouse-base", "use x-rouse.runtime"),
+    (
+        "x-rouse-base",
+        "use x-rouse.runtime, or x-rouse.base for an image to build on",
+    ),
     (
         "x-rouse-secret-environment",
         "use x-rouse.secret_environment",
@@ -223,16 +220,31 @@ pub(crate) const FUNCTION: Unsupported = &[
 /// In `build`.
 pub(crate) const BUILD: Unsupported = &[
     (
-        "dockerfile",
-        "the folder runs as it is; for an image: docker save, then `rouse image import`",
-    ),
-    (
         "dockerfile_inline",
-        "the folder runs as it is; leave it out",
+        "write it to a file, and name that in `dockerfile`",
     ),
-    ("args", "the folder runs as it is; leave it out"),
-    ("target", "the folder runs as it is; leave it out"),
+    ("additional_contexts", BUILD_ELSEWHERE),
+    ("cache_from", BUILD_ELSEWHERE),
+    ("cache_to", BUILD_ELSEWHERE),
+    ("extra_hosts", BUILD_ELSEWHERE),
+    ("isolation", "that is of Windows; leave it out"),
+    ("labels", "write LABEL in the Dockerfile"),
+    ("network", BUILD_ELSEWHERE),
+    ("no_cache", BUILD_ELSEWHERE),
+    (
+        "platforms",
+        "an image of this machine is built; leave it out",
+    ),
+    ("privileged", BUILD_ELSEWHERE),
+    ("pull", BUILD_ELSEWHERE),
+    ("secrets", BUILD_ELSEWHERE),
+    ("shm_size", BUILD_ELSEWHERE),
+    ("ssh", BUILD_ELSEWHERE),
+    ("tags", "write `image: NAME:TAG` beside `build`"),
+    ("ulimits", BUILD_ELSEWHERE),
 ];
+
+const BUILD_ELSEWHERE: &str = "leave it out; or build the image with docker, push it to this server's registry, and name it in `image`";
 
 /// In `deploy`.
 pub(crate) const DEPLOY: Unsupported = &[

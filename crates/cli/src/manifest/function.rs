@@ -1,6 +1,7 @@
 //! A service with an `x-rouse` block: a function.
 
 use super::bucket::{Rule, parse_rule};
+use super::code::{Said, parse_run};
 use super::concurrency::parse_scaling;
 use super::dependency::check_depends_on;
 use super::fields::Fields;
@@ -11,9 +12,7 @@ use super::quantity::{parse_bytes, parse_cpus, parse_duration};
 use super::queue::parse_mappings;
 use super::schedule::parse_schedules;
 use super::secret::parse_use;
-use super::settings::{
-    CodeSource, accept_chosen, parse_code, parse_environment, parse_name, set_limit,
-};
+use super::settings::{CodeSource, accept_chosen, parse_environment, parse_name, set_limit};
 use super::target::parse_destinations;
 use super::trigger::parse_bus_triggers;
 use super::words::parse_command;
@@ -115,20 +114,28 @@ pub(crate) fn parse_function(
     let mut outer = Fields::of(node, what.as_str())?;
     outer.take("x-rouse");
     let mut inner = Fields::of(block, format!("{what}, x-rouse"))?;
-    let code = parse_code(context, &what, &mut outer, inner.take("code"), &key.place)?;
+    let contract = inner.take("contract").map(parse_contract).transpose()?;
+    let said = Said {
+        what: &what,
+        place: &key.place,
+        code: inner.take("code"),
+        runtime: inner.take("runtime"),
+        base: inner.take("base"),
+        handler: text(&mut inner, "handler")?,
+        contract: contract.unwrap_or_default(),
+    };
+    let run = parse_run(context, &mut outer, said)?;
     let target = Target::Function { name: name.clone() };
     let joined = network::parse_joined_by_function(context, &name, outer.take("networks"))?;
     let triggers = inner.take("triggers");
-    let contract = inner.take("contract").map(parse_contract).transpose()?;
-    let runtime = parse_runtime(&what, &code, inner.take("runtime"), &key.place)?;
     let declared = DeclaredFunction {
-        runtime,
-        handler: text(&mut inner, "handler")?,
+        runtime: run.runtime,
+        handler: run.handler,
         contract: contract.unwrap_or_default(),
-        follow: parse_follow(inner.take("follow"), &code)?,
+        follow: parse_follow(inner.take("follow"), &run.code)?,
         description: text(&mut inner, "description")?.unwrap_or_default(),
-        entrypoint: words(&mut outer, "entrypoint")?,
-        command: words(&mut outer, "command")?,
+        entrypoint: run.entrypoint,
+        command: run.command,
         working_dir: text(&mut outer, "working_dir")?,
         environment: parse_environment(context, &mut outer)?,
         secrets: parse_use(context, &mut outer, inner.take("secret_environment"))?,
@@ -140,7 +147,7 @@ pub(crate) fn parse_function(
             .transpose()?
             .unwrap_or_default(),
         snapshot: match inner.take("snapshot") {
-            Some(node) => parse_snapshot(node, runtime, contract.unwrap_or_default())?,
+            Some(node) => parse_snapshot(node, run.runtime, contract.unwrap_or_default())?,
             None => Snapshot::None,
         },
         egress: joined.bound(inner.take("egress"))?,
@@ -154,7 +161,7 @@ pub(crate) fn parse_function(
         rules: parse_bus_triggers(triggers, &target)?,
         place: key.place.clone(),
         name,
-        code,
+        code: run.code,
     };
     check_depends_on(context, &mut outer)?;
     parse_unkept(context, &what, &mut outer)?;
@@ -212,7 +219,8 @@ fn parse_follow(node: Option<&Node>, code: &CodeSource) -> Result<bool> {
         other => Err(format!("must be true or false, and is {other:?}")),
     })?;
     match code {
-        CodeSource::Folder { .. } if follow => Err(node
+        CodeSource::Image { .. } => Ok(follow),
+        _ if follow => Err(node
             .error("follow is for an image, and the code is a folder")
             .hint("write `image: localhost:4566/shop/thumbnail:prod`, a tag of this server's registry")),
         _ => Ok(follow),
@@ -255,18 +263,19 @@ pub(crate) fn parse_runtime(
         )),
         None => None,
     };
-    match (code, runtime) {
-        (CodeSource::Image { .. }, None | Some((_, RuntimeName::Image))) => Ok(RuntimeName::Image),
-        (CodeSource::Image { .. }, Some((node, _))) => Err(node
+    let is_folder = matches!(code, CodeSource::Folder { .. });
+    match runtime {
+        None | Some((_, RuntimeName::Image)) if !is_folder => Ok(RuntimeName::Image),
+        Some((node, _)) if !is_folder => Err(node
             .error(format!("{what} has an image and a runtime"))
             .hint("an image brings its own; leave the runtime out, or use `build: ./folder`")),
-        (CodeSource::Folder { .. }, Some((node, RuntimeName::Image))) => Err(node
+        Some((node, RuntimeName::Image)) => Err(node
             .error(format!("{what} is a folder, and its runtime is \"image\""))
             .hint("use nodejs20.x, python3.11 or provided; or `image: NAME` in place of `build`")),
-        (CodeSource::Folder { .. }, Some((_, runtime))) => Ok(runtime),
-        (CodeSource::Folder { .. }, None) => Err(place
+        Some((_, runtime)) => Ok(runtime),
+        None => Err(place
             .error(format!("{what} does not say what runs its folder"))
-            .hint("functions: `x-rouse: {runtime: nodejs20.x}`, services: `x-rouse-base: nodejs20.x`; or python3.11, provided")),
+            .hint("functions: `x-rouse: {runtime: nodejs20.x}`, services: `x-rouse-base: nodejs20.x`; or python3.11, provided; a folder with a Dockerfile needs none")),
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod assured;
 mod bucket;
+mod code;
 mod compose;
 mod concurrency;
 mod delivery;
@@ -20,6 +21,7 @@ mod extends;
 mod fields;
 mod function;
 mod health;
+mod include;
 mod interpolate;
 mod labels;
 mod merge;

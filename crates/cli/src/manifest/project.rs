@@ -1,11 +1,11 @@
 //! The files of a project, read and merged, and what the command line and the environment say of them.
 
-use super::extends;
 use super::interpolate::Variables;
 use super::merge::{merge, settle};
 use super::node::Node;
 use super::place::Source;
 use super::{MAX_MANIFEST, Manifest};
+use super::{extends, include};
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -99,6 +99,7 @@ impl ProjectOptions {
         }
         let profiles = profiles(&self.profiles, &variables)?;
         let root = read_all(&files, &mut variables)?;
+        let root = include::resolve(root, &folder, &mut variables)?;
         Ok(Project {
             root,
             folder,

@@ -1,8 +1,9 @@
 //! A service without an `x-rouse` block: a resident microservice.
 
+use super::code::{Said, is_base, parse_run};
 use super::dependency::parse_depends_on;
 use super::fields::Fields;
-use super::function::{parse_driver, parse_runtime, text, words};
+use super::function::{parse_driver, text};
 use super::health::parse_health;
 use super::labels::parse_labels;
 use super::node::{Key, Node};
@@ -10,12 +11,12 @@ use super::place::{Place, Result};
 use super::resources::parse_resources;
 use super::schedule::parse_schedules;
 use super::secret::parse_use;
-use super::settings::{CodeSource, accept_chosen, parse_code, parse_environment, parse_name};
+use super::settings::{CodeSource, accept_chosen, parse_environment, parse_name};
 use super::trigger::parse_bus_triggers;
 use super::{Context, assured, compose, network, ports, volume};
 use model::{
-    Code, DeclaredRule, Dependency, Driver, Egress, HealthCheck, Limits, Networks, Restart, RuntimeName,
-    ScheduleSpec, SecretUse, ServiceName, ServiceSpec, Target, VolumeMount,
+    Code, Contract, DeclaredRule, Dependency, Driver, Egress, HealthCheck, Limits, Networks,
+    Restart, RuntimeName, ScheduleSpec, SecretUse, ServiceName, ServiceSpec, Target, VolumeMount,
 };
 use std::collections::BTreeMap;
 
@@ -91,13 +92,22 @@ pub(crate) fn parse_service(context: &Context, key: &Key, node: &Node) -> Result
     let name: ServiceName = parse_name(key)?;
     let what = format!("service \"{name}\"");
     let mut fields = Fields::of(node, what.as_str())?;
-    let code = parse_code(context, &what, &mut fields, None, &key.place)?;
-    let runtime = parse_runtime(&what, &code, fields.take("x-rouse-base"), &key.place)?;
+    let base = fields.take("x-rouse-base");
+    let is_image = base.is_some_and(|node| node.text("").is_ok_and(is_base));
+    let said = Said {
+        what: &what,
+        place: &key.place,
+        code: None,
+        runtime: base.filter(|_| !is_image),
+        base: base.filter(|_| is_image),
+        handler: None,
+        contract: Contract::Http,
+    };
+    let run = parse_run(context, &mut fields, said)?;
     let resources = parse_resources(&mut fields)?;
     let joined = network::parse_joined(context, &name, fields.take("networks"))?;
     let ports = ports::parse_ports(context, &name, &mut fields)?;
-    let command = words(&mut fields, "command")?;
-    if matches!(code, CodeSource::Folder { .. }) && command.is_none() {
+    if matches!(run.code, CodeSource::Folder { .. }) && run.command.is_none() {
         return Err(key
             .place
             .error(format!("{what} has no command"))
@@ -105,9 +115,9 @@ pub(crate) fn parse_service(context: &Context, key: &Key, node: &Node) -> Result
     }
     let (schedules, rules) = parse_triggers(fields.take("x-rouse-triggers"), &name)?;
     let declared = DeclaredService {
-        runtime,
-        command,
-        entrypoint: words(&mut fields, "entrypoint")?,
+        runtime: run.runtime,
+        command: run.command,
+        entrypoint: run.entrypoint,
         working_dir: text(&mut fields, "working_dir")?,
         environment: parse_environment(context, &mut fields)?,
         secrets: {
@@ -132,7 +142,7 @@ pub(crate) fn parse_service(context: &Context, key: &Key, node: &Node) -> Result
         rules,
         place: key.place.clone(),
         name,
-        code,
+        code: run.code,
     };
     accept_chosen(&mut fields);
     assured::check(&what, &mut fields)?;

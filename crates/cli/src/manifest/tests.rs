@@ -97,7 +97,11 @@ pub(super) fn load(text: &str) -> (tempfile::TempDir, Result<Manifest>) {
 }
 
 /// Several files as one, with these profiles.
-fn load_in(folder: &std::path::Path, texts: &[&str], profiles: &[&str]) -> Result<Manifest> {
+pub(super) fn load_in(
+    folder: &std::path::Path,
+    texts: &[&str],
+    profiles: &[&str],
+) -> Result<Manifest> {
     let environment = [("PLAIN".to_owned(), "from the shell".to_owned())];
     let mut variables = Variables::new("", environment).unwrap();
     let mut root: Option<Node> = None;

@@ -50,7 +50,6 @@ const BAD: &[Bad] = &[
     ("servces: {}", "1:1", "\"servces\" is not known"),
     ("servces: {}", "1:1", "did you mean \"services\"?"),
     ("models: {}", "1:1", "rouse serves no models"),
-    ("include: [a.yaml]", "1:1", "give each file"),
     (
         "networks: {back: {external: true}}",
         "1:29",
@@ -131,8 +130,28 @@ const BAD: &[Bad] = &[
     ),
     (
         "services:\n  a: {build: {context: ./code, dockerfile: F}}",
+        "2:44",
+        "code/F does not exist",
+    ),
+    (
+        "services:\n  a: {build: {context: ./code, target: t}}",
+        "2:24",
+        "code/Dockerfile does not exist",
+    ),
+    (
+        "services:\n  a: {build: {context: ./code, args: {A: b}}, x-rouse-base: python3.11}",
+        "2:38",
+        "has a Dockerfile, and a runtime",
+    ),
+    (
+        "services:\n  a: {build: {context: ./code, no_cache: true}}",
         "2:32",
-        "docker save",
+        "push it to this server's registry",
+    ),
+    (
+        "services:\n  a: {build: {context: ./code, tags: [b]}}",
+        "2:32",
+        "write `image: NAME:TAG` beside",
     ),
     (
         "services:\n  a: {image: x, privileged: true}",
