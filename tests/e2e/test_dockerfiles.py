@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
         (tree / "secret.txt").write_text("not in the image")
         (folder / name / ".dockerignore").write_text("tree/secret.txt\n")
     (folder / "page/Dockerfile.page").write_text(DOCKERFILE)
-    (folder / "again/Dockerfile").write_text(DOCKERFILE.split("FROM page")[0].replace("=nothing", "=again"))
+    (folder / "again/Dockerfile").write_text(DOCKERFILE.split("FROM page")[0].replace("${WORD}", "again"))
     (folder / "compose.yaml").write_text(MANIFEST)
     return folder
 
@@ -99,12 +99,15 @@ def test_what_dockerignore_names_stays_out(server, folder, docker, tmp_path):
     assert "server" in names and "secret.txt" not in names, names
 
 
-@pytest.mark.parametrize("builder", ["buildah"])
+@pytest.mark.parametrize("builder", ["buildah", "podman"])
 def test_without_docker_another_builder_does(server, folder, builder, tmp_path):
     variables = {"ROUSE_BUILDER": builder, "STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot",
                  "XDG_DATA_HOME": str(tmp_path), "CONTAINERS_STORAGE_CONF": str(storage(tmp_path))}
     deploy(server, folder, WORD=builder, **variables)
     wait_for("the new page", lambda: said(server, "/svc/page/") == builder)
+    # Built again, with or without a cache, it is the same image.
+    shown = deploy(server, folder, "--dry-run", "--json", WORD=builder, **variables).stdout
+    assert {change["change"] for change in json.loads(shown)["changes"]} == {"unchanged"}, shown
 
 
 def storage(folder):

@@ -78,10 +78,14 @@ fn a_node_function_gets_its_bootstrap_and_the_two_listeners() {
 #[test]
 fn each_port_of_each_peer_has_an_address_of_its_name() {
     let mut spec = spec();
-    for (name, ports) in [("catalog", vec![3000, 3001]), ("search", vec![3000])] {
+    for (name, alias, ports) in [
+        ("catalog", Some("db"), vec![3000, 3001]),
+        ("search", None, vec![3000]),
+    ] {
+        let alias = alias.map(|alias: &str| alias.parse().unwrap());
         spec.peers.push(Peer {
             name: name.parse().unwrap(),
-            aliases: Vec::new(),
+            aliases: alias.into_iter().collect(),
             ports,
         });
     }
@@ -96,7 +100,12 @@ fn each_port_of_each_peer_has_an_address_of_its_name() {
     ];
     assert_eq!(listen, expected);
     assert_eq!(plan.doors.len(), 4);
-    assert_eq!(plan.shape.hosts[1].0, "search");
+    let hosts = plan.shape.hosts.iter();
+    let hosts: Vec<String> = hosts
+        .map(|(name, address)| format!("{name} {address}"))
+        .collect();
+    let expected = ["catalog 127.0.1.1", "db 127.0.1.1", "search 127.0.1.2"];
+    assert_eq!(hosts, expected);
     spec.peers[0].ports = (1..=70).collect();
     let error = refused(&spec, Path::new("/code"));
     assert!(error.contains("at most 64 ports"), "{error}");
