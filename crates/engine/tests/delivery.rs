@@ -377,7 +377,9 @@ async fn destinations_change_without_a_new_revision() {
     let changed = house
         .engine
         .change_event_invoke(&name, None, to(queue("told")));
-    let changed = changed.await.unwrap();
+    let told = changed.await.unwrap().destinations;
+    let changed = house.engine.get_function(&name).await.unwrap();
+    assert_eq!(changed.spec.destinations, told);
     assert_eq!(changed.revision_id, before.revision_id);
     assert!(
         !house.invoke("f").await.unwrap().cold,
