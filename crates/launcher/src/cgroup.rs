@@ -2,6 +2,7 @@
 
 mod group;
 mod hierarchy;
+mod kept;
 
 pub(crate) use group::{Group, read};
 pub(crate) use hierarchy::{Controller, Hierarchy, discover};

@@ -1,5 +1,6 @@
 //! The control groups of one sandbox.
 
+use super::kept::Kept;
 use super::{Controller, Parent, Version};
 use crate::Usage;
 use crate::error::{Failure, Step};
@@ -31,8 +32,22 @@ pub(crate) struct Group {
     limits: Option<Limits>,
     /// What the kernel killed for memory in earlier sandboxes.
     killed_before: u64,
+    /// Nanoseconds of processor time that earlier sandboxes used, as version 1 counts them.
+    used_before: u64,
     /// It may be frozen: it was, and the server may have thawed it since.
     frozen: Cell<bool>,
+    kept: Files,
+}
+
+/// What is looked at for every sandbox.
+#[derive(Debug, Default)]
+struct Files {
+    peak: Kept,
+    charged: Kept,
+    kills: Kept,
+    time: Kept,
+    processes: Kept,
+    freezer: Kept,
 }
 
 impl Group {
@@ -62,27 +77,45 @@ impl Group {
     /// Makes a group of version 1 fit for the next sandbox: no process, hardly any memory charged, counters at
     /// the beginning. False if that cannot be had; then it is to be removed.
     pub(crate) fn reset(&mut self) -> bool {
-        let mut memory_is_fit = true;
-        for part in &self.parts {
-            if read(&part.folder.join("tasks")).is_ok_and(|tasks| !tasks.is_empty()) {
-                return false;
-            }
-            for controller in &part.controllers {
-                let file = |name: &str| part.folder.join(name);
-                match controller {
-                    Controller::Memory => memory_is_fit = empty(&part.folder),
-                    // One that stays is only shown too high.
-                    Controller::Accounting => {
-                        let _ = write(&file("cpuacct.usage"), "0");
-                    }
-                    Controller::Freezer | Controller::Pids | Controller::Cpu => {}
-                }
-            }
+        if !self.has_no_process() {
+            return false;
         }
+        let memory_is_fit = match self.part(Controller::Memory) {
+            Some(part) => self.empty(&part.folder),
+            None => true,
+        };
         self.thaw();
         self.frozen.set(false);
         self.killed_before = self.kills();
+        self.used_before = self.time().unwrap_or(0);
         memory_is_fit
+    }
+
+    /// Whether nothing runs in it. The controller of processes counts exactly, and whoever enters one of the
+    /// groups enters all; a list of processes (`tasks`) would be made in each.
+    fn has_no_process(&self) -> bool {
+        let count = self.part(Controller::Pids).and_then(|part| {
+            let text = self.kept.processes.read(&part.folder.join("pids.current"));
+            text.ok()
+        });
+        count.is_some_and(|count| count.trim() == "0")
+    }
+
+    /// Gives the pages of a version 1 group back to the machine, if it has more than a few left.
+    fn empty(&self, folder: &Path) -> bool {
+        let used = || {
+            let text = self
+                .kept
+                .charged
+                .read(&folder.join("memory.usage_in_bytes"));
+            text.ok().and_then(|text| text.trim().parse::<u64>().ok())
+        };
+        let few = |used: Option<u64>| used.is_some_and(|used| used <= RESIDUE);
+        let is_empty = few(used()) || {
+            let _ = write(&folder.join("memory.force_empty"), "0");
+            few(used())
+        };
+        is_empty && write(&folder.join(peak_file(Version::V1)), "0").is_ok()
     }
 
     /// What thaws it, opened for writing, and whose words it takes.
@@ -92,9 +125,11 @@ impl Group {
             Version::V1 => "freezer.state",
             Version::V2 => "cgroup.freeze",
         };
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = open(part.folder.join(name), flags, Mode::empty()).ok()?;
-        Some((file, part.version))
+        let file = self
+            .kept
+            .freezer
+            .share(&part.folder.join(name), OFlags::WRONLY);
+        Some((file.ok()?, part.version))
     }
 
     /// Stops what runs in it. Without a freezer it runs on.
@@ -107,7 +142,7 @@ impl Group {
     pub(crate) fn memory_peak(&self) -> Option<OwnedFd> {
         let part = self.part(Controller::Memory)?;
         let file = part.folder.join(peak_file(part.version));
-        open(file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+        self.kept.peak.share(&file, OFlags::RDONLY).ok()
     }
 
     /// Lets it run on, so that a signal reaches it. One that is not frozen stays as it is.
@@ -124,7 +159,7 @@ impl Group {
                 Version::V2 => ("cgroup.freeze", v2),
             };
             // The group is there as long as its sandbox is.
-            let _ = write(&part.folder.join(name), word);
+            let _ = self.kept.freezer.write(&part.folder.join(name), word);
         }
     }
 
@@ -168,34 +203,39 @@ impl Group {
         Ok(())
     }
 
-    fn read(&self, controller: Controller, v1: &str, v2: &str) -> Option<String> {
+    fn read(&self, file: &Kept, controller: Controller, v1: &str, v2: &str) -> Option<String> {
         let part = self.part(controller)?;
-        let file = match part.version {
+        let name = match part.version {
             Version::V1 => v1,
             Version::V2 => v2,
         };
-        read(&part.folder.join(file)).ok()
+        file.read(&part.folder.join(name)).ok()
     }
 
     /// What all processes used so far; 0 where the kernel does not tell.
     pub(crate) fn usage(&self) -> Usage {
         let memory = self.read(
+            &self.kept.peak,
             Controller::Memory,
             peak_file(Version::V1),
             peak_file(Version::V2),
         );
-        let nanoseconds = self.read(Controller::Accounting, "cpuacct.usage", "cpu.stat");
-        let cpu = match nanoseconds {
-            Some(text) => match text.trim().parse::<u64>() {
-                Ok(nanoseconds) => nanoseconds / 1000,
-                Err(_) => field(&text, "usage_usec"),
-            },
-            None => 0,
-        };
         Usage {
             memory_peak: memory.and_then(|m| m.trim().parse().ok()).unwrap_or(0),
-            cpu,
+            cpu: self.time().unwrap_or(0).saturating_sub(self.used_before) / 1000,
         }
+    }
+
+    /// Nanoseconds of processor time that were used in it.
+    fn time(&self) -> Option<u64> {
+        let text = self.read(
+            &self.kept.time,
+            Controller::Accounting,
+            "cpuacct.usage",
+            "cpu.stat",
+        )?;
+        let whole = text.trim().parse();
+        Some(whole.unwrap_or_else(|_| field(&text, "usage_usec").saturating_mul(1000)))
     }
 
     /// Whether the kernel killed something of this sandbox for memory.
@@ -204,7 +244,12 @@ impl Group {
     }
 
     fn kills(&self) -> u64 {
-        let events = self.read(Controller::Memory, "memory.oom_control", "memory.events");
+        let events = self.read(
+            &self.kept.kills,
+            Controller::Memory,
+            "memory.oom_control",
+            "memory.events",
+        );
         events.map_or(0, |text| field(&text, "oom_kill"))
     }
 
@@ -217,20 +262,6 @@ impl Group {
             });
         self.parts.is_empty()
     }
-}
-
-/// Gives the pages of a version 1 group back to the machine, if it has more than a few left.
-fn empty(folder: &Path) -> bool {
-    let used = || {
-        let text = read(&folder.join("memory.usage_in_bytes"));
-        text.ok().and_then(|text| text.trim().parse::<u64>().ok())
-    };
-    let few = |used: Option<u64>| used.is_some_and(|used| used <= RESIDUE);
-    let is_empty = few(used()) || {
-        let _ = write(&folder.join("memory.force_empty"), "0");
-        few(used())
-    };
-    is_empty && write(&folder.join(peak_file(Version::V1)), "0").is_ok()
 }
 
 /// The number behind `key` in a file of `key number` lines.
