@@ -105,6 +105,12 @@ pub(crate) fn attach(tree: impl AsFd, place: impl AsFd) -> Result<()> {
     move_mount(tree.as_fd(), "", place.as_fd(), "", flags)
 }
 
+/// Attaches a detached mount at `name` in an opened folder, where there are no links.
+pub(crate) fn attach_at(tree: &OwnedFd, folder: &OwnedFd, name: &str) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(tree, "", folder, name, flags)
+}
+
 /// Times that a path is resolved again because mounts changed meanwhile.
 const RETRIES: u32 = 1000;
 

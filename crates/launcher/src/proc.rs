@@ -1,7 +1,8 @@
 //! A sandbox's own `/proc`, with what tells of or reaches the machine hidden.
 
 use crate::error::{Failure, Step};
-use crate::mounts::{READ_ONLY, attach, filesystem, place};
+use crate::kernel::mount_setattr_one;
+use crate::mounts::{READ_ONLY, attach, attach_at, filesystem, place};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use std::os::fd::{AsFd, OwnedFd};
@@ -32,47 +33,62 @@ pub(crate) fn make(own_only: bool) -> Result<OwnedFd, Failure> {
     filesystem("proc", options, INERT).step(STEP)
 }
 
-/// Puts what [`make`] made at `proc` in `root`, where `/dev/null` must be.
+/// Puts what [`make`] made at `proc` in `root`, where `/dev/null` must be, and an empty `/dev/shm`. The names
+/// in it are the kernel's own, and nobody else has seen it: they need not be opened before they are mounted on.
 pub(crate) fn put(proc: &OwnedFd, root: &OwnedFd) -> Result<(), Failure> {
     attach(proc, place(root, "proc").step(STEP)?).step(STEP)?;
     for name in READ_ONLY_FOLDERS {
         let step = || format!("making /proc/{name} read-only");
-        if let Some(at) = there(proc, name).step(step())? {
-            let tree = copy(&at).step(step())?;
-            crate::kernel::mount_setattr_one(tree.as_fd(), READ_ONLY).step(step())?;
-            attach(tree, at).step(step())?;
+        if let Some(tree) = there(copy(proc, name)).step(step())? {
+            mount_setattr_one(tree.as_fd(), READ_ONLY).step(step())?;
+            attach_at(&tree, proc, name).step(step())?;
         }
     }
     let null = place(root, "dev/null").step(STEP)?;
-    for name in HIDDEN_FILES {
+    let file = || copy(&null, "").step(STEP);
+    hide(proc, &HIDDEN_FILES, file)?;
+    // An empty folder that nobody can write to: a file system for each would cost as much as all the rest.
+    let shm = place(root, "dev/shm").step(STEP)?;
+    let folder = || {
+        let tree = copy(&shm, "").step(STEP)?;
+        mount_setattr_one(tree.as_fd(), READ_ONLY.union(INERT)).step(STEP)?;
+        Ok(tree)
+    };
+    hide(proc, &HIDDEN_FOLDERS, folder)
+}
+
+/// Puts a mask over each of these, if it is there.
+fn hide(
+    proc: &OwnedFd,
+    names: &[&str],
+    mask: impl Fn() -> Result<OwnedFd, Failure>,
+) -> Result<(), Failure> {
+    let mut unused = None;
+    for name in names {
         let step = || format!("hiding /proc/{name}");
-        if let Some(at) = there(proc, name).step(step())? {
-            attach(copy(&null).step(step())?, at).step(step())?;
-        }
-    }
-    for name in HIDDEN_FOLDERS {
-        let step = || format!("hiding /proc/{name}");
-        if let Some(at) = there(proc, name).step(step())? {
-            let attributes = INERT | MountAttrFlags::MOUNT_ATTR_RDONLY;
-            let empty = filesystem("tmpfs", &[("size", "4096"), ("mode", "0555")], attributes);
-            attach(empty.step(step())?, at).step(step())?;
+        let tree = match unused.take() {
+            Some(tree) => tree,
+            None => mask()?,
+        };
+        if there(attach_at(&tree, proc, name)).step(step())?.is_none() {
+            unused = Some(tree);
         }
     }
     Ok(())
 }
 
-fn copy(of: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+/// A detached copy of the mount at `name` in `of`, or at `of` itself if that is empty.
+fn copy(of: &OwnedFd, name: &str) -> rustix::io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
-    open_tree(of, "", flags)
+    open_tree(of, name, flags)
 }
 
 /// Not every kernel has every file.
-fn there(proc: &OwnedFd, name: &str) -> rustix::io::Result<Option<OwnedFd>> {
-    match place(proc, name) {
-        Ok(found) => Ok(Some(found)),
+fn there<T>(done: rustix::io::Result<T>) -> rustix::io::Result<Option<T>> {
+    match done {
         Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error),
+        done => done.map(Some),
     }
 }
