@@ -1,6 +1,7 @@
 //! From a fork of the launcher to a contained process that waits, and from there to the program. All of
 //! this runs in the new process.
 
+use crate::descriptors::Reserved;
 use crate::error::{Failure, Step};
 use crate::exec::Program;
 use crate::network::Network;
@@ -35,6 +36,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) control: Option<&'a OwnedFd>,
     pub(crate) stdout: &'a OwnedFd,
     pub(crate) stderr: &'a OwnedFd,
+    /// For one that begins with the launcher's descriptors.
+    pub(crate) reserved: Option<&'a Reserved>,
 }
 
 /// Waits for its program and becomes it, or reports why not and ends. Never returns, so no destructor
@@ -163,6 +166,9 @@ fn close_others(plan: &Plan<'_>) -> std::io::Result<()> {
         .chain(redirect.map(|redirect| &redirect.map))
         .chain(template);
     let mut keep: Vec<_> = kept.map(AsRawFd::as_raw_fd).collect();
+    if let Some(reserved) = plan.reserved {
+        reserved.part(&keep)?;
+    }
     kernel::close_all_but(&mut keep)
 }
 

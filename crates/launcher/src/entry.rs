@@ -1,5 +1,6 @@
 //! How the launcher begins: as a second process of the server's own program.
 
+use crate::descriptors::Reserved;
 use crate::error::{Error, Result};
 use crate::process::Process;
 use crate::root::Stage;
@@ -156,6 +157,7 @@ fn serve(data: &Path) -> io::Result<()> {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
+    let reserved = Reserved::new(null)?;
     // For `ps` and `top`; the kernel would show "exe". A name that is not set harms nothing.
     let _ = rustix::thread::set_name(c"rouse-launcher");
     // A signal for the server's process group is not ours: we end when the server's socket closes,
@@ -165,7 +167,7 @@ fn serve(data: &Path) -> io::Result<()> {
         kernel::ignore(signal);
     }
     raise_limits();
-    match prepare(data) {
+    match prepare(data, reserved) {
         Ok((workshop, users, lock)) => {
             let mut warnings = workshop.cgroups.warnings.clone();
             let tried = network::try_egress();
@@ -208,7 +210,10 @@ fn raise_limits() {
     let _ = std::fs::write("/proc/self/oom_score_adj", "-900");
 }
 
-fn prepare(data: &Path) -> std::result::Result<(Workshop, UserNamespaces, OwnedFd), String> {
+fn prepare(
+    data: &Path,
+    reserved: Reserved,
+) -> std::result::Result<(Workshop, UserNamespaces, OwnedFd), String> {
     let folder = data.join("launcher");
     let told = |error: io::Error| format!("using {}: {error}", folder.display());
     std::fs::create_dir_all(&folder).map_err(told)?;
@@ -248,6 +253,7 @@ fn prepare(data: &Path) -> std::result::Result<(Workshop, UserNamespaces, OwnedF
         pids: std::fs::File::open("/proc/self/ns/pid")
             .map_err(told)?
             .into(),
+        reserved,
     };
     Ok((workshop, users, lock))
 }

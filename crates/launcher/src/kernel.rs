@@ -87,10 +87,11 @@ pub(crate) fn fork(flags: c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<O
 /// Bytes of the stack of a child of [`spawn`].
 const STACK: usize = 512 * 1024;
 
-/// A child with `flags` (namespaces) that runs `work`, whose answer is its exit status, in this process's memory, while this process stands
-/// still, until it executes a program or leaves: nothing is copied, and no page must be copied later.
+/// A child with `flags` (namespaces) that runs `work`, whose answer is its exit status, in this process's memory
+/// and with its descriptors, while this process stands still, until it executes a program or leaves: nothing is
+/// copied, and no page must be copied later.
 ///
-/// What `work` has allocated and not given back when it executes stays allocated here. The caller must be
+/// Before `work` opens or closes anything it must get descriptors of its own ([`unshare_descriptors`]). What it has allocated and not given back when it executes stays allocated here. The caller must be
 /// single-threaded.
 pub(crate) fn spawn(flags: c_int, work: &dyn Fn() -> c_int) -> io::Result<Child> {
     extern "C" fn begin(work: *mut c_void) -> c_int {
@@ -100,7 +101,8 @@ pub(crate) fn spawn(flags: c_int, work: &dyn Fn() -> c_int) -> io::Result<Child>
     }
     let stack = stack()?;
     let mut pidfd: c_int = -1;
-    let shared = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let shared = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES;
+    let told = libc::CLONE_PIDFD | libc::SIGCHLD;
     // SAFETY: the stack is ours alone, since no other child of this kind runs: this thread stands still
     // until this one has left its memory, and so `work` and `pidfd` outlive its use of them. The thread's
     // own storage is shared with nobody who runs.
@@ -108,7 +110,7 @@ pub(crate) fn spawn(flags: c_int, work: &dyn Fn() -> c_int) -> io::Result<Child>
         libc::clone(
             begin,
             stack,
-            flags | shared,
+            flags | shared | told,
             (&raw const work).cast_mut().cast::<c_void>(),
             &raw mut pidfd,
         )
@@ -222,6 +224,19 @@ pub(crate) fn close_all_but(keep: &mut Vec<RawFd>) -> io::Result<()> {
     close_range(first, u32::MAX, 0)
 }
 
+/// Gives this process a table of descriptors of its own, if it shares one, with those up to `last` only.
+pub(crate) fn unshare_descriptors(last: RawFd) -> io::Result<()> {
+    let first = last.unsigned_abs() + 1;
+    close_range(first, u32::MAX, libc::CLOSE_RANGE_UNSHARE)
+}
+
+/// Makes `fd` the descriptor `number` too, close-on-exec. What had that number is closed: the caller knows that
+/// it is reserved, or that nobody has it.
+pub(crate) fn duplicate_as(fd: RawFd, number: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is passed. That no owner uses the replaced descriptor is the callers' contract.
+    check(unsafe { libc::dup3(fd, number, libc::O_CLOEXEC) }.into()).map(drop)
+}
+
 /// Marks every descriptor from 3 on close-on-exec.
 pub(crate) fn close_on_exec() -> io::Result<()> {
     close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
@@ -239,7 +254,7 @@ pub(crate) fn keep_as(fd: &OwnedFd, number: RawFd) -> io::Result<()> {
     check(unsafe { libc::dup2(fd, number) }.into()).map(drop)
 }
 
-fn close_range(first: u32, last: u32, flags: u32) -> io::Result<()> {
+fn close_range(first: u32, last: u32, flags: libc::c_uint) -> io::Result<()> {
     // SAFETY: no memory is passed. That no owner uses a closed descriptor is the callers' contract.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
 }

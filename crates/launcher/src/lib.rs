@@ -16,6 +16,7 @@ mod capabilities;
 mod cgroup;
 mod child;
 mod client;
+mod descriptors;
 mod devices;
 mod entry;
 mod error;

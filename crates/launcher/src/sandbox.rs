@@ -7,6 +7,7 @@ mod word;
 pub(crate) use fork::{adopt, wait};
 pub(crate) use word::Progress;
 
+use crate::descriptors::Reserved;
 use crate::error::{Failure, Step};
 use crate::exec::{self, Told};
 use crate::root::Stage;
@@ -108,6 +109,7 @@ pub(crate) struct Workshop {
     pub(crate) mounts: OwnedFd,
     /// The launcher's own pid namespace.
     pub(crate) pids: OwnedFd,
+    pub(crate) reserved: Reserved,
 }
 
 /// How it ended.

@@ -84,6 +84,10 @@ pub(super) fn fork(
         set_socket_passcred(control, true).step(PAIR)?;
     }
     let is_program = matches!(stem, Stem::Program { .. });
+    let unified = slot.group.unified()?;
+    // What waits as `park` leaves nothing allocated when it executes, so it may use the launcher's memory until
+    // then; a clone straight into a cgroup cannot do so.
+    let shares = unified.is_none() && within.is_none() && !is_program;
     let plan = Plan {
         shape,
         slot,
@@ -96,6 +100,7 @@ pub(super) fn fork(
         stem,
         stdout: &stdout_inside,
         stderr: &stderr_inside,
+        reserved: shares.then_some(&workshop.reserved),
     };
     let (child, builder) = match within {
         Some(snapshot) => {
@@ -103,7 +108,6 @@ pub(super) fn fork(
             (made.first, Some(made.builder))
         }
         None => {
-            let unified = slot.group.unified()?;
             let unified = unified.as_ref().map(AsFd::as_fd);
             (begin(&plan, unified).step("forking")?, None)
         }
@@ -137,12 +141,13 @@ pub(super) fn fork(
     })
 }
 
-/// The first process. What waits as `park` leaves nothing allocated when it executes, so it may use the
-/// launcher's memory until then; a clone straight into a cgroup cannot do so.
+/// The first process.
 fn begin(plan: &Plan<'_>, unified: Option<BorrowedFd<'_>>) -> io::Result<kernel::Child> {
-    let is_program = matches!(plan.stem, Stem::Program { .. });
-    if unified.is_none() && !is_program {
-        return kernel::spawn(libc::CLONE_NEWPID, &|| child::run(plan));
+    if let Some(reserved) = plan.reserved {
+        let child = kernel::spawn(libc::CLONE_NEWPID, &|| child::run(plan));
+        // If that failed, they would be let go of after the next start.
+        let _ = reserved.clear();
+        return child;
     }
     let child = kernel::fork(libc::CLONE_NEWPID, unified)?;
     Ok(child.unwrap_or_else(|| child::run(plan)))
