@@ -4,8 +4,9 @@ mod group;
 mod hierarchy;
 mod kept;
 
-pub(crate) use group::{Group, read};
+pub(crate) use group::Group;
 pub(crate) use hierarchy::{Controller, Hierarchy, discover};
+pub(crate) use kept::Kept;
 
 use crate::error::{Failure, Step};
 use crate::kernel;

@@ -1,14 +1,17 @@
 //! A sandbox's own network: loopback only, with the listeners that the server asked for, and, if it
 //! may reach out, three sockets that take all that it sends elsewhere.
 
+use crate::cgroup::Kept;
 use crate::error::{Failure, Step};
 use crate::redirect::Redirect;
 use crate::{kernel, route};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 /// Connections that may wait to be accepted, for each listener.
 const BACKLOG: i32 = 128;
@@ -32,6 +35,25 @@ pub(crate) struct Namespace {
     pub(crate) egress: bool,
     /// What leads connections to listeners, once one was needed.
     pub(crate) redirect: Option<Redirect>,
+    /// What tells of its sockets, once that was asked.
+    pub(crate) counts: Kept,
+}
+
+impl Namespace {
+    /// Whether it has no socket any more, bound, connected or lingering. `inside`: does something in this
+    /// namespace, of a process that sees the host's `/proc`.
+    pub(crate) fn is_quiet<E>(
+        &self,
+        inside: impl FnOnce(&mut dyn FnMut() -> io::Result<String>) -> Result<String, E>,
+    ) -> Result<bool, E> {
+        // The file tells of the namespace of whoever opened it, as it is when it is read.
+        let path = Path::new("/proc/self/net/sockstat");
+        let counts = match self.counts.read_open() {
+            Some(Ok(counts)) => counts,
+            _ => inside(&mut || self.counts.read(path))?,
+        };
+        Ok(is_quiet(&counts))
+    }
 }
 
 /// What was made in a sandbox's network.
@@ -95,11 +117,8 @@ pub(crate) fn try_egress() -> Result<(), String> {
         .map_err(told)
 }
 
-/// Whether this process's network namespace has no socket any more, bound, connected or lingering. The
-/// process must see the host's `/proc`.
-pub(crate) fn is_quiet() -> std::io::Result<bool> {
-    // Both files tell of the namespace of whoever opens them.
-    let counts = crate::cgroup::read("/proc/self/net/sockstat".as_ref())?;
+/// What `sockstat` of proc(5) says of a namespace without any socket.
+fn is_quiet(counts: &str) -> bool {
     let sockets = counts
         .lines()
         .find_map(|line| line.strip_prefix("sockets: used "));
@@ -107,7 +126,7 @@ pub(crate) fn is_quiet() -> std::io::Result<bool> {
         .lines()
         .find(|line| line.starts_with("TCP:"))
         .and_then(|line| line.split(" tw ").nth(1)?.split(' ').next());
-    Ok(sockets == Some("0") && lingering == Some("0"))
+    sockets == Some("0") && lingering == Some("0")
 }
 
 /// Listeners on ports of their own, and the way to them.
@@ -202,4 +221,22 @@ fn listener(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
 pub(crate) fn tcp(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     socket_with(family, SocketType::STREAM, flags, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_quiet_without_sockets_of_any_kind() {
+        let counts = |used: u32, lingering: u32| {
+            format!(
+                "sockets: used {used}\nTCP: inuse 0 orphan 0 tw {lingering} alloc 3 mem 0\nUDP: inuse 0 mem 0\n"
+            )
+        };
+        assert!(is_quiet(&counts(0, 0)));
+        assert!(!is_quiet(&counts(1, 0)));
+        assert!(!is_quiet(&counts(0, 1)));
+        assert!(!is_quiet(""));
+    }
 }

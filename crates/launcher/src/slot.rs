@@ -2,12 +2,12 @@
 //! template of mounts. Making and destroying these costs milliseconds and takes locks of the whole
 //! kernel; handing them on, after a look that nothing is left in them, costs microseconds.
 
+use crate::Shape;
 use crate::cgroup::{Cgroups, Group};
 use crate::error::{Failure, Step};
 use crate::network::Namespace;
 use crate::root::Ids;
 use crate::userns::{UserNamespace, UserNamespaces};
-use crate::{Shape, network};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::collections::VecDeque;
 use std::io;
@@ -101,7 +101,7 @@ impl Slots {
                 continue;
             }
             let quiet = match &slot.network {
-                Some(network) => self.inside(&network.fd, network::is_quiet)?,
+                Some(network) => network.is_quiet(|look| self.inside(&network.fd, look))?,
                 None => true,
             };
             if !quiet && since.elapsed() < QUIET {

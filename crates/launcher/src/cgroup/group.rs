@@ -273,15 +273,6 @@ fn field(text: &str, key: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// A small file of the kernel, which it gives in one piece: 4 KiB at most.
-pub(crate) fn read(path: &Path) -> io::Result<String> {
-    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut buffer = [0; 4096];
-    let length = rustix::io::read(file, &mut buffer)?;
-    let text = buffer.get(..length).unwrap_or_default();
-    Ok(String::from_utf8_lossy(text).into_owned())
-}
-
 /// One write to a file of the kernel, without creating it.
 pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     let file = open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;

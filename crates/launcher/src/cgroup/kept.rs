@@ -1,4 +1,4 @@
-//! Files of a control group that are read or written for every sandbox, and so stay open.
+//! Small files of the kernel that are read or written for every sandbox, and so stay open.
 
 use rustix::fs::{Mode, OFlags, open};
 use std::cell::OnceCell;
@@ -12,17 +12,17 @@ const KEPT_BELOW: RawFd = 4096;
 
 /// One such file, opened when it is first needed. The kernel answers a read at offset 0 with what holds now.
 #[derive(Debug, Default)]
-pub(super) struct Kept(OnceCell<OwnedFd>);
+pub(crate) struct Kept(OnceCell<OwnedFd>);
 
 impl Kept {
     /// Its text, which the kernel gives in one piece: 4 KiB at most.
-    pub(super) fn read(&self, path: &Path) -> io::Result<String> {
-        self.with(path, OFlags::RDONLY, |file| {
-            let mut buffer = [0; 4096];
-            let length = rustix::io::pread(file, &mut buffer, 0)?;
-            let text = buffer.get(..length).unwrap_or_default();
-            Ok(String::from_utf8_lossy(text).into_owned())
-        })
+    pub(crate) fn read(&self, path: &Path) -> io::Result<String> {
+        self.with(path, OFlags::RDONLY, text)
+    }
+
+    /// Its text, if it is open.
+    pub(crate) fn read_open(&self) -> Option<io::Result<String>> {
+        self.0.get().map(text)
     }
 
     /// One write.
@@ -59,6 +59,13 @@ impl Kept {
     }
 }
 
+fn text(file: &OwnedFd) -> io::Result<String> {
+    let mut buffer = [0; 4096];
+    let length = rustix::io::pread(file, &mut buffer, 0)?;
+    let text = buffer.get(..length).unwrap_or_default();
+    Ok(String::from_utf8_lossy(text).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -71,11 +78,13 @@ mod tests {
         let path = folder.path().join("file");
         let kept = Kept::default();
         assert!(kept.read(&path).is_err());
+        assert!(kept.read_open().is_none());
         std::fs::write(&path, "one").unwrap();
         assert_eq!(kept.read(&path).unwrap(), "one");
         // In place: the file stays the same one.
         std::fs::write(&path, "a second").unwrap();
         assert_eq!(kept.read(&path).unwrap(), "a second");
+        assert_eq!(kept.read_open().unwrap().unwrap(), "a second");
         let shared = kept.share(&path, OFlags::RDONLY).unwrap();
         assert!(rustix::io::pwrite(&shared, b"x", 0).is_err());
     }

@@ -1,6 +1,7 @@
 //! What comes out of a sandbox while it gets ready, and what that leads to.
 
 use super::{Member, Phase, Role, Sandbox, member};
+use crate::cgroup::Kept;
 use crate::error::Failure;
 use crate::network::Namespace;
 use crate::redirect::Redirect;
@@ -99,6 +100,7 @@ impl Sandbox {
                 fd,
                 egress: self.shape.egress,
                 redirect: None,
+                counts: Kept::default(),
             });
         }
         if let (Some(network), Some(redirect)) = (&mut self.slot.network, redirect) {
