@@ -10,6 +10,7 @@ mod tail;
 use bytes::Bytes;
 use lines::Lines;
 use model::{InstanceId, LogLine, RequestId, Stream, Timestamp};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,11 @@ const SPAN: Duration = Duration::from_secs(10);
 const CHUNK: usize = 16 * 1024;
 /// Most that is read at the end of a call without waiting, for each pipe.
 const MAX_DRAINED: usize = 16 * CHUNK;
+/// Without waiting.
+const NOW: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
 /// Takes finished lines; must not block.
 pub(crate) type Sink = Box<dyn Fn(Vec<LogLine>) + Send + Sync>;
@@ -41,6 +47,13 @@ pub(crate) struct Capture {
 struct Pipe {
     receiver: Receiver,
     stream: Stream,
+}
+
+impl Pipe {
+    /// A question whether there is something to read.
+    fn look(&self) -> PollFd<'_> {
+        PollFd::new(&self.receiver, PollFlags::IN)
+    }
 }
 
 struct Shared {
@@ -149,9 +162,14 @@ impl Capture {
 
     /// Reads what is there without waiting: it was written before the answer that the caller has.
     fn drain(&self) {
-        // There is rarely anything.
-        let mut buffer = [0; CHUNK / 8];
-        for pipe in &self.pipes {
+        let mut looks: Vec<_> = self.pipes.iter().map(|pipe| pipe.look()).collect();
+        // There is rarely anything: both are asked at once. Not asked, each is read.
+        let asked = rustix::event::poll(&mut looks, Some(&NOW)).is_ok();
+        for (pipe, look) in self.pipes.iter().zip(looks) {
+            if asked && look.revents().is_empty() {
+                continue;
+            }
+            let mut buffer = [0; CHUNK / 8];
             let mut drained = 0;
             while drained < MAX_DRAINED {
                 // Not through tokio, which may not have heard yet that there is something.
