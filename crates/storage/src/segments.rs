@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 const SEGMENT: u64 = 8 << 20;
 /// Segments of one key.
 const KEPT: u64 = 4;
+/// What is kept of the memory for a line.
+const LINE: usize = 64 << 10;
 /// Files open at once.
 const OPEN: usize = 64;
 
@@ -96,6 +98,8 @@ pub(crate) fn read(folder: &Path, query: &LogQuery, tail: usize) -> Result<Vec<L
 pub(crate) struct Segments {
     logs: PathBuf,
     open: HashMap<String, Segment>,
+    /// The line that is being written; kept so that it is not made anew for each.
+    line: Vec<u8>,
     /// The last failure was told; it is told again only after a success.
     failing: bool,
 }
@@ -112,13 +116,14 @@ impl Segments {
         Self {
             logs,
             open: HashMap::new(),
+            line: Vec::new(),
             failing: false,
         }
     }
 
     /// Adds lines. What cannot be written is lost, and the server's own log says so.
     pub(crate) fn append(&mut self, key: &str, lines: &[LogLine]) {
-        let written = lines.iter().try_for_each(|line| self.write(key, line));
+        let written = self.write(key, lines);
         self.judge(key, written);
     }
 
@@ -135,10 +140,7 @@ impl Segments {
         }
     }
 
-    fn write(&mut self, key: &str, line: &LogLine) -> Result<()> {
-        let mut json =
-            serde_json::to_vec(line).map_err(|error| Error::Invalid(error.to_string()))?;
-        json.push(b'\n');
+    fn write(&mut self, key: &str, lines: &[LogLine]) -> Result<()> {
         if !self.open.contains_key(key) {
             if self.open.len() >= OPEN {
                 self.flush();
@@ -147,10 +149,18 @@ impl Segments {
             let segment = Segment::open(folder(&self.logs, key)?)?;
             self.open.insert(key.to_owned(), segment);
         }
-        match self.open.get_mut(key) {
-            Some(segment) => segment.write(&json),
-            None => Ok(()),
+        let Some(segment) = self.open.get_mut(key) else {
+            return Ok(());
+        };
+        for line in lines {
+            self.line.clear();
+            serde_json::to_writer(&mut self.line, line)
+                .map_err(|error| Error::Invalid(error.to_string()))?;
+            self.line.push(b'\n');
+            segment.write(&self.line)?;
         }
+        self.line.shrink_to(LINE);
+        Ok(())
     }
 
     /// Makes all that was added readable.
