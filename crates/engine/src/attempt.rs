@@ -20,7 +20,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Job {
     pub(crate) request_id: RequestId,
     pub(crate) payload: Bytes,
-    pub(crate) http: Option<HttpRequest>,
+    pub(crate) http: Option<Box<HttpRequest>>,
     pub(crate) event: Option<Box<Event>>,
     /// Where it stands in a chain, if it is for messages of a queue.
     pub(crate) chain: Option<Chain>,

@@ -15,7 +15,7 @@ pub struct Call {
     /// The body: 6 MiB at most.
     pub payload: Bytes,
     /// Set when it came through an HTTP route.
-    pub http: Option<HttpRequest>,
+    pub http: Option<Box<HttpRequest>>,
     /// Decoded client context.
     pub client_context: Option<String>,
     /// Trace id, if the caller had one.

@@ -121,7 +121,11 @@ impl Corridor {
     ) -> Result<Arc<Pool>> {
         match self.functions.resolve(name, qualifier, chance::fraction)? {
             Found::Pool(pool) => Ok(pool),
-            Found::Version(released, of) => self.open(name, &released, &of).await,
+            Found::Version(released, of) => match released.pool() {
+                Some(pool) => Ok(pool),
+                // In a box of its own: rare, and large beside what every call needs.
+                None => Box::pin(self.open(name, &released, &of)).await,
+            },
         }
     }
 

@@ -47,7 +47,7 @@ pub struct Invocation {
     /// The body: 6 MiB at most.
     pub payload: Bytes,
     /// Set when it came through an HTTP route.
-    pub http: Option<HttpRequest>,
+    pub http: Option<Box<HttpRequest>>,
     /// Set when an event woke it; the `http` contract then sends a CloudEvent in binary mode.
     pub event: Option<Box<Event>>,
     /// Base64-decoded `X-Amz-Client-Context`: JSON.

@@ -80,11 +80,11 @@ impl Asking<'_> {
         let request_id = Some(self.id.clone());
         if contract == Contract::Http {
             return Ok(Call {
-                http: Some(HttpRequest {
+                http: Some(Box::new(HttpRequest {
                     method: self.method,
                     path_and_query: self.path_and_query,
                     headers: self.headers,
-                }),
+                })),
                 payload: self.body,
                 qualifier: None,
                 request_id,

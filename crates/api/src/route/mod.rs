@@ -67,7 +67,7 @@ async fn pass(doors: &Doors, who: Verified, request: Request) -> Response {
             service::redirect(who, request.uri())
         }
         (Some("svc"), Some(name), Some(_)) if !name.is_empty() => {
-            service::proxy(who, doors, request).await
+            Box::pin(service::proxy(who, doors, request)).await
         }
         (Some("fn"), Some(name), _) if !name.is_empty() => {
             function::call(who, doors, request).await

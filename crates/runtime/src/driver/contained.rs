@@ -342,9 +342,10 @@ async fn ask(talk: &Talk, body: &Body, memory: u64, invocation: Invocation) -> E
         Talk::Http {
             client: Some(client),
             ..
-        } => match client.call(body, &invocation).await {
+        } => match client.call(body, invocation).await {
             Ok(ending) => ending,
-            Err(reason) => match has_ended(body, client.port()).await {
+            // In a box of its own: rare, and large beside what every call needs.
+            Err(reason) => match Box::pin(has_ended(body, client.port())).await {
                 Some(exit) => crash(&exit, memory),
                 None => failed("Http.NoResponse", &reason),
             },

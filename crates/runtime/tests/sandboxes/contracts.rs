@@ -208,14 +208,14 @@ async fn an_http_function_takes_calls_events_and_requests(rig: &Rig) {
     assert_eq!(woken["type"], "s3:ObjectCreated:Put");
     assert_eq!(woken["subject"], "in/a%20photo.jpg");
     let mut request = invocation("break");
-    request.http = Some(HttpRequest {
+    request.http = Some(Box::new(HttpRequest {
         method: http::Method::PUT,
         path_and_query: "/photos?x=1".into(),
         headers: http::HeaderMap::from_iter([(
             http::header::HOST,
             http::HeaderValue::from_static("shop.example"),
         )]),
-    });
+    }));
     match instance.call(request).await.ending {
         Ending::Succeeded {
             http: Some(http), ..

@@ -178,11 +178,8 @@ impl HttpClient {
     /// # Errors
     /// When no connection can be made, or it breaks before the end of the answer. The function may
     /// have ended.
-    pub(crate) async fn call(
-        &self,
-        body: &Body,
-        invocation: &Invocation,
-    ) -> Result<Ending, String> {
+    pub(crate) async fn call(&self, body: &Body, invocation: Invocation) -> Result<Ending, String> {
+        let came_by_http = invocation.http.is_some();
         let request = match request(invocation, self.port) {
             Ok(request) => request,
             Err(error) => return Ok(failed("Http.InvalidRequest", &error.to_string())),
@@ -198,7 +195,7 @@ impl HttpClient {
             return Ok(Ending::ResponseTooLarge { limit });
         };
         self.keep(kept);
-        Ok(ending(invocation, Response::from_parts(head, body)))
+        Ok(ending(came_by_http, Response::from_parts(head, body)))
     }
 
     /// Sends over a kept connection, or a new one if that was closed before it took the request.
@@ -219,7 +216,8 @@ impl HttpClient {
                 },
             }
         }
-        let mut kept = self.dial(body).await?;
+        // In a box of its own: rare, and large beside what every call needs.
+        let mut kept = Box::pin(self.dial(body)).await?;
         match kept.send(request).await {
             Ok(response) => Ok((kept, response)),
             Err(error) => Err(hung_up(&error.into_error())),
@@ -241,29 +239,29 @@ fn hung_up(error: &hyper::Error) -> String {
 
 /// The request for a call: what came in by HTTP as it came, an event as a CloudEvent, anything else
 /// as a `POST /` of JSON.
-fn request(invocation: &Invocation, port: u16) -> Result<Request<Full<Bytes>>, http::Error> {
-    let mut headers = HeaderMap::new();
-    let (method, uri) = match (&invocation.http, &invocation.event) {
+fn request(invocation: Invocation, port: u16) -> Result<Request<Full<Bytes>>, http::Error> {
+    let (method, uri, mut headers) = match (invocation.http, &invocation.event) {
         (Some(request), _) => {
-            headers.clone_from(&request.headers);
+            let mut headers = request.headers;
             hop::strip(&mut headers);
             // The length is that of the body that we have.
             headers.remove(header::CONTENT_LENGTH);
             headers.remove(header::EXPECT);
             (
-                request.method.clone(),
-                Uri::try_from(request.path_and_query.as_str())?,
+                request.method,
+                Uri::try_from(request.path_and_query)?,
+                headers,
             )
         }
         (None, event) => {
-            if let Some(event) = event {
-                headers = cloudevent::headers(&event.accepted);
-            }
+            let event = event.as_ref();
+            let mut headers =
+                event.map_or_else(HeaderMap::new, |event| cloudevent::headers(&event.accepted));
             headers.insert(
                 header::CONTENT_TYPE,
                 HeaderValue::from_static("application/json"),
             );
-            (Method::POST, Uri::from_static("/"))
+            (Method::POST, Uri::from_static("/"), headers)
         }
     };
     if !headers.contains_key(header::HOST) {
@@ -278,7 +276,7 @@ fn request(invocation: &Invocation, port: u16) -> Result<Request<Full<Bytes>>, h
     ] {
         headers.insert(HeaderName::from_static(name), HeaderValue::try_from(value)?);
     }
-    let mut request = Request::new(Full::new(invocation.payload.clone()));
+    let mut request = Request::new(Full::new(invocation.payload));
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
@@ -301,10 +299,10 @@ async fn read(mut body: Incoming) -> hyper::Result<Option<Bytes>> {
 
 /// A real HTTP request is answered with whatever the function says; an event or a plain call has
 /// failed when the function says so.
-fn ending(invocation: &Invocation, response: Response<Bytes>) -> Ending {
+fn ending(came_by_http: bool, response: Response<Bytes>) -> Ending {
     let (mut head, payload) = response.into_parts();
     let status = head.status;
-    if !status.is_success() && invocation.http.is_none() {
+    if !status.is_success() && !came_by_http {
         let text = String::from_utf8_lossy(&payload);
         return failed(
             &format!("Http.{}", status.as_u16()),

@@ -7,7 +7,7 @@ fn invocation(http: Option<HttpRequest>) -> Invocation {
     Invocation {
         request_id: RequestId("r-1".into()),
         payload: Bytes::from_static(b"{}"),
-        http,
+        http: http.map(Box::new),
         event: None,
         client_context: None,
         trace_id: "Root=1-2-3".into(),
@@ -44,7 +44,7 @@ fn a_request_keeps_its_path_and_loses_what_belongs_to_its_connection() {
             ("x-two", "2"),
         ]),
     };
-    let request = request(&invocation(Some(came)), 8080).unwrap();
+    let request = request(invocation(Some(came)), 8080).unwrap();
     assert_eq!(request.method(), Method::PUT);
     assert_eq!(request.uri(), "/a%20b?c=d");
     let headers = request.headers();
@@ -56,7 +56,7 @@ fn a_request_keeps_its_path_and_loses_what_belongs_to_its_connection() {
 
 #[test]
 fn a_plain_call_is_a_post_of_json() {
-    let request = request(&invocation(None), 8080).unwrap();
+    let request = request(invocation(None), 8080).unwrap();
     assert_eq!(request.method(), Method::POST);
     assert_eq!(request.uri(), "/");
     assert_eq!(request.headers()["content-type"], "application/json");
@@ -70,19 +70,14 @@ fn a_path_that_would_split_the_request_is_refused() {
         path_and_query: "/ HTTP/1.1\r\nx-injected: 2".into(),
         headers: HeaderMap::new(),
     };
-    assert!(request(&invocation(Some(came)), 8080).is_err());
+    assert!(request(invocation(Some(came)), 8080).is_err());
 }
 
 #[test]
 fn a_server_error_fails_a_plain_call_and_answers_a_request() {
-    let plain = ending(&invocation(None), response(503, b"no store"));
+    let plain = ending(false, response(503, b"no store"));
     assert_eq!(plain.error().unwrap(), "Http.503: no store");
-    let came = HttpRequest {
-        method: Method::GET,
-        path_and_query: "/".into(),
-        headers: HeaderMap::new(),
-    };
-    match ending(&invocation(Some(came)), response(503, b"no store")) {
+    match ending(true, response(503, b"no store")) {
         Ending::Succeeded {
             http: Some(http), ..
         } => assert_eq!(http.status, 503),
@@ -111,7 +106,7 @@ async fn answering(answers: &'static [&'static str]) -> (Kept, tokio::task::Join
 
 async fn asked(kept: &mut Kept) -> hyper::Result<Option<Bytes>> {
     assert!(kept.is_ready());
-    let response = kept.send(request(&invocation(None), 80).unwrap()).await;
+    let response = kept.send(request(invocation(None), 80).unwrap()).await;
     let body = response.map_err(|error| error.into_error())?.into_body();
     kept.read(body).await
 }
@@ -138,6 +133,6 @@ async fn an_answer_that_breaks_off_is_an_error() {
     assert!(asked(&mut kept).await.is_err());
     assert!(!kept.is_ready());
     let (mut kept, _) = answering(&[]).await;
-    let response = kept.send(request(&invocation(None), 80).unwrap()).await;
+    let response = kept.send(request(invocation(None), 80).unwrap()).await;
     assert!(response.is_err());
 }
