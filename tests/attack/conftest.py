@@ -66,9 +66,19 @@ FUNCTIONS = {"folder": "folder", "image as root": "root", "image as 1000": "user
              cases.FORK: "zygote", cases.ZYGOTE: "zygote"}
 
 
+def pytest_addoption(parser):
+    parser.addoption("--start", choices=("root", "rootless"), default="root",
+                     help="who starts the server: root, or an ordinary user")
+
+
 @pytest.fixture(scope="session")
-def report():
-    kept = Report("rouse")
+def rootless(pytestconfig):
+    return pytestconfig.getoption("--start") == "rootless"
+
+
+@pytest.fixture(scope="session")
+def report(rootless):
+    kept = Report("rouse-rootless" if rootless else "rouse")
     yield kept
     kept.save()
 
@@ -89,8 +99,8 @@ def host():
     canary.remove()
 
 
-class Attacked(e2e.Server):
-    """A server, and how attacks are run in its instances."""
+class Attacks:
+    """How attacks are run in the instances of a server."""
 
     def call(self, function, payload):
         """Calls; gives (ending, decoded payload or None, headers)."""
@@ -128,12 +138,22 @@ class Attacked(e2e.Server):
         return self.rouse("image", "import", archive, "--name", name, check=check)
 
 
+class Attacked(Attacks, e2e.Server):
+    def remove(self):
+        self.stop()
+
+
+class AttackedRootless(Attacks, e2e.OrdinaryServer):
+    pass
+
+
 @pytest.fixture(scope="session")
-def attacked(tmp_path_factory, host, program):
-    server = Attacked(tmp_path_factory.mktemp("attacked") / "data").start()
+def attacked(tmp_path_factory, host, program, rootless):
+    server = AttackedRootless() if rootless else Attacked(tmp_path_factory.mktemp("attacked") / "data")
+    server.start()
     deploy_attacks(server, tmp_path_factory.mktemp("functions"), program, MANIFEST)
     yield server
-    server.stop()
+    server.remove()
 
 
 def deploy_attacks(server, folder, program, manifest):

@@ -9,7 +9,8 @@ _found = importlib.util.spec_from_file_location("e2e_conftest", REPO / "tests/e2
 conftest = importlib.util.module_from_spec(_found)
 _found.loader.exec_module(conftest)
 
-Server, free_port, wait_for = conftest.Server, conftest.free_port, conftest.wait_for
+Server, OrdinaryServer = conftest.Server, conftest.OrdinaryServer
+free_port, wait_for = conftest.free_port, conftest.wait_for
 ROUSE = conftest.ROUSE
 
 

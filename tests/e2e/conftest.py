@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -56,6 +57,9 @@ def zipped(files):
 class Server:
     """One `rouse serve` with a data folder of its own; it can be killed and started again."""
 
+    # What starts the program.
+    by = ()
+
     def __init__(self, data, options=(), variables=None):
         self.data = Path(data)
         self.variables = variables or {}
@@ -65,11 +69,14 @@ class Server:
         self.process = None
         self.log = self.data.parent / f"{self.data.name}.log"
 
+    def program(self):
+        return ROUSE
+
     def spawn(self):
         """Starts the process and waits for nothing."""
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [ROUSE, "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}"]
+                [*self.by, self.program(), "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}"]
                 + self.options,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -203,6 +210,33 @@ class Server:
         """The record of the function's newest run."""
         path = f"runs?target=function:{function}&limit=1"
         return wait_for(f"a run of {function}", lambda: next(iter(self.control(path)), None))
+
+
+class OrdinaryServer(Server):
+    """A server that an ordinary user started, without root."""
+
+    by = (REPO / "tests/ordinary-user",)
+
+    def __init__(self, options=(), variables=None):
+        # Where that user gets to, as to no folder of the tests'.
+        self.folder = Path(tempfile.mkdtemp(prefix="rouse-ordinary-", dir="/var/tmp"))
+        self.folder.chmod(0o755)
+        subprocess.run([*self.by, "true"], check=True)
+        data = self.folder / "data"
+        data.mkdir(mode=0o700)
+        shutil.chown(data, "rouse-test", "rouse-test")
+        # 512 sandboxes is the most that 65 536 subordinate ids are enough for.
+        super().__init__(data, ["--max-instances", "200", *options], variables)
+
+    def program(self):
+        copy = self.folder / "rouse"
+        if not copy.exists():
+            shutil.copy(ROUSE, copy)
+        return copy
+
+    def remove(self):
+        self.stop()
+        shutil.rmtree(self.folder)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -212,6 +212,8 @@ fn keep_size(text: &str) -> std::result::Result<u64, String> {
 
 /// Runs the server until it is told to stop.
 pub(crate) fn run(options: &Options, data: &DataFolder) -> Result<()> {
+    // What comes now may happen twice: without root, the program starts again.
+    launcher::enter_without_root().map_err(|error| refusal(&error))?;
     logging::start(&options.log, options.log_format)?;
     let lock = data.lock()?;
     let (listener, connection) = match prepare(options, data) {

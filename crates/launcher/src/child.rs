@@ -110,14 +110,17 @@ fn prepare(plan: &Plan<'_>) -> Result<(Made, Vec<OwnedFd>), Failure> {
         redirect,
     } = network::listen_on(&shape.listen, shape.serves, shape.egress, known)?;
     rustix::process::umask(Mode::empty());
+    // While the launcher's own /proc is in sight: in another user namespace than the host's, the kernel
+    // allows no new one without.
+    let own_only = matches!(plan.stem, Stem::Snapshot { .. });
+    let proc = proc::make(own_only)?;
     let (template, ids) = enter_template(plan)?;
     // Only now, so that the cgroup namespace's root is the sandbox's own group.
     kernel::unshare(
         libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP,
     )
     .step("making namespaces")?;
-    let own_only = matches!(plan.stem, Stem::Snapshot { .. });
-    root::furnish(shape, &slot.users, plan.tmp, &proc::make(own_only)?)?;
+    root::furnish(shape, &slot.users, plan.tmp, &proc)?;
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     let hostname = hostname(shape, slot);
     rustix::system::sethostname(hostname.as_bytes()).step("setting the host name")?;
@@ -235,8 +238,10 @@ pub(crate) fn standard_streams(
     const STEP: &str = "connecting the standard streams";
     let null = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).step(STEP)?;
     rustix::stdio::dup2_stdin(null).step(STEP)?;
-    let base = users.base;
-    let (owner, group) = (Uid::from_raw(base + ids.uid), Gid::from_raw(base + ids.gid));
+    let (owner, group) = (
+        Uid::from_raw(users.host(ids.uid)),
+        Gid::from_raw(users.host(ids.gid)),
+    );
     for pipe in outputs {
         rustix::fs::fchown(pipe, Some(owner), Some(group)).step(STEP)?;
     }

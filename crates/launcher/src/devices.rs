@@ -2,8 +2,9 @@
 
 use crate::error::{Failure, Step};
 use crate::mounts::{self, attach, place};
-use rustix::fs::{FileType, Gid, Mode, Uid, makedev, mkdirat, mknodat, symlinkat};
-use rustix::mount::MountAttrFlags;
+use rustix::fs::{CWD, FileType, Gid, Mode, Uid, makedev, mkdirat, mknodat, symlinkat};
+use rustix::io::Errno;
+use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Name, major and minor number (the kernel's devices.txt).
@@ -31,18 +32,20 @@ const HARD: MountAttrFlags =
 pub(crate) fn mount(root: &OwnedFd, owner: u32) -> Result<(), Failure> {
     const STEP: &str = "mounting /dev";
     let dev = mounts::tmpfs(64 * 1024, 64, "0755", owner, HARD).step(STEP)?;
+    let mut refused = Vec::new();
     for (name, major, minor) in NODES {
         let step = || format!("making /dev/{name}");
         // The umask is 0, so the mode is exact.
         let mode = Mode::from_raw_mode(0o666);
-        mknodat(
-            &dev,
-            name,
-            FileType::CharacterDevice,
-            mode,
-            makedev(major, minor),
-        )
-        .step(step())?;
+        let device = makedev(major, minor);
+        match mknodat(&dev, name, FileType::CharacterDevice, mode, device) {
+            // In a user namespace nobody makes devices: then the host's are shown.
+            Err(Errno::PERM) => {
+                mknodat(&dev, name, FileType::RegularFile, mode, 0).step(step())?;
+                refused.push(name);
+            }
+            made => made.step(step())?,
+        }
         let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
         let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
         rustix::fs::chownat(&dev, name, Some(uid), Some(gid), flags).step(step())?;
@@ -53,7 +56,18 @@ pub(crate) fn mount(root: &OwnedFd, owner: u32) -> Result<(), Failure> {
     mkdirat(&dev, "shm", Mode::from_raw_mode(0o755)).step("making /dev/shm")?;
     // A read-only mount can still be written to through its device nodes.
     crate::kernel::mount_setattr_one(dev.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY).step(STEP)?;
-    attach(&dev, place(root, "dev").step(STEP)?).step(STEP)
+    attach(&dev, place(root, "dev").step(STEP)?).step(STEP)?;
+    refused.into_iter().try_for_each(|name| show(&dev, name))
+}
+
+/// Mounts the host's own device on the file of that name. The host's `/dev` must be in sight.
+fn show(dev: &OwnedFd, name: &str) -> Result<(), Failure> {
+    let step = || format!("showing the host's /dev/{name}");
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let node = open_tree(CWD, format!("/dev/{name}"), flags).step(step())?;
+    let attributes = HARD | MountAttrFlags::MOUNT_ATTR_RDONLY;
+    crate::kernel::mount_setattr_one(node.as_fd(), attributes).step(step())?;
+    attach(node, place(dev, name).step(step())?).step(step())
 }
 
 /// Mounts `/dev/shm` of `root`.

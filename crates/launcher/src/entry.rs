@@ -3,13 +3,14 @@
 use crate::descriptors::Reserved;
 use crate::error::{Error, Result};
 use crate::process::Process;
+use crate::ranges::Ranges;
 use crate::root::Stage;
 use crate::sandbox::Workshop;
 use crate::seccomp::{self, Profile};
 use crate::slot::Slots;
 use crate::userns::UserNamespaces;
 use crate::wire::{self, Reply};
-use crate::{bare, capabilities, cgroup, kernel, mounts, network, probe};
+use crate::{bare, capabilities, cgroup, kernel, mounts, network, probe, rootless};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -95,7 +96,11 @@ pub fn spawn(data: &Path) -> Result<Connection> {
 
 /// Whether anything is missing, looked at before anything is made.
 pub(crate) fn refuse_obstacles() -> Result<()> {
-    let missing = probe::obstacles();
+    let mut missing = probe::obstacles();
+    // An ordinary user has what it takes, but only in a namespace of its own.
+    if missing.is_empty() {
+        missing = capabilities::missing();
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -167,7 +172,7 @@ fn serve(data: &Path) -> io::Result<()> {
         kernel::ignore(signal);
     }
     raise_limits();
-    match prepare(data, reserved) {
+    match own_network().and_then(|()| prepare(data, reserved)) {
         Ok((workshop, users, lock)) => {
             let mut warnings = workshop.cgroups.warnings.clone();
             let tried = network::try_egress();
@@ -210,6 +215,30 @@ fn raise_limits() {
     let _ = std::fs::write("/proc/self/oom_score_adj", "-900");
 }
 
+/// Whoever enters a sandbox's network must be able to return, and only the host's root may to the host's.
+fn own_network() -> std::result::Result<(), String> {
+    if rootless::is_host() {
+        return Ok(());
+    }
+    kernel::unshare(libc::CLONE_NEWNET)
+        .map_err(|error| format!("making a network namespace: {error}"))
+}
+
+/// What the ids of this user do not allow.
+fn bounds_of(ranges: Ranges) -> Vec<String> {
+    if ranges.are_whole() {
+        return Vec::new();
+    }
+    let count = ranges.count();
+    let mut told = vec![format!(
+        "at most {count} sandboxes at one time, those that wait included, since this user has so many          subordinate ids: start with --max-instances {} or less",
+        (count / 2).max(1)
+    )];
+    let losses = rootless::LOSSES.iter().map(|loss| format!("without root, {loss}"));
+    told.extend(losses);
+    told
+}
+
 fn prepare(
     data: &Path,
     reserved: Reserved,
@@ -221,7 +250,9 @@ fn prepare(
     let stage = Stage::new(&folder).map_err(told)?;
     let hash = hash(data);
     let mut cgroups = cgroup::Cgroups::prepare(&format!("rouse-{hash:016x}"))?;
-    let mut users = UserNamespaces::new(hash);
+    let ranges = Ranges::find().map_err(told)?;
+    cgroups.warnings.extend(bounds_of(ranges));
+    let mut users = UserNamespaces::new(ranges, hash);
     let first = users.take().map_err(|failure| {
         format!(
             "{}: {}; are user namespaces allowed (sysctl user.max_user_namespaces)?",
@@ -231,7 +262,7 @@ fn prepare(
     let mapped = mounts::bind(data, first.fd.as_fd(), mounts::INERT)
         .map_err(told)?
         .mapped;
-    if !mapped {
+    if !mapped && rootless::is_host() {
         cgroups.warnings.push(format!(
             "the file system of {} cannot map user ids (tmpfs before Linux 6.3, overlayfs and NFS \
              cannot), so files of an image that only its root may read cannot be read, and what one \
@@ -254,6 +285,7 @@ fn prepare(
             .map_err(told)?
             .into(),
         reserved,
+        returns: rootless::is_host(),
     };
     Ok((workshop, users, lock))
 }

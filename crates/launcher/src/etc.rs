@@ -133,11 +133,11 @@ fn look_up(text: &str, passwd: &str, group: &str) -> Result<Ids, String> {
             group_name.is_none() && login.is_some_and(|l| members.split(',').any(|m| m == l))
         })
         .filter_map(|f| f.get(2)?.parse().ok())
-        .filter(|gid| *gid < crate::userns::IDS)
+        .filter(|gid| *gid < crate::ranges::IDS)
         .take(64)
         .collect();
-    if uid >= crate::userns::IDS || gid >= crate::userns::IDS {
-        return Err(format!("ids up to {} can be used", crate::userns::IDS - 1));
+    if uid >= crate::ranges::IDS || gid >= crate::ranges::IDS {
+        return Err(format!("ids up to {} can be used", crate::ranges::IDS - 1));
     }
     Ok(Ids { uid, gid, groups })
 }

@@ -41,8 +41,10 @@ pub(crate) fn fork_into(
     member: &OwnedFd,
     cgroup: Option<BorrowedFd<'_>>,
 ) -> Result<Option<kernel::Child>, Failure> {
-    let kind = ThreadNameSpaceType::PROCESS_ID;
-    move_into_thread_name_spaces(member.as_fd(), kind).step("entering a pid namespace")?;
+    if !workshop.returns {
+        return fork_beside(member, cgroup);
+    }
+    enter_pids(member)?;
     let forked = kernel::fork(0, cgroup);
     if !matches!(forked, Ok(None)) {
         let own = Some(LinkNameSpaceType::ProcessID);
@@ -50,6 +52,56 @@ pub(crate) fn fork_into(
             .step("returning from a pid namespace")?;
     }
     forked.step("forking")
+}
+
+fn enter_pids(member: &OwnedFd) -> Result<(), Failure> {
+    let kind = ThreadNameSpaceType::PROCESS_ID;
+    move_into_thread_name_spaces(member.as_fd(), kind).step("entering a pid namespace")
+}
+
+/// The same for a launcher that may not return into its own pid namespace, since that is the host's: a child
+/// enters in its place, and makes the other as its sibling.
+fn fork_beside(
+    member: &OwnedFd,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Option<kernel::Child>, Failure> {
+    let (ours, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .step(STEP)?;
+    let Some(helper) = kernel::fork(0, None).step("forking")? else {
+        let forked = enter_pids(member)
+            .and_then(|()| kernel::fork(libc::CLONE_PARENT, cgroup).step("forking"));
+        let Ok(Some(child)) = forked else {
+            return match forked {
+                Ok(_) => Ok(None),
+                Err(failure) => child::fail(&theirs, failure),
+            };
+        };
+        finish(&theirs, || hand_over(&theirs, &child))
+    };
+    drop(theirs);
+    let told = received(&ours);
+    waitid(WaitId::PidFd(helper.pidfd.as_fd()), WaitIdOptions::EXITED).step(STEP)?;
+    told.map(Some)
+}
+
+fn hand_over(hatch: &OwnedFd, child: &kernel::Child) -> Result<(), Failure> {
+    let begun = wire::encode(&Report::Begun).step("reporting")?;
+    wire::send(hatch, &begun, &[child.pidfd.as_fd()]).step("reporting")
+}
+
+/// The process that is handed over at the other end.
+fn received(hatch: &OwnedFd) -> Result<kernel::Child, Failure> {
+    let mut buffer = [0; 8192];
+    match wire::receive::<Report>(hatch, &mut buffer, RecvFlags::empty()) {
+        Ok(Some((Report::Begun, fds))) => delivered(fds),
+        Ok(Some((Report::Failed(failure), _))) => Err(failure),
+        _ => Err(Failure::new(STEP, "the process that makes it has died")),
+    }
 }
 
 /// Makes one beneath the pid namespace that `snapshot` is the first process of. The launcher waits only for
@@ -73,14 +125,9 @@ pub(crate) fn make(
         finish(&theirs, || deliver(plan, &theirs, &executing))
     };
     drop((theirs, executing));
-    let mut buffer = [0; 8192];
-    let told = wire::receive::<Report>(&ours, &mut buffer, RecvFlags::empty());
+    let told = received(&ours);
     waitid(WaitId::PidFd(maker.pidfd.as_fd()), WaitIdOptions::EXITED).step(STEP)?;
-    let first = match told {
-        Ok(Some((Report::Begun, fds))) => delivered(fds),
-        Ok(Some((Report::Failed(failure), _))) => Err(failure),
-        _ => Err(Failure::new(STEP, "the process that makes it has died")),
-    }?;
+    let first = told?;
     match fork_into(workshop, &first.pidfd, None) {
         Ok(Some(builder)) => Ok(Nested { first, builder }),
         Ok(None) => finish(plan.report, || build(plan, &first, &executed)),
@@ -154,8 +201,7 @@ fn deliver(plan: &Plan<'_>, hatch: &OwnedFd, executing: &OwnedFd) -> Result<(), 
         // It returns only with the reason why it does not wait.
         finish(plan.report, || wait(plan, ids))
     };
-    let begun = wire::encode(&Report::Begun).step("reporting")?;
-    wire::send(hatch, &begun, &[child.pidfd.as_fd()]).step("reporting")
+    hand_over(hatch, &child)
 }
 
 fn template<'a>(plan: &Plan<'a>) -> Result<&'a Template, Failure> {

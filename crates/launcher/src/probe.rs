@@ -1,7 +1,7 @@
 //! What of this machine can be used, and what cannot, and why (`rouse doctor`).
 
 use crate::cgroup::{self, Controller, Version};
-use crate::{capabilities, network};
+use crate::{capabilities, network, rootless};
 use std::fs;
 
 /// How one thing stands.
@@ -98,11 +98,22 @@ fn user() -> Finding {
         let detail = format!("user id {uid}, with every capability that is needed");
         return Finding::new(WHAT, Standing::Ok, detail);
     }
-    let detail = format!(
-        "user id {uid} lacks {}; start as root, such as by sudo",
-        missing.join(", ")
-    );
-    Finding::new(WHAT, Standing::Missing, detail)
+    if uid == 0 {
+        let detail = format!("user id {uid} lacks {}", missing.join(", "));
+        return Finding::new(WHAT, Standing::Missing, detail);
+    }
+    match rootless::means() {
+        Ok(means) => {
+            let losses = rootless::LOSSES.join("; ");
+            let detail = format!("user id {uid}, without root: {means}; {losses}");
+            Finding::new(WHAT, Standing::Degraded, detail)
+        }
+        Err(reason) => {
+            let missing = missing.join(", ");
+            let detail = format!("user id {uid} lacks {missing}; without root: {reason}");
+            Finding::new(WHAT, Standing::Missing, detail)
+        }
+    }
 }
 
 fn namespaces() -> Finding {
@@ -215,9 +226,10 @@ fn cgroups() -> Vec<Finding> {
             Some(place) => Finding::new(&what, Standing::Ok, format!("at {}", place.display())),
             None => {
                 let detail = format!(
-                    "{} cannot be written, {}; start as root, or with that group delegated",
+                    "{} cannot be written, {}; start as root, or with that group delegated{}",
                     found.mount.display(),
-                    controller.loss()
+                    controller.loss(),
+                    rootless::delegation(found.version, &found.mount)
                 );
                 Finding::new(&what, absent, detail)
             }

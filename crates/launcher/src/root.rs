@@ -69,7 +69,9 @@ pub(crate) fn enter(
         Root::Host { binds } => host(shape, binds, users, stage, hostname)?,
         Root::Image { folder } => image(shape, folder, users, stage, hostname)?,
     };
-    let ids = etc::ids(&root, &shape.user)?;
+    let mut ids = etc::ids(&root, &shape.user)?;
+    let checked = users.ranges.check(&mut ids);
+    checked.map_err(|reason| Failure::new("choosing the user", reason))?;
     devices::mount(&root, users.base)?;
     if shape.is_unique() {
         places_beneath(temporary(&root, users, tmp)?, shape, users)?;
@@ -289,8 +291,11 @@ fn volume_at(
             .step(step())?;
     } else if is_file || !volume.read_only {
         // With mapped ids the owner on disk is the sandbox's own number, whichever range it has.
-        let base = if tree.mapped { 0 } else { users.base };
-        let (uid, gid) = (Uid::from_raw(base + ids.uid), Gid::from_raw(base + ids.gid));
+        let owner = |id| if tree.mapped { id } else { users.host(id) };
+        let (uid, gid) = (
+            Uid::from_raw(owner(ids.uid)),
+            Gid::from_raw(owner(ids.gid)),
+        );
         chown(&volume.source, Some(uid), Some(gid)).step(step())?;
     }
     let at = place(root, text(&volume.target)?).step(step())?;

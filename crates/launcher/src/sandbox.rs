@@ -110,6 +110,8 @@ pub(crate) struct Workshop {
     /// The launcher's own pid namespace.
     pub(crate) pids: OwnedFd,
     pub(crate) reserved: Reserved,
+    /// Whether the launcher may return there: the host's belongs to the host's root.
+    pub(crate) returns: bool,
 }
 
 /// How it ended.

@@ -74,7 +74,7 @@ impl Slots {
         }
         // One without a template was made for a shape that leaves none, or failed before it had one.
         let mut other = self.take_idle(|slot| slot.template.is_none())?;
-        if other.is_none() && self.idle.len() >= IDLE_MAX / 2 {
+        if other.is_none() && (self.idle.len() >= IDLE_MAX / 2 || self.users.are_used_up()) {
             other = self.take_idle(|_| true)?;
         }
         if let Some(mut slot) = other {

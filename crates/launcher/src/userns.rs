@@ -2,6 +2,7 @@
 
 use crate::error::{Failure, Step};
 use crate::kernel;
+use crate::ranges::Ranges;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Uid;
@@ -10,37 +11,44 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-/// First host id of the first range. 0x7000_0000 to 0x7fff_ffff is used by nobody else
-/// (systemd's table "UIDs and GIDs").
-const FIRST: u32 = 0x7000_0000;
-/// Ids in one range.
-pub(crate) const IDS: u32 = 0x1_0000;
-/// Ranges: most sandboxes that can run at one time.
-const RANGES: u32 = 0x1000;
-
-/// A user namespace whose ids 0 to 65 535 are the host's `base` to `base + 65 535`.
+/// A user namespace whose ids are a range of the host's.
 #[derive(Clone)]
 pub(crate) struct UserNamespace {
     pub(crate) fd: Rc<OwnedFd>,
+    /// The host id of its root, the first of its range.
     pub(crate) base: u32,
+    pub(crate) ranges: Ranges,
+}
+
+impl UserNamespace {
+    /// The host id of one that is inside; of one that is not, its root's.
+    pub(crate) fn host(&self, inside: u32) -> u32 {
+        self.ranges.host(self.base, inside).unwrap_or(self.base)
+    }
 }
 
 /// The namespaces that no sandbox uses now, and the ranges that were never used.
 pub(crate) struct UserNamespaces {
     idle: Vec<UserNamespace>,
-    /// Rotates the ranges, so that two servers seldom meet in one.
-    offset: u32,
+    ranges: Ranges,
+    seed: u64,
     made: u32,
 }
 
 impl UserNamespaces {
     /// `seed` spreads the servers of one machine over the ranges.
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(ranges: Ranges, seed: u64) -> Self {
         Self {
             idle: Vec::new(),
-            offset: (seed % u64::from(RANGES)) as u32,
+            ranges,
+            seed,
             made: 0,
         }
+    }
+
+    /// Whether there is none left that nobody has.
+    pub(crate) fn are_used_up(&self) -> bool {
+        self.idle.is_empty() && self.made == self.ranges.count()
     }
 
     /// One for a sandbox. Give it back when its last process is dead.
@@ -48,17 +56,20 @@ impl UserNamespaces {
         if let Some(idle) = self.idle.pop() {
             return Ok(idle);
         }
-        if self.made == RANGES {
-            let reason =
-                format!("{RANGES} sandboxes are running, the most this version can keep apart");
+        if self.are_used_up() {
+            let reason = format!(
+                "{} sandboxes are there, the most that this server's user ids can keep apart",
+                self.ranges.count()
+            );
             return Err(Failure::new("making a user namespace", reason));
         }
-        let base = FIRST + (self.offset + self.made) % RANGES * IDS;
-        let fd = create(base)?;
+        let base = self.ranges.base(self.seed, self.made);
+        let fd = create(self.ranges, base)?;
         self.made += 1;
         Ok(UserNamespace {
             fd: Rc::new(fd),
             base,
+            ranges: self.ranges,
         })
     }
 
@@ -72,7 +83,7 @@ impl UserNamespaces {
 /// The child first becomes the range's first id, so that this id owns the namespace. The kernel
 /// counts inotify instances, queued signals and message queues against the owner too: were it the
 /// launcher's own user, one sandbox could use up what the host and every other sandbox has of them.
-fn create(base: u32) -> Result<OwnedFd, Failure> {
+fn create(ranges: Ranges, base: u32) -> Result<OwnedFd, Failure> {
     const STEP: &str = "making a user namespace";
     let (told, tell) = pipe_with(PipeFlags::CLOEXEC).step(STEP)?;
     let (wait, release) = pipe_with(PipeFlags::CLOEXEC).step(STEP)?;
@@ -88,7 +99,7 @@ fn create(base: u32) -> Result<OwnedFd, Failure> {
     };
     drop(tell);
     let folder = format!("/proc/{}", child.pid.as_raw_nonzero());
-    let map = format!("0 {base} {IDS}\n");
+    let map = ranges.map(base);
     let made = entered(&told).and_then(|()| {
         ["uid_map", "gid_map"]
             .iter()

@@ -2,6 +2,7 @@
 
 use super::Version;
 use super::group::write;
+use crate::rootless;
 use model::Limits;
 use std::fmt;
 use std::fs;
@@ -212,9 +213,15 @@ impl Hierarchy {
     }
 
     /// Where our parent folder may be, best first: at the top, where the next server finds it
-    /// wherever it is started from, or below our own group, if only that is ours.
+    /// wherever it is started from; in the folder that root gave to this user; or below our own group, if
+    /// only that is ours.
     pub(crate) fn places(&self) -> Vec<PathBuf> {
         let mut places = vec![self.mount.clone()];
+        if self.version == Version::V1
+            && let Some(user) = rootless::user()
+        {
+            places.push(self.mount.join(rootless::delegated(user)));
+        }
         if self.own.components().next().is_some() {
             places.push(self.mount.join(&self.own));
         }

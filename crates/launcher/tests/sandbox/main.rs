@@ -1,4 +1,5 @@
-//! Real sandboxes on the real kernel. It needs root and fails without.
+//! Real sandboxes on the real kernel. It needs root, or what `tests/ordinary-user` gives, and fails
+//! without.
 //!
 //! `cargo test -p launcher --test sandbox [part of a name]`
 #![allow(missing_docs)]
@@ -20,6 +21,7 @@ mod network;
 mod pin;
 mod privilege;
 mod reuse;
+mod rootless;
 mod snapshot;
 mod zygote;
 
@@ -31,6 +33,7 @@ type Case = (&'static str, fn());
 fn main() {
     launcher::run_if_launcher();
     privilege::run_if_helper();
+    launcher::enter_without_root().expect("root, or what an ordinary user needs");
     let cases = [
         armed::CASES,
         contain::CASES,
@@ -42,6 +45,7 @@ fn main() {
         pin::CASES,
         privilege::CASES,
         reuse::CASES,
+        rootless::CASES,
         snapshot::CASES,
         zygote::CASES,
     ];
