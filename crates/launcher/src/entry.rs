@@ -231,7 +231,8 @@ fn bounds_of(ranges: Ranges) -> Vec<String> {
     }
     let count = ranges.count();
     let mut told = vec![format!(
-        "at most {count} sandboxes at one time, those that wait included, since this user has so many          subordinate ids: start with --max-instances {} or less",
+        "at most {count} sandboxes at one time, those that wait included, since this user has so many \
+         subordinate ids: start with --max-instances {} or less",
         (count / 2).max(1)
     )];
     let losses = rootless::LOSSES.iter().map(|loss| format!("without root, {loss}"));

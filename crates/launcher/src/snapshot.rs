@@ -108,7 +108,10 @@ pub(crate) fn ask(snapshot: &Sandbox, sandbox: &Sandbox, ends: &Forked) -> Resul
     const STEP: &str = "asking the snapshot for a fork";
     let control = snapshot.control();
     let control = control.ok_or_else(|| Failure::new(STEP, "it has no socket"))?;
-    let entries = sandbox.slot().group.entries()?;
+    let slot = sandbox.slot();
+    let template = slot.template.as_ref();
+    let user = template.map_or(0, |template| template.ids.uid);
+    let entries = slot.users.acting_as(user, || slot.group.entries())?;
     let fixed = [
         &ends.control,
         &sandbox.first().pidfd,

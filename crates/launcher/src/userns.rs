@@ -21,6 +21,32 @@ pub(crate) struct UserNamespace {
 }
 
 impl UserNamespace {
+    /// Does `work` with the effective user `inside`, if the ids are not the host's root's: version 1 of cgroups lets
+    /// only root, or a file that was opened by the very user of a process, move that process.
+    pub(crate) fn acting_as<T>(
+        &self,
+        inside: u32,
+        work: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        const STEP: &str = "acting as a sandbox's user";
+        if self.ranges.are_whole() {
+            return work();
+        }
+        let own = rustix::process::geteuid();
+        let held = rustix::thread::capabilities(None).step(STEP)?;
+        rustix::thread::set_thread_res_uid(own, Uid::from_raw(self.host(inside)), own)
+            .step(STEP)?;
+        let done = rustix::thread::set_capabilities(None, held)
+            .step(STEP)
+            .and_then(|()| work());
+        if rustix::thread::set_thread_res_uid(own, own, own).is_err() {
+            // It would do everything else as that user from now on.
+            eprintln!("launcher: returning from a sandbox's user failed");
+            kernel::exit_now(1);
+        }
+        done
+    }
+
     /// The host id of one that is inside; of one that is not, its root's.
     pub(crate) fn host(&self, inside: u32) -> u32 {
         self.ranges.host(self.base, inside).unwrap_or(self.base)
@@ -90,7 +116,11 @@ fn create(ranges: Ranges, base: u32) -> Result<OwnedFd, Failure> {
     let Some(child) = kernel::fork(0, None).step(STEP)? else {
         // The end of the pipe comes when the launcher lets go, or dies.
         drop(release);
-        let code = enter_new(base)
+        let entered = enter_new(base);
+        if entered.is_ok() && !ranges.are_whole() {
+            bound_by_user();
+        }
+        let code = entered
             .err()
             .map_or(0, |error| error.raw_os_error().unwrap_or(libc::EINVAL));
         let _ = rustix::io::write(&tell, &code.to_ne_bytes());
@@ -112,6 +142,14 @@ fn create(ranges: Ranges, base: u32) -> Result<OwnedFd, Failure> {
     use std::os::fd::AsFd as _;
     waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED).step(STEP)?;
     made.step(STEP)
+}
+
+/// In the child: what all ranges of an ordinary user share, since the kernel counts it against that user too, no
+/// sandbox may use up. A kernel without such a bound has no such count.
+fn bound_by_user() {
+    for (what, most) in [("inotify_instances", "16"), ("inotify_watches", "4096")] {
+        let _ = std::fs::write(format!("/proc/sys/user/max_{what}"), most);
+    }
 }
 
 /// In the child: becomes `owner` and enters a new user namespace, which is `owner`'s then.

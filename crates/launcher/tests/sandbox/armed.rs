@@ -2,8 +2,8 @@
 
 use crate::Case;
 use crate::bench::{
-    Bench, Spec, are_empty, are_gone, bind, cgroups, finish, first_line, kill, lives, namespace,
-    program, shell, status, until, with,
+    Bench, Spec, are_empty, are_gone, bind, cgroups, finish, first_line, is_nobodys, kill, lives,
+    namespace, program, shell, status, until, with,
 };
 use launcher::{Assignment, Error, Stem, Volume, Work};
 
@@ -55,7 +55,7 @@ fn waits_contained() {
         }
         assert_eq!(status(pid, "Groups"), "");
         for id in status(pid, "Uid").split(' ') {
-            assert!(id.parse::<u32>().unwrap() >= 65_536, "{id}");
+            assert!(is_nobodys(id.parse().unwrap()), "{id}");
         }
         for kind in ["mnt", "net", "ipc", "uts", "pid", "user", "cgroup"] {
             assert_ne!(namespace(pid, kind), namespace(std::process::id(), kind));

@@ -297,3 +297,11 @@ pub(crate) fn open_files(pid: u32) -> usize {
         .unwrap()
         .count()
 }
+
+/// Whether no user and no service of the host has this id, as this process sees it: root gives those from
+/// 0x7000_0000 on, an ordinary user subordinate ones, which begin at 1 inside.
+pub(crate) fn is_nobodys(id: u32) -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+    let is_host = map.trim_end().ends_with("4294967295");
+    id >= if is_host { 0x7000_0000 } else { 1 }
+}

@@ -2,8 +2,8 @@
 
 use crate::Case;
 use crate::bench::{
-    Bench, Output, Spec, are_gone, bind, cgroups, children, field, finish, first_line, kill, lives,
-    namespace, parent, shell, status, until, with,
+    Bench, Output, Spec, are_gone, bind, cgroups, children, field, finish, first_line, is_nobodys, kill,
+    lives, namespace, parent, shell, status, until, with,
 };
 use launcher::{Armed, Assignment, Sandbox, Snapshot, Stem, Work};
 use std::future::Future;
@@ -189,7 +189,7 @@ fn snapshot() {
             assert_eq!(status(pid, set), expected, "{set}");
         }
         for id in status(pid, "Uid").split(' ') {
-            assert!(id.parse::<u32>().unwrap() >= 65_536, "{id}");
+            assert!(is_nobodys(id.parse().unwrap()), "{id}");
         }
         let host = std::process::id();
         for kind in ["mnt", "net", "ipc", "uts", "pid", "user", "cgroup"] {
