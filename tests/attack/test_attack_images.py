@@ -211,9 +211,11 @@ def test_the_launcher_is_not_overwritten(attacked, host, judge, small, tmp_path)
           "overwrite the launcher by an entry point `#!/proc/self/exe`", 3)
 
 
-def test_paths_swapped_during_set_up(attacked, host, judge, tmp_path):
+def test_paths_swapped_during_set_up(attacked, host, judge, tmp_path, rootless):
     """A service exchanges a folder of a volume with a link to the host, a thousand times a second, while
     replicas start that mount and work beneath it."""
+    if rootless:
+        pytest.skip("without root a volume belongs to the ids of one sandbox: the others cannot work in what it swaps")
     swap = {"image": "attack/root:1", "entrypoint": ["/attack", "swap", "/v", str(host.folder)],
             "volumes": ["race:/v"]}
     victim = {"image": "attack/root:1", "entrypoint": ["/attack", "working-dir", str(host.file)],

@@ -235,7 +235,9 @@ fn bounds_of(ranges: Ranges) -> Vec<String> {
          subordinate ids: start with --max-instances {} or less",
         (count / 2).max(1)
     )];
-    let losses = rootless::LOSSES.iter().map(|loss| format!("without root, {loss}"));
+    let losses = rootless::LOSSES
+        .iter()
+        .map(|loss| format!("without root, {loss}"));
     told.extend(losses);
     told
 }

@@ -144,7 +144,10 @@ fn size(extents: &[Extent]) -> u32 {
 /// What both have; none if that is nothing.
 fn common(one: Extent, other: Extent) -> Option<Extent> {
     let first = one.0.max(other.0);
-    let end = one.0.saturating_add(one.1).min(other.0.saturating_add(other.1));
+    let end = one
+        .0
+        .saturating_add(one.1)
+        .min(other.0.saturating_add(other.1));
     (end > first).then(|| (first, end - first))
 }
 

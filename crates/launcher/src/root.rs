@@ -292,10 +292,7 @@ fn volume_at(
     } else if is_file || !volume.read_only {
         // With mapped ids the owner on disk is the sandbox's own number, whichever range it has.
         let owner = |id| if tree.mapped { id } else { users.host(id) };
-        let (uid, gid) = (
-            Uid::from_raw(owner(ids.uid)),
-            Gid::from_raw(owner(ids.gid)),
-        );
+        let (uid, gid) = (Uid::from_raw(owner(ids.uid)), Gid::from_raw(owner(ids.gid)));
         chown(&volume.source, Some(uid), Some(gid)).step(step())?;
     }
     let at = place(root, text(&volume.target)?).step(step())?;

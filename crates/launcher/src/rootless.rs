@@ -105,7 +105,10 @@ pub(crate) fn means() -> std::result::Result<String, String> {
     }
     match forbidden() {
         Some(reason) => Err(reason),
-        None => Ok(format!("enough for {} sandboxes at one time", ids.count() / LEAST)),
+        None => Ok(format!(
+            "enough for {} sandboxes at one time",
+            ids.count() / LEAST
+        )),
     }
 }
 
@@ -116,16 +119,18 @@ fn in_path(program: &str) -> bool {
 
 /// Why this host lets no ordinary user make user namespaces, where it tells.
 fn forbidden() -> Option<String> {
-    let reads = |path: &str, value: &str| {
-        fs::read_to_string(path).is_ok_and(|text| text.trim() == value)
-    };
+    let reads =
+        |path: &str, value: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
     if reads("/proc/sys/kernel/unprivileged_userns_clone", "0") {
         let told = "this host lets only root make user namespaces; as root: sysctl -w \
                     kernel.unprivileged_userns_clone=1";
         return Some(told.to_owned());
     }
     let own = fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
-    let restricted = reads("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1");
+    let restricted = reads(
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+    );
     (restricted && own.trim() == "unconfined").then(|| {
         "AppArmor keeps user namespaces from programs without a profile; as root: give rouse one with \
          `userns,`, or sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
@@ -185,7 +190,8 @@ impl Subordinate {
     }
 
     fn count(&self) -> u32 {
-        let sum = |ranges: &[(u32, u32)]| ranges.iter().fold(0_u32, |sum, r| sum.saturating_add(r.1));
+        let sum =
+            |ranges: &[(u32, u32)]| ranges.iter().fold(0_u32, |sum, r| sum.saturating_add(r.1));
         sum(&self.users).min(sum(&self.groups))
     }
 }
@@ -284,9 +290,13 @@ mod tests {
         let passwd = "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n";
         let names = names(1000, passwd, Some("other".to_owned()));
         assert_eq!(names, ["1000", "ann"]);
-        let text = "ann:100000:65536\nbob:165536:65536\n1000:500000:10\nann:x:1\nanna:1:1\nann:7:0\n";
+        let text =
+            "ann:100000:65536\nbob:165536:65536\n1000:500000:10\nann:x:1\nanna:1:1\nann:7:0\n";
         assert_eq!(ranges(text, &names), [(100_000, 65_536), (500_000, 10)]);
-        assert_eq!(super::names(7, passwd, Some("ldap".to_owned())), ["7", "ldap"]);
+        assert_eq!(
+            super::names(7, passwd, Some("ldap".to_owned())),
+            ["7", "ldap"]
+        );
     }
 
     #[test]

@@ -51,7 +51,11 @@ fn an_ordinary_user_gets_the_same() {
     let program = folder.path().join("sandbox");
     fs::copy("/proc/self/exe", &program).unwrap();
     let user = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/ordinary-user");
-    let done = Command::new(user).arg(&program).args(SAME).output().unwrap();
+    let done = Command::new(user)
+        .arg(&program)
+        .args(SAME)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&done.stdout);
     let passed = format!("{} passed, 0 failed", SAME.len());
     assert!(

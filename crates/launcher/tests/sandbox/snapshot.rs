@@ -2,8 +2,8 @@
 
 use crate::Case;
 use crate::bench::{
-    Bench, Output, Spec, are_gone, bind, cgroups, children, field, finish, first_line, is_nobodys, kill,
-    lives, namespace, parent, shell, status, until, with,
+    Bench, Output, Spec, are_gone, bind, cgroups, children, field, finish, first_line, is_nobodys,
+    kill, lives, namespace, parent, shell, status, until, with,
 };
 use launcher::{Armed, Assignment, Sandbox, Snapshot, Stem, Work};
 use std::future::Future;
