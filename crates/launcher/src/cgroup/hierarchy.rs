@@ -222,8 +222,11 @@ impl Hierarchy {
         {
             places.push(self.mount.join(rootless::delegated(user)));
         }
-        if self.own.components().next().is_some() {
-            places.push(self.mount.join(&self.own));
+        // An earlier start may have moved this process aside: then its own group is the one above.
+        let above = self.own.parent().filter(|_| self.own.ends_with(ASIDE));
+        let own = above.unwrap_or(&self.own);
+        if own.components().next().is_some() {
+            places.push(self.mount.join(own));
         }
         places
     }
@@ -282,6 +285,9 @@ pub(super) fn delegate(folder: &Path, controller: Controller) -> Result<(), Stri
     }
 }
 
+/// The leaf for the server and the launcher in a group of version 2 that passes controllers on.
+const ASIDE: &str = "rouse-server";
+
 /// Moves the server and this launcher from `folder` to a leaf beneath it.
 fn step_aside(folder: &Path) -> Result<(), String> {
     let told = |error: io::Error| format!("moving the server below {}: {error}", folder.display());
@@ -299,7 +305,7 @@ fn step_aside(folder: &Path) -> Result<(), String> {
             folder.display()
         ));
     }
-    let leaf = folder.join("rouse-server");
+    let leaf = folder.join(ASIDE);
     if let Err(error) = fs::create_dir(&leaf)
         && error.kind() != io::ErrorKind::AlreadyExists
     {
@@ -331,6 +337,14 @@ mod tests {
         assert_eq!(found[1].places()[1], Path::new("/sys/fs/cgroup/memory/a/b"));
         assert_eq!(found[2].version, Version::V2);
         assert_eq!(found[2].own, Path::new("user.slice"));
+        let mut unified = found[2].clone();
+        let place = unified.places().pop();
+        assert_eq!(
+            place.as_deref(),
+            Some(Path::new("/sys/fs/cgroup/unified/user.slice"))
+        );
+        unified.own = Path::new("user.slice").join(ASIDE);
+        assert_eq!(unified.places().pop(), place, "moved aside, it is the same");
     }
 
     #[test]
