@@ -2,7 +2,7 @@
 
 use crate::commands::{
     build, deploy, doctor, env, events, image, init, invoke, logs, ls, manifest, ps, registry, rm,
-    schedule, secret, versions,
+    schedule, secret, upstream, versions,
 };
 use crate::error::EXIT_CODES;
 use crate::serve;
@@ -49,6 +49,7 @@ pub(crate) enum Command {
     Schedule(schedule::Options),
     Image(image::Options),
     Registry(registry::Options),
+    Upstream(upstream::Options),
     Secret(secret::Options),
     Config(secret::ConfigOptions),
     Versions(versions::Options),

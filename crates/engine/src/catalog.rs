@@ -2,7 +2,7 @@
 
 use crate::engine::Corridor;
 use crate::pool::Pool;
-use crate::prototype::{Prototype, pin_code};
+use crate::prototype::Prototype;
 use crate::{Engine, Error, Result, chance};
 use model::{
     ChangeKind, Code, Contract, Digest, Function, FunctionName, FunctionSpec, Invalid, Networks,
@@ -161,7 +161,7 @@ impl Corridor {
         }
         check(&spec, &self.storage)?;
         if !self.has_image_of(&spec) {
-            spec.code = pin_code(&self.storage, &spec.code).await?;
+            spec.code = self.pin_code(&spec.code).await?;
         }
         self.prepare_pinned(spec).await
     }

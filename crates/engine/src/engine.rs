@@ -12,6 +12,7 @@ use crate::queues::{self, Bells};
 use crate::schedule::{self, Scheduler};
 use crate::secrets::{self, SecretKeys, Vault};
 use crate::service::Services;
+use crate::upstream::Upstreams;
 use crate::webhooks::Webhooks;
 use crate::working::Working;
 use crate::{Error, Result, cancellations, follow, pressure, purge, registry, replays};
@@ -101,6 +102,7 @@ pub(crate) struct Corridor {
     pub(crate) services: Services,
     pub(crate) buses: Buses,
     pub(crate) webhooks: Webhooks,
+    pub(crate) upstreams: Upstreams,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) scheduler: Scheduler,
     /// Who waits for messages of queues.
@@ -155,6 +157,7 @@ impl Engine {
             services: Services::default(),
             buses: Buses::new(&options.region),
             webhooks: Webhooks::new(options.private_webhooks),
+            upstreams: Upstreams::default(),
             max_depth: options.max_depth,
             max_versions: options.max_versions.clamp(1, model::MAX_VERSIONS),
             dispatcher: Dispatcher::new(options.max_attempts),
@@ -218,6 +221,7 @@ impl Engine {
         corridor.warn_of_reservations();
         corridor.load_buses().await?;
         corridor.load_webhooks().await?;
+        corridor.load_upstreams().await?;
         Ok(())
     }
 

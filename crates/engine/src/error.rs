@@ -141,6 +141,18 @@ pub enum Error {
         /// Why not, and what to do.
         reason: String,
     },
+    /// Another registry did not give what was asked for.
+    #[error("the upstream {upstream} did not give {what}: {reason}")]
+    Upstream {
+        /// Its name and address.
+        upstream: String,
+        /// What was asked for.
+        what: String,
+        /// Why not.
+        reason: String,
+        /// Of what kind that is.
+        kind: Kind,
+    },
     /// No keys could be made.
     #[error("the kernel gave no random bytes for new keys: {0}")]
     Random(String),
@@ -164,6 +176,7 @@ impl Error {
             Self::Prepare { source, .. } | Self::Apply { source, .. } => source.kind(),
             Self::Random(_) => Kind::Internal,
             Self::Sealed { .. } => Kind::Unavailable,
+            Self::Upstream { kind, .. } => *kind,
             Self::Draining | Self::NoReplica(_) => Kind::Unavailable,
         }
     }

@@ -2,7 +2,6 @@
 //! every push becomes a version.
 
 use crate::engine::Corridor;
-use crate::prototype::pin_code;
 use crate::turn::Turn;
 use crate::{Engine, Error, Result};
 use model::{
@@ -43,7 +42,7 @@ impl Engine {
             reference: asked.reference.clone(),
             digest: no_digest()?,
         };
-        let code = pin_code(&corridor.storage, &wanted).await?;
+        let code = corridor.pin_code(&wanted).await?;
         let labelled = corridor.labelled_contract(&code).await?;
         let mut turn = Turn::take(&corridor.changing).await;
         let before = corridor.functions.find(&asked.name);
@@ -198,7 +197,7 @@ impl Corridor {
             reference: reference.to_owned(),
             digest: no_digest()?,
         };
-        let code = pin_code(&self.storage, &wanted).await?;
+        let code = self.pin_code(&wanted).await?;
         let mut turn = Turn::take(&self.changing).await;
         let Some(function) = self.functions.find(name) else {
             return Ok(None);

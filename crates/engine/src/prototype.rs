@@ -1,5 +1,6 @@
 //! What the instances of one revision are made from, put together once.
 
+use crate::engine::Corridor;
 use crate::node::Node;
 use crate::secrets::{Furnished, Vault};
 use crate::{Error, Result, credentials};
@@ -10,7 +11,6 @@ use model::{
 use runtime::InstanceSpec;
 use state::State;
 use std::sync::Arc;
-use storage::Storage;
 
 /// The port that functions of the `http` contract are told (Cloud Run's).
 const FUNCTION_PORT: u16 = 8080;
@@ -180,40 +180,43 @@ async fn image_config(
     }
 }
 
-/// Makes sure that the code is here, readable and unpacked, and pins what a name means: the size of
-/// a zip, the digest of an image's reference.
-pub(crate) async fn pin_code(storage: &Storage, code: &Code) -> Result<Code> {
-    match code {
-        Code::Zip { digest, .. } => {
-            let Some(size) = storage.blob_size(digest).await? else {
-                return Err(Error::Absent(format!(
-                    "the code {digest} is not on this server; upload it first, or deploy again"
-                )));
-            };
-            storage.ensure_code(digest).await?;
-            Ok(Code::Zip {
-                digest: digest.clone(),
-                size,
-            })
-        }
-        Code::Image { reference, .. } => {
-            // What was pushed here last is meant, before what was imported under the same name.
-            let found = match storage.ready_image(reference).await? {
-                Some(image) => Ok(image),
-                None => storage.get_image(reference).await,
-            };
-            let found = found.and_then(|image| storage.image_root(&image.digest).map(|_| image));
-            let image = found.map_err(|error| match error.kind() {
-                Kind::NotFound => Error::Absent(format!(
-                    "image \"{reference}\" is not on this server; push it to the registry, or import it with \
-                     `rouse image import`"
-                )),
-                _ => error.into(),
-            })?;
-            Ok(Code::Image {
-                reference: reference.clone(),
-                digest: image.digest,
-            })
+impl Corridor {
+    /// Makes sure that the code is here, readable and unpacked, and pins what a name means: the size of
+    /// a zip, the digest of an image's reference, which is pulled through if it is an upstream's.
+    pub(crate) async fn pin_code(&self, code: &Code) -> Result<Code> {
+        let storage = &self.storage;
+        match code {
+            Code::Zip { digest, .. } => {
+                let Some(size) = storage.blob_size(digest).await? else {
+                    return Err(Error::Absent(format!(
+                        "the code {digest} is not on this server; upload it first, or deploy again"
+                    )));
+                };
+                storage.ensure_code(digest).await?;
+                Ok(Code::Zip {
+                    digest: digest.clone(),
+                    size,
+                })
+            }
+            Code::Image { reference, .. } => {
+                let found = self.ready_image(reference, &|_| ()).await;
+                let found = found.and_then(|image| {
+                    storage.image_root(&image.digest)?;
+                    Ok(image)
+                });
+                let image = found.map_err(|error| match error {
+                    Error::Upstream { .. } => error,
+                    error if error.kind() == Kind::NotFound => Error::Absent(format!(
+                        "image \"{reference}\" is not on this server; push it to the registry, import it with \
+                         `rouse image import`, or add its registry with `rouse upstream add`"
+                    )),
+                    error => error,
+                })?;
+                Ok(Code::Image {
+                    reference: reference.clone(),
+                    digest: image.digest,
+                })
+            }
         }
     }
 }

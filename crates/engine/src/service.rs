@@ -11,7 +11,7 @@ pub(crate) use resident::Resident;
 pub(crate) use table::Services;
 
 use crate::engine::Corridor;
-use crate::prototype::{Prototype, pin_code};
+use crate::prototype::Prototype;
 use crate::{Engine, Error, Result};
 use model::{
     ChangeKind, Networks, Principal, Service, ServiceName, ServiceSpec, ServiceStatus, Timestamp,
@@ -128,7 +128,7 @@ impl Corridor {
             return Err(Error::Draining);
         }
         check(&spec)?;
-        spec.code = pin_code(&self.storage, &spec.code).await?;
+        spec.code = self.pin_code(&spec.code).await?;
         let runtime = &self.node.runtime;
         let checked = runtime.check(spec.runtime, spec.driver, model::Snapshot::None);
         checked.await?;

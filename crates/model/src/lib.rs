@@ -41,6 +41,7 @@ mod service;
 pub mod simulation;
 mod snapshot;
 mod timestamp;
+mod upstream;
 mod version;
 mod webhook;
 
@@ -74,7 +75,7 @@ pub use log::{LogLine, Stream};
 pub use mapping::{Mapping, MappingSpec};
 pub use name::{
     BucketName, BusName, FunctionName, RuleName, ScheduleGroupName, ScheduleName, ServiceName,
-    WebhookName,
+    UpstreamName, WebhookName,
 };
 pub use network::{NetworkName, Networks};
 pub use pressure::Pressure;
@@ -102,6 +103,7 @@ pub use service::{
 };
 pub use snapshot::Snapshot;
 pub use timestamp::Timestamp;
+pub use upstream::{MAX_UPSTREAM_PASSWORD, MAX_UPSTREAMS, Upstream, is_loopback, outside};
 pub use version::{
     Alias, AliasName, FunctionVersion, MAX_ALIASES, MAX_VERSIONS, Qualifier, Share, kept_labels,
 };

@@ -115,6 +115,13 @@ name!(
     check_dotted
 );
 
+name!(
+    /// An upstream's name, the first part of its repositories here: 1 to 63 of `a-z 0-9 -`.
+    UpstreamName,
+    "upstream name",
+    check_label
+);
+
 impl BusName {
     /// The bus that is always there.
     pub fn default_bus() -> Self {

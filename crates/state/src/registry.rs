@@ -3,10 +3,13 @@
 mod blobs;
 mod collection;
 mod manifests;
+mod pulled;
 mod repositories;
 mod tags;
 mod untagged;
 mod uploads;
+
+pub(crate) use pulled::{forget_below, has_below};
 
 pub use collection::LinkCursor;
 pub use manifests::{ManifestPut, ManifestRow, NewManifest, ReferenceRow};
@@ -15,4 +18,4 @@ pub use uploads::{BlobUploadRow, MAX_BLOB_UPLOADS};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
-mod tests;
+pub(crate) mod tests;

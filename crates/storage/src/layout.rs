@@ -21,7 +21,7 @@ const MAX_CONFIG: usize = 1 << 20;
 /// Most layers of an image.
 const MAX_LAYERS: usize = 200;
 /// Indexes within indexes.
-const MAX_NESTING: usize = 4;
+pub(crate) const MAX_NESTING: usize = 4;
 /// Manifests and indexes looked at to find the one.
 const MAX_LOOKED_AT: usize = 1_000;
 /// The annotation in which containerd and docker keep a full name.
@@ -344,7 +344,7 @@ fn config_of(configuration: &ImageConfiguration) -> ImageConfig {
 }
 
 /// Whether a descriptor may be for this machine. One that does not say is asked its configuration.
-fn fits(descriptor: &Descriptor) -> bool {
+pub(crate) fn fits(descriptor: &Descriptor) -> bool {
     let attests = descriptor
         .annotations()
         .iter()
@@ -360,7 +360,7 @@ fn fits(descriptor: &Descriptor) -> bool {
 }
 
 /// Such as `linux/amd64`.
-fn platform() -> String {
+pub(crate) fn platform() -> String {
     format!("linux/{}", Arch::default())
 }
 

@@ -47,7 +47,7 @@ pub use logs::LogQuery;
 pub use objects::{Body, ByteRange, DeleteObject, ObjectWriter, PutObject};
 pub use page_cache::{Guess, Warmed};
 pub use registry::{
-    ChunkWriter, Collected, MAX_MANIFEST, PushedManifest, Surplus, Untagged, registry_tag,
+    ChunkWriter, Collected, Lack, MAX_MANIFEST, PushedManifest, Surplus, Untagged, registry_tag,
 };
 pub use state::{BlobUploadRow, ManifestRow};
 pub use state::{Bucket, ListPage, ListQuery, ObjectRow, PartRow, Precondition, UploadRow};

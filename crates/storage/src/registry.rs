@@ -6,6 +6,7 @@ mod digests;
 pub(crate) mod image;
 pub(crate) mod manifest;
 mod names;
+mod pulled;
 mod untagged;
 mod uploads;
 
@@ -13,6 +14,7 @@ pub use collection::{Collected, Surplus};
 pub use image::registry_tag;
 pub use manifest::{MAX_MANIFEST, PushedManifest};
 pub(crate) use names::Names;
+pub use pulled::Lack;
 pub use untagged::Untagged;
 pub use uploads::ChunkWriter;
 pub(crate) use uploads::Hashing;

@@ -59,13 +59,41 @@ pub(super) async fn create(
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
 }
 
-type Import = JoinHandle<storage::Result<ImageRecord>>;
+/// The query of a pull.
+#[derive(Debug, Deserialize)]
+pub(super) struct Named {
+    reference: String,
+}
+
+/// `POST pulls`: brings here what an image lacks, if its name is an upstream's, and makes it ready to run. Answers
+/// as an import does, and goes on like it if the client goes away.
+pub(super) async fn pull(
+    _: Owner,
+    State(doors): State<Doors>,
+    Query(Named { reference }): Query<Named>,
+) -> Result<Response> {
+    check_reference(&reference)?;
+    let (sender, receiver) = watch::channel(None);
+    let engine = doors.engine.clone();
+    let pull = tokio::spawn(async move {
+        let report = move |progress| drop(sender.send(Some(progress)));
+        engine.ready_image(&reference, report).await
+    });
+    let lines = Body::from_stream(progress(receiver, pull));
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+}
+
+/// Work that ends with an image.
+type Import<E> = JoinHandle<std::result::Result<ImageRecord, E>>;
 
 /// Lines of progress until the sender is gone, then the end.
-fn progress(
+fn progress<E: Send + 'static>(
     receiver: watch::Receiver<Option<ImportProgress>>,
-    import: Import,
-) -> impl Stream<Item = std::result::Result<Bytes, Infallible>> {
+    import: Import<E>,
+) -> impl Stream<Item = std::result::Result<Bytes, Infallible>>
+where
+    Error: From<E>,
+{
     futures::stream::unfold(Some((receiver, import)), |state| async move {
         let (mut receiver, import) = state?;
         if receiver.changed().await.is_ok() {
@@ -83,9 +111,12 @@ fn progress(
     })
 }
 
-fn end_of(
-    result: std::result::Result<storage::Result<ImageRecord>, tokio::task::JoinError>,
-) -> Value {
+fn end_of<E>(
+    result: std::result::Result<std::result::Result<ImageRecord, E>, tokio::task::JoinError>,
+) -> Value
+where
+    Error: From<E>,
+{
     match result {
         Ok(Ok(image)) => json!({"image": image}),
         Ok(Err(error)) => Error::from(error).json(),
@@ -105,20 +136,18 @@ pub(super) async fn list(_: Owner, State(doors): State<Doors>) -> Result<Json<Ve
     Ok(Json(doors.engine.storage().list_images().await?))
 }
 
-/// `GET images/REFERENCE`: what a name means now, in the registry before what was imported.
+/// `GET images/REFERENCE`: what a name means now, in the registry before what was imported, and in an upstream if it
+/// is one's.
 pub(super) async fn resolve(
     _: Owner,
     State(doors): State<Doors>,
     Path(reference): Path<String>,
 ) -> Result<Json<Value>> {
     check_reference(&reference)?;
-    let storage = doors.engine.storage();
-    let pushed = storage.resolve_image(&reference).await?;
-    let digest = match pushed {
-        Some(digest) => digest.to_string(),
-        None => storage.get_image(&reference).await?.digest.to_string(),
-    };
-    Ok(Json(json!({"reference": reference, "digest": digest})))
+    let (digest, pulled) = doors.engine.resolve_image(&reference).await?;
+    Ok(Json(
+        json!({"reference": reference, "digest": digest, "pulled": pulled}),
+    ))
 }
 
 /// `DELETE images/REFERENCE`: the name goes; the files too, if no other name means them. The last name

@@ -29,6 +29,8 @@
 //! | `GET metrics` | in Prometheus' text format |
 //! | `GET`, `POST images`; `DELETE images/{reference}` | [`model::ImageRecord`] |
 //! | `GET images/{reference}` | what a name means now: its reference and digest |
+//! | `POST pulls?reference=` | pulls an image through and makes it ready, with progress |
+//! | `GET upstreams`; `PUT`, `DELETE upstreams/{name}` | other registries that images are pulled through |
 //! | `POST registry/collections?grace=` | blobs and uploads that the registry does not need |
 //!
 //! Errors are `{"error":{"kind":…,"message":…}}`, the kind being a [`model::Kind`].
@@ -59,6 +61,7 @@ mod secrets;
 mod services;
 mod targets;
 mod upload;
+mod upstreams;
 mod versions;
 mod webhooks;
 
@@ -146,6 +149,12 @@ pub(crate) fn router(doors: Doors) -> Router {
         )
         .route("/registry/repositories", get(registry::repositories))
         .route("/registry/manifests", get(registry::manifests))
+        .route("/pulls", post(images::pull))
+        .route("/upstreams", get(upstreams::list))
+        .route(
+            "/upstreams/{name}",
+            put(upstreams::put).delete(upstreams::delete),
+        )
         .route(
             "/registry/collections",
             get(registry::surplus).post(registry::collect),

@@ -128,17 +128,15 @@ async fn from_bucket(doors: &Doors, bucket: &str, key: &str) -> Result<Code> {
 }
 
 async fn from_image(doors: &Doors, reference: String) -> Result<Code> {
-    let storage = doors.engine.storage();
-    // What was pushed here is meant before what was imported under the same name, as in a manifest.
-    let found = match storage.ready_image(&reference).await? {
-        Some(image) => Ok(image),
-        None => storage.get_image(&reference).await,
-    };
-    match found {
+    // The same is meant as in a manifest.
+    match doors.engine.ready_image(&reference, |_| ()).await {
         Ok(image) => Ok(Code::Image {
             reference,
             digest: image.digest,
         }),
+        Err(error @ engine::Error::Upstream { .. }) => {
+            Err(Error::invalid_parameter(format!("Source image: {error}")))
+        }
         Err(error) if error.kind() == Kind::NotFound => {
             let shown: String = reference.chars().take(255).collect();
             Err(Error::invalid_parameter(format!(

@@ -10,7 +10,7 @@ use http::StatusCode;
 use http::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE,
 };
-use model::{ContentDigest, RepositoryName};
+use model::{ContentDigest, Kind, RepositoryName};
 
 fn unknown(error: storage::Error) -> Error {
     Error::of(error, Code::BlobUnknown)
@@ -29,15 +29,28 @@ fn describe(response: &mut Response, digest: &ContentDigest, length: u64) {
     answer::put(response, headers);
 }
 
+/// Its size, if the repository has it, which is brought here first if it is an upstream's.
+async fn size(call: &Call, name: &RepositoryName, digest: &ContentDigest) -> Result<u64> {
+    let storage = call.storage();
+    match storage.registry_blob_size(name, digest).await {
+        Err(error) if error.kind() == Kind::NotFound => {}
+        found => return found.map_err(unknown),
+    }
+    let pulled = call.doors.engine.pull_blob(name, digest).await;
+    pulled.map_err(|error| Error::of_engine(error, Code::BlobUnknown))?;
+    let size = storage.registry_blob_size(name, digest).await;
+    size.map_err(unknown)
+}
+
 /// `HEAD`: whether it is there. Who is told so may name it in a manifest for some time.
 pub(super) async fn head(
     call: &Call,
     name: &RepositoryName,
     digest: &ContentDigest,
 ) -> Result<Response> {
-    let size = call.storage().registry_blob_size(name, digest).await;
+    let size = size(call, name, digest).await?;
     let mut response = Response::new(Body::empty());
-    describe(&mut response, digest, size.map_err(unknown)?);
+    describe(&mut response, digest, size);
     Ok(response)
 }
 
@@ -48,8 +61,7 @@ pub(super) async fn get(
     digest: &ContentDigest,
 ) -> Result<Response> {
     let storage = call.storage();
-    let size = storage.registry_blob_size(name, digest).await;
-    let size = size.map_err(unknown)?;
+    let size = size(call, name, digest).await?;
     // The bytes of a digest never change, so only another digest makes a range worthless.
     let is_same = call
         .header(IF_RANGE)

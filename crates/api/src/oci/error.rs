@@ -129,6 +129,25 @@ impl Error {
         self.code == Code::Unauthorized
     }
 
+    /// From the engine, which may have asked an upstream; `absent` as in [`Error::of`].
+    pub(super) fn of_engine(error: engine::Error, absent: Code) -> Self {
+        match error {
+            engine::Error::Storage(error) => Self::of(error, absent),
+            engine::Error::State(error) => Self::of(error.into(), absent),
+            error => {
+                let message = error.to_string();
+                match error.kind() {
+                    Kind::NotFound => Self::new(absent, message),
+                    Kind::Throttled => Self::new(Code::TooManyRequests, message),
+                    kind => {
+                        tracing::warn!(%error, "nothing was pulled through");
+                        Self::new(Code::Unknown(status_of(kind)), message)
+                    }
+                }
+            }
+        }
+    }
+
     /// From the storage; `absent` is what something that is not there is called where it was asked for.
     pub(super) fn of(error: storage::Error, absent: Code) -> Self {
         let message = error.to_string();

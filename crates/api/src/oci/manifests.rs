@@ -29,12 +29,19 @@ fn describe(response: &mut Response, row: &ManifestRow) {
     answer::put(response, headers);
 }
 
+/// Brings it here, or its tag up to date, if the repository is an upstream's.
+async fn pull(call: &Call, name: &RepositoryName, reference: &ManifestReference) -> Result<()> {
+    let pulled = call.doors.engine.pull_manifest(name, reference).await;
+    pulled.map_err(|error| Error::of_engine(error, Code::ManifestUnknown))
+}
+
 /// `HEAD`: whether it is there.
 pub(super) async fn head(
     call: &Call,
     name: RepositoryName,
     reference: ManifestReference,
 ) -> Result<Response> {
+    pull(call, &name, &reference).await?;
     let state = call.storage().state();
     let row = state
         .find_manifest(name, reference)
@@ -51,6 +58,7 @@ pub(super) async fn get(
     name: RepositoryName,
     reference: ManifestReference,
 ) -> Result<Response> {
+    pull(call, &name, &reference).await?;
     let state = call.storage().state();
     let read = state.read_manifest(name, reference).await;
     let (row, bytes) = read.map_err(unknown)?;

@@ -12,6 +12,9 @@
 //! | `GET NAME/referrers/DIGEST` | manifests about a manifest; `artifactType=` |
 //! | `GET`, `POST token` | a short-lived token for some repositories |
 //!
+//! A repository whose first part is an upstream's name is pulled through: what is asked for and not here comes from
+//! there (`engine::upstream`), and nothing is pushed into it.
+//!
 //! Names have slashes, so the path is read by [`path`] and not by a router.
 
 mod answer;
@@ -96,6 +99,14 @@ async fn answer(
     if !is_allowed(access.get(), &resource, scope.as_ref()) {
         let error = Error::new(Code::Unauthorized, "the token is not good for this");
         return Err(refuse(error));
+    }
+    if let Some((name, Action::Push)) = &scope
+        && doors.engine.is_pulled(name)
+    {
+        let text = format!(
+            "{name} is pulled through from another registry: push there, or to another name here"
+        );
+        return Err(Error::new(Code::Unsupported, text));
     }
     let call = Call {
         query: Query::of(parts.uri.query().unwrap_or_default()),

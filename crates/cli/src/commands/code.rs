@@ -2,14 +2,12 @@
 
 use crate::archive;
 use crate::build::{self, Base, Dockerfile, Image, ImageName, Layer, Recipe, Wanted};
-use crate::client::{self, Client};
+use crate::client::Client;
 use crate::commands::{image, progress, upload};
 use crate::error::{Error, Result};
 use crate::manifest::{CodeSource, Place};
 use crate::output;
 use model::{Code, Digest, Kind};
-use reqwest::Method;
-use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -30,7 +28,7 @@ impl Placing<'_> {
     pub(super) async fn code(&self, name: &str, source: &CodeSource) -> Result<Code> {
         match source {
             CodeSource::Image { reference, place } => {
-                find_image(self.client, reference, place).await
+                find_image(self.client, reference, place, self.send).await
             }
             CodeSource::Dockerfile {
                 source,
@@ -141,31 +139,27 @@ fn image_name(project: &str, service: &str, place: &Place) -> Result<ImageName> 
     })
 }
 
-/// What an image's name means on the server.
-#[derive(Debug, Deserialize)]
-struct Resolved {
-    reference: String,
-    digest: Digest,
-}
-
-async fn find_image(client: &Client, reference: &str, place: &Place) -> Result<Code> {
-    let path = format!("images/{}", image::path_of(reference));
-    let request = client.request(Method::GET, &path);
-    let found = match client.send(request).await {
-        Ok(response) => client::parse::<Resolved>(response, "GET images").await?,
+/// What an image's name means; if `send`, all of it is brought to the server.
+async fn find_image(client: &Client, reference: &str, place: &Place, send: bool) -> Result<Code> {
+    let found = match image::resolve(client, reference).await {
+        Ok(found) => found,
         Err(Error::Refused {
             kind: Kind::NotFound,
-            ..
+            message,
         }) => {
             let missing = place.error(format!("the server has no image \"{reference}\""));
             let how = format!(
                 "docker push it to the server's registry, or: docker save {reference} -o image.tar;\n\
-                 rouse image import image.tar --name {reference}"
+                 rouse image import image.tar --name {reference};\n\
+                 or add its registry: rouse upstream --help\n({message})"
             );
             return Err(Error::Manifest(missing.hint(how)));
         }
         Err(error) => return Err(error),
     };
+    if send {
+        image::bring(client, &found).await?;
+    }
     Ok(Code::Image {
         reference: found.reference,
         digest: found.digest,

@@ -1,13 +1,13 @@
 //! `rouse image`: images that functions and services are made from.
 
 use crate::client::lines::Lines;
-use crate::client::{Client, segment, with_query};
+use crate::client::{self, Client, segment, with_query};
 use crate::commands::progress::{byte_bar, spinner};
 use crate::commands::upload;
 use crate::error::{Error, Result};
 use crate::output;
 use clap::{Args, Subcommand};
-use model::{ImageRecord, Kind};
+use model::{Digest, ImageRecord, Kind};
 use reqwest::Method;
 use serde::Deserialize;
 use std::io::Seek as _;
@@ -19,11 +19,13 @@ use std::path::PathBuf;
 ///   docker save shop/resize:1 -o resize.tar
 ///   rouse image import resize.tar --name shop/resize:1
 ///   skopeo copy docker-daemon:shop/resize:1 oci-archive:resize.tar && rouse image import resize.tar
+///   rouse image pull docker.io/library/redis:7
 ///   rouse image ls
 ///   rouse image rm shop/resize:1
 ///
 /// An archive is what `docker save` writes or an OCI layout in a tar, plain or compressed. It is
-/// flattened to one read-only folder, once.
+/// flattened to one read-only folder, once. What is pulled comes through an upstream (`rouse upstream`);
+/// a deployment does the same by itself.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
@@ -35,6 +37,8 @@ pub(crate) struct Options {
 enum Action {
     /// Import an archive or a layout folder; - reads standard input
     Import(Import),
+    /// Pull an image through an upstream and make it ready to run
+    Pull(Pull),
     /// List images
     Ls(List),
     /// Remove an image's name, and its files if nothing else needs them
@@ -48,6 +52,15 @@ struct Import {
     /// What to call it, such as shop/resize:1 [default: the archive's own name]
     #[arg(long, value_name = "REFERENCE")]
     name: Option<String>,
+    /// Print the image as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Pull {
+    /// Such as docker.io/library/redis:7, or hub/library/redis:7 with an upstream "hub"
+    reference: String,
     /// Print the image as JSON
     #[arg(long)]
     json: bool,
@@ -93,6 +106,18 @@ struct Failure {
 pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
     match &options.action {
         Action::Import(options) => import(options, client).await,
+        Action::Pull(options) => {
+            let image = pull(client, &options.reference).await?;
+            if options.json {
+                return output::json(&image);
+            }
+            output::line(format_args!(
+                "{} is here ({}, {})",
+                output::clean(&options.reference, false),
+                image.digest,
+                output::bytes(image.size)
+            ))
+        }
         Action::Ls(options) => list(options, client).await,
         Action::Rm(options) => {
             let path = format!("images/{}", path_of(&options.reference));
@@ -104,6 +129,44 @@ pub(crate) async fn run(options: &Options, client: &Client) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// What an image's name means on the server.
+#[derive(Debug, Deserialize)]
+pub(super) struct Resolved {
+    pub(super) reference: String,
+    pub(super) digest: Digest,
+    /// Whether it is an upstream's, of which not all may be here.
+    pulled: bool,
+}
+
+/// Asks what an image's name means.
+///
+/// # Errors
+/// `Refused` (`NotFound`).
+pub(super) async fn resolve(client: &Client, reference: &str) -> Result<Resolved> {
+    let path = format!("images/{}", path_of(reference));
+    let response = client.send(client.request(Method::GET, &path)).await?;
+    client::parse(response, "GET images").await
+}
+
+/// Brings an upstream's image here whole, showing how far that is, so that no deployment waits for it unseen.
+pub(super) async fn bring(client: &Client, found: &Resolved) -> Result<()> {
+    if found.pulled {
+        pull(client, &found.reference).await?;
+    }
+    Ok(())
+}
+
+async fn pull(client: &Client, reference: &str) -> Result<ImageRecord> {
+    let path = with_query("pulls", &[("reference", reference.to_owned())]);
+    let response = client.send(client.request(Method::POST, &path)).await?;
+    let shown = output::cell(reference, 60);
+    follow(
+        Lines::of(response, "POST pulls"),
+        &format!("pulling {shown}:"),
+    )
+    .await
 }
 
 /// A reference as the rest of a path: its slashes stay.
@@ -146,7 +209,7 @@ async fn import(options: &Import, client: &Client) -> Result<()> {
     };
     let response = client.send(request).await;
     bar.finish_and_clear();
-    let image = follow(Lines::of(response?, "POST images")).await?;
+    let image = follow(Lines::of(response?, "POST images"), "unpacking").await?;
     if options.json {
         return output::json(&image);
     }
@@ -173,8 +236,8 @@ async fn packed(folder: PathBuf) -> Result<tokio::fs::File> {
     Ok(tokio::fs::File::from_std(packed.map_err(Error::io(doing))?))
 }
 
-async fn follow(mut lines: Lines) -> Result<ImageRecord> {
-    let spinner = spinner("unpacking");
+async fn follow(mut lines: Lines, doing: &str) -> Result<ImageRecord> {
+    let spinner = spinner(doing);
     while let Some(line) = lines.next().await? {
         match line {
             ImportLine::Done { image } => {
@@ -195,13 +258,13 @@ async fn follow(mut lines: Lines) -> Result<ImageRecord> {
                     bytes,
                 } = progress;
                 let bytes = output::bytes(bytes);
-                spinner.set_message(format!("unpacking layer {layer} of {layers}, {bytes}"));
+                spinner.set_message(format!("{doing} layer {layer} of {layers}, {bytes}"));
             }
         }
     }
     Err(Error::Answer {
-        request: "POST images".to_owned(),
-        reason: "it ended before the import did; see the server's log".to_owned(),
+        request: format!("the request for {doing}"),
+        reason: "it ended before the work did; see the server's log".to_owned(),
     })
 }
 

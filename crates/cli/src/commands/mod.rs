@@ -23,6 +23,7 @@ pub(crate) mod rm;
 pub(crate) mod schedule;
 pub(crate) mod secret;
 mod upload;
+pub(crate) mod upstream;
 pub(crate) mod versions;
 mod wait;
 
@@ -53,6 +54,7 @@ pub(crate) async fn run(command: Command, data: &DataFolder) -> Result<()> {
         Command::Rollback(options) => versions::rollback(&options, &client()?).await,
         Command::Alias(options) => versions::alias(&options, &client()?).await,
         Command::Registry(options) => registry::run(&options, &client()?).await,
+        Command::Upstream(options) => upstream::run(&options, &client()?).await,
         Command::Rm(options) => rm::run(&options, &client()?).await,
         Command::Doctor(options) => doctor::run(&options, data).await,
         Command::Init(options) => init::run(&options),

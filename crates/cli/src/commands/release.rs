@@ -1,7 +1,7 @@
 //! `rouse deploy --image`: an image of the registry as a function, without a manifest.
 
 use crate::client::{self, Client, segment};
-use crate::commands::progress;
+use crate::commands::{image, progress};
 use crate::error::{Error, Result};
 use crate::output;
 use model::{ChangeKind, Code, Contract, Function, FunctionName};
@@ -48,6 +48,12 @@ pub(super) async fn run(
         Some(name) => name.clone(),
         None => named(reference)?,
     };
+    match image::resolve(client, reference).await {
+        Ok(found) => image::bring(client, &found).await?,
+        // The release says it as well.
+        Err(Error::Refused { .. }) => {}
+        Err(error) => return Err(error),
+    }
     let path = format!("functions/{}/image", segment(name.as_str()));
     let body = json!({
         "reference": reference, "contract": options.contract, "follow": options.follow,

@@ -118,7 +118,7 @@ fn missing(
     Ok(missing)
 }
 
-fn insert(
+pub(super) fn insert(
     tx: &Tx<'_>,
     repository: &RepositoryName,
     new: &NewManifest,

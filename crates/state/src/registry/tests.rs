@@ -6,7 +6,7 @@ use bytes::Bytes;
 use model::{ContentDigest, Kind, ManifestReference, RepositoryName, Tag, Timestamp};
 use std::collections::BTreeMap;
 
-fn digest(letter: &str) -> ContentDigest {
+pub(crate) fn digest(letter: &str) -> ContentDigest {
     format!("sha256:{}", letter.repeat(64)).parse().unwrap()
 }
 
@@ -18,7 +18,7 @@ fn tag(name: &str) -> Option<Tag> {
     Some(name.parse().unwrap())
 }
 
-async fn blob(state: &State, name: &str, letter: &str, at: i64) {
+pub(crate) async fn blob(state: &State, name: &str, letter: &str, at: i64) {
     let upload = BlobUploadRow {
         id: format!("{name}-{letter}"),
         repository: repository(name),
@@ -30,7 +30,7 @@ async fn blob(state: &State, name: &str, letter: &str, at: i64) {
     finish.await.unwrap();
 }
 
-fn manifest(letter: &str, blobs: &[&str], manifests: &[&str]) -> NewManifest {
+pub(crate) fn manifest(letter: &str, blobs: &[&str], manifests: &[&str]) -> NewManifest {
     let named = |letter: &&str, is_manifest| ReferenceRow {
         digest: digest(letter),
         is_manifest,

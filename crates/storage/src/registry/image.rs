@@ -133,8 +133,12 @@ impl Storage {
                 .partition(|named| named.is_manifest);
             for manifest in manifests {
                 let reference = ManifestReference::Digest(manifest.digest.clone());
-                let read = state.read_manifest(repository.clone(), reference).await?;
-                waiting.push((manifest.digest, read.1));
+                match state.read_manifest(repository.clone(), reference).await {
+                    Ok((_, body)) => waiting.push((manifest.digest, body)),
+                    // Of an index that was pulled through, only what somebody asked for is here.
+                    Err(error) if error.kind() == Kind::NotFound => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
             let links: Vec<(PathBuf, PathBuf)> = blobs
                 .iter()

@@ -58,7 +58,7 @@ impl Storage {
 
     /// The repository and the reference in it that an image's name means here; `None` if it names another registry,
     /// or is none.
-    pub(crate) fn local_image(&self, name: &str) -> Option<(RepositoryName, ManifestReference)> {
+    pub fn local_image(&self, name: &str) -> Option<(RepositoryName, ManifestReference)> {
         local(self.without_registry(name)?)
     }
 
