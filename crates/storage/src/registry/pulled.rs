@@ -110,8 +110,8 @@ mod tests {
 
     async fn keep(room: &Room, text: &str) -> ContentDigest {
         let body = Bytes::copy_from_slice(text.as_bytes());
-        let storage = &room.storage;
-        let kept = storage.keep_pulled_manifest(&repository(), None, None, None, body);
+        let (storage, name) = (&room.storage, repository());
+        let kept = storage.keep_pulled_manifest(&name, None, None, None, body);
         kept.await.unwrap()
     }
 
@@ -148,8 +148,8 @@ mod tests {
         let room = Room::open().await;
         let said = sha256("something else");
         let body = Bytes::from_static(b"{}");
-        let storage = &room.storage;
-        let kept = storage.keep_pulled_manifest(&repository(), None, Some(&said), None, body);
+        let (storage, name) = (&room.storage, repository());
+        let kept = storage.keep_pulled_manifest(&name, None, Some(&said), None, body);
         assert!(matches!(kept.await, Err(Error::Mismatch(_))));
         let all = storage.state().list_repositories(String::new(), 9).await;
         assert!(all.unwrap().0.is_empty());
