@@ -3,6 +3,7 @@
 use crate::catalog::{PreparedFunction, below};
 use crate::declared;
 use crate::engine::Corridor;
+use crate::overtaken::{self, UnderWay};
 use crate::service::PreparedService;
 use crate::turn::Turn;
 use crate::{Engine, Error, Result};
@@ -26,6 +27,7 @@ impl Engine {
         let corridor = &self.corridor;
         self.check_deployment(&deployment).await?;
         let services = deployment.services.clone();
+        let keys = overtaken::keys(&deployment);
         let prepared = corridor.prepare(deployment).await?;
         let mut turn = Turn::take(&corridor.changing).await;
         if corridor.draining.is_cancelled() {
@@ -33,7 +35,8 @@ impl Engine {
         }
         // Another deployment may have closed a circle since.
         corridor.check_dependencies(&services)?;
-        let report = corridor.apply(prepared, &mut turn).await?;
+        let under_way = corridor.deployments.begin(keys);
+        let report = corridor.apply(prepared, &mut turn, &under_way).await?;
         // What follows a tag since now knows the push that it was deployed with.
         corridor.pushed.notify_one();
         Ok(report)
@@ -84,6 +87,7 @@ impl Corridor {
         self: &Arc<Self>,
         prepared: Prepared,
         turn: &mut Turn<'_>,
+        under_way: &UnderWay<'_>,
     ) -> Result<DeploymentReport> {
         let mut report = DeploymentReport::default();
         let mut done = |what: &str, name: &str, change| {
@@ -145,7 +149,17 @@ impl Corridor {
             let change = kept.map_err(|error| apply("function", &name, error))?;
             done("function", &name, change);
             owners.push(format!("function:{name}"));
+            // Others had their turn while it was started.
+            if under_way.is_overtaken() {
+                let reason = "another deployment ran meanwhile; deploy again";
+                return Err(apply(
+                    "function",
+                    &name,
+                    changed("deployment", &name, reason),
+                ));
+            }
         }
+        self.check_there(&owners)?;
         for owner in owners {
             let mine = |spec: &&ScheduleSpec| spec.owner.as_ref() == Some(&owner);
             let specs = prepared.schedules.iter().filter(mine).cloned();
@@ -165,6 +179,29 @@ impl Corridor {
             .changes
             .extend(rules.await.map_err(declared::failed)?);
         Ok(report)
+    }
+
+    /// Whether all functions and services that were declared just now are still there: what follows is
+    /// theirs.
+    fn check_there(&self, owners: &[String]) -> Result<()> {
+        let functions = self.functions.list();
+        let functions = functions.iter();
+        let functions = functions.map(|function| format!("function:{}", function.spec.name));
+        let services = self.services.all();
+        let services = services.iter().map(|resident| resident.service());
+        let services = services.map(|service| format!("service:{}", service.spec.name));
+        let there: BTreeSet<String> = functions.chain(services).collect();
+        match owners.iter().find(|owner| !there.contains(*owner)) {
+            Some(gone) => {
+                let reason = "was removed while another function was started; deploy again";
+                Err(apply(
+                    "what belongs to",
+                    gone,
+                    changed("owner", gone, reason),
+                ))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Makes a queue, or gives it the settings that are declared.
@@ -259,6 +296,15 @@ fn named(what: &'static str, name: &str, error: Error) -> Error {
             source: Box::new(source),
         },
     }
+}
+
+/// What was declared is not as this deployment left it.
+fn changed(what: &'static str, name: &str, reason: &str) -> Error {
+    Error::State(state::Error::Conflict {
+        what,
+        name: name.to_owned(),
+        reason: reason.to_owned(),
+    })
 }
 
 fn apply(what: &'static str, name: &str, source: Error) -> Error {

@@ -6,6 +6,7 @@ use crate::functions::Functions;
 use crate::line::{Line, Released};
 use crate::mapping::Mappings;
 use crate::node::Node;
+use crate::overtaken::Deployments;
 use crate::pool::Pool;
 use crate::prototype::Prototype;
 use crate::queues::{self, Bells};
@@ -116,6 +117,8 @@ pub(crate) struct Corridor {
     /// Held by whoever changes functions, services, buckets or buses, so that each change sees the one
     /// before complete.
     pub(crate) changing: tokio::sync::Mutex<()>,
+    /// What is deployed now.
+    pub(crate) deployments: Deployments,
     /// Rung when a target was deleted, whose events are to be cancelled.
     pub(crate) deleted: tokio::sync::Notify,
     /// Rung when a tag of the registry was moved, which functions may follow.
@@ -165,6 +168,7 @@ impl Engine {
             bells: Bells::default(),
             mappings: Mappings::default(),
             changing: tokio::sync::Mutex::new(()),
+            deployments: Deployments::default(),
             deleted: tokio::sync::Notify::new(),
             pushed: tokio::sync::Notify::new(),
             working: Working::default(),

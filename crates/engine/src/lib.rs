@@ -36,6 +36,7 @@ mod mapping;
 mod metrics;
 mod node;
 mod outbound;
+mod overtaken;
 mod places;
 mod pool;
 mod pressure;
