@@ -8,7 +8,7 @@ use crate::trial::Unstarted;
 use crate::turn::Turn;
 use crate::versions::Publish;
 use crate::{Error, Result};
-use model::{ChangeKind, Function, FunctionName, Kind, Principal};
+use model::{Alias, ChangeKind, Function, FunctionName, Kind, Principal, Routing};
 use std::sync::Arc;
 
 impl Corridor {
@@ -76,14 +76,17 @@ impl Corridor {
         }
         let pool = self.open_version(name, &released).await?;
         if let Some(live) = live
-            && let Err(unstarted) = self.try_aside(function, &pool, turn).await?
+            && let Err(unstarted) = self
+                .try_aside(function, (number, &pool), &live, turn)
+                .await?
         {
             if new {
                 self.discard(name, number).await?;
             }
+            let now = self.leading(name).ok().flatten().unwrap_or(live);
             return Err(Error::NotStarted {
                 name: name.to_string(),
-                serving: live.version,
+                serving: now.version,
                 reason: unstarted.reason,
                 untried: unstarted.untried,
             });
@@ -92,21 +95,36 @@ impl Corridor {
         Ok(true)
     }
 
-    /// Whether an instance starts, and the function is still the same after that.
+    /// Whether an instance starts, and the function is still the same after that and its calls still go
+    /// where `live` leads, or to the new version already.
     async fn try_aside(
         &self,
         function: &Function,
-        pool: &Arc<Pool>,
+        (number, pool): (u64, &Arc<Pool>),
+        live: &Alias,
         turn: &mut Turn<'_>,
     ) -> Result<std::result::Result<(), Unstarted>> {
         let tried = turn.aside(self.try_start(pool)).await;
         if self.draining.is_cancelled() {
             return Err(Error::Draining);
         }
-        let now = self.functions.find(&function.spec.name);
+        let name = &function.spec.name;
+        let now = self.functions.find(name);
         if now.is_none_or(|now| now.revision_id != function.revision_id) {
             let reason = "the function was changed while it was started";
             return Ok(Err(Unstarted::by_machine(reason)));
+        }
+        let leads = self.leading(name)?.as_ref().map(Routing::of);
+        let wanted = Routing {
+            version: number,
+            share: None,
+        };
+        if leads != Some(Routing::of(live)) && leads != Some(wanted) {
+            // Final: whoever moved it wants that, and trying again would undo it.
+            return Ok(Err(Unstarted {
+                reason: format!("\"{}\" was moved while it was started", live.name),
+                untried: false,
+            }));
         }
         Ok(tried)
     }

@@ -236,9 +236,12 @@ async fn the_oldest_versions_go_past_the_bound() {
     assert_eq!(left, [2, 3]);
 }
 
-/// Starts of functions whose memory is odd take longer than any test.
-fn slow() -> Fake {
-    let takes = |odd: bool| Duration::from_secs(if odd { 600 } else { 0 });
+/// Longer than any test, and shorter than a first start is waited for.
+const SLOW: Duration = Duration::from_secs(20);
+
+/// Starts of functions whose memory is odd take so long.
+fn slow(takes: Duration) -> Fake {
+    let takes = move |odd: bool| if odd { takes } else { Duration::ZERO };
     Fake::new(
         move |spec| FakeStart {
             takes: takes(spec.limits.memory % 2 == 1),
@@ -248,18 +251,16 @@ fn slow() -> Fake {
     )
 }
 
-#[tokio::test]
-async fn others_change_things_while_a_first_start_is_waited_for() {
-    let house = House::open(slow()).await;
-    for text in ["one", "two"] {
-        deploy(&house, described(&house, text).await).await.unwrap();
-    }
-    let mut third = described(&house, "three").await;
-    third.limits.memory += 1;
+type Deploying = tokio::task::JoinHandle<engine::Result<model::DeploymentReport>>;
+
+/// A deployment of `slow`, the third version of f, and of `more`, while the start is waited for.
+async fn deploying(house: &House, mut slow: FunctionSpec, more: Vec<FunctionSpec>) -> Deploying {
+    slow.limits.memory += 1;
+    let functions = more.into_iter().chain([slow]).collect();
     let engine = house.engine.clone();
     let deploying = tokio::spawn(async move {
         let deployment = Deployment {
-            functions: vec![third],
+            functions,
             ..Deployment::default()
         };
         engine.deploy(deployment).await
@@ -269,6 +270,78 @@ async fn others_change_things_while_a_first_start_is_waited_for() {
         (versions.len() == 3).then_some(())
     })
     .await;
+    deploying
+}
+
+/// Lets slow starts succeed now.
+async fn let_start() {
+    tokio::time::pause();
+    tokio::time::advance(SLOW).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_rollback_during_a_first_start_stays() {
+    let house = House::open(slow(SLOW)).await;
+    for text in ["one", "two"] {
+        deploy(&house, described(&house, text).await).await.unwrap();
+    }
+    let third = described(&house, "three").await;
+    let deploying = deploying(&house, third, Vec::new()).await;
+    house.engine.rollback(&f(), None, "root").await.unwrap();
+    let_start().await;
+    let off = within("the end of it", deploying).await.unwrap();
+    let off = off.unwrap_err();
+    assert_eq!(off.kind(), Kind::Conflict, "it is not tried again: {off}");
+    assert!(
+        off.to_string().contains("version 1 goes on serving"),
+        "{off}"
+    );
+    assert_eq!(call(&house, None).await.unwrap().version, Some(1));
+}
+
+#[tokio::test]
+async fn the_rest_of_a_deployment_is_off_where_what_it_declares_was_changed_meanwhile() {
+    for removed in [true, false] {
+        let house = House::open(slow(SLOW)).await;
+        for text in ["one", "two"] {
+            deploy(&house, described(&house, text).await).await.unwrap();
+        }
+        let (third, g) = (described(&house, "three").await, house.spec("g").await);
+        let deploying = deploying(&house, third, vec![g.clone()]).await;
+        if removed {
+            house.engine.delete_function(&g.name).await.unwrap();
+        } else {
+            deploy(&house, g).await.unwrap();
+        }
+        deploy(&house, house.spec("h").await).await.unwrap();
+        let_start().await;
+        let off = within("the end of it", deploying).await.unwrap();
+        let off = off.unwrap_err();
+        assert_eq!(off.kind(), Kind::Conflict, "{off}");
+        assert!(off.to_string().contains("deploy again"), "{off}");
+    }
+    // One beside it that declares other things does not matter to it.
+    let house = House::open(slow(SLOW)).await;
+    for text in ["one", "two"] {
+        deploy(&house, described(&house, text).await).await.unwrap();
+    }
+    let third = described(&house, "three").await;
+    let deploying = deploying(&house, third, Vec::new()).await;
+    deploy(&house, house.spec("h").await).await.unwrap();
+    let_start().await;
+    within("the end of it", deploying).await.unwrap().unwrap();
+    assert_eq!(call(&house, None).await.unwrap().version, Some(3));
+}
+
+#[tokio::test]
+async fn others_change_things_while_a_first_start_is_waited_for() {
+    let house = House::open(slow(Duration::from_secs(600))).await;
+    for text in ["one", "two"] {
+        deploy(&house, described(&house, text).await).await.unwrap();
+    }
+    let third = described(&house, "three").await;
+    let deploying = deploying(&house, third, Vec::new()).await;
     let other = house.spec("g").await;
     within("another function", deploy(&house, other))
         .await
