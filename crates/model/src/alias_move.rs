@@ -77,7 +77,12 @@ pub fn step_back(
     now: Option<&Routing>,
     there: impl Fn(u64) -> bool,
 ) -> Option<Routing> {
-    let mut steps: Vec<&Routing> = Vec::new();
+    // Moves before the kept ones are not known, but where they led to is.
+    let mut steps: Vec<&Routing> = moves
+        .first()
+        .and_then(|one| one.from.as_ref())
+        .into_iter()
+        .collect();
     for one in moves {
         let Some(to) = &one.to else {
             continue;
@@ -155,6 +160,16 @@ mod tests {
         assert_eq!(back(&|_| true), Some(shared), "with its weights");
         assert_eq!(back(&|version| version != 2), Some(to(1)));
         assert_eq!(back(&|_| false), None);
+    }
+
+    #[test]
+    fn what_the_first_kept_move_led_away_from_can_be_gone_back_to() {
+        let first = AliasMove {
+            from: Some(to(1)),
+            ..moved(Some(to(2)), false)
+        };
+        let mut moves = vec![first, moved(Some(to(5)), false)];
+        assert_eq!(way_back(&mut moves), [2, 1]);
     }
 
     #[test]
