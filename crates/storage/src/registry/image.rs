@@ -82,6 +82,9 @@ impl Storage {
         let Some((repository, reference)) = self.local_image(name) else {
             return Ok(None);
         };
+        // From the look at the manifest until the layout has names of its own for the blobs, none of them
+        // may go.
+        let kept = self.registry_turn().read_owned().await;
         let found = self.state().read_manifest(repository.clone(), reference);
         let (row, body) = match found.await {
             Ok(found) => found,
@@ -91,8 +94,6 @@ impl Storage {
         let digest = row.digest.clone();
         let layout = self.folders().fresh_staging();
         let discarded = Discarded::new(layout.clone());
-        // Until the layout has names of its own for the blobs, none of them may go.
-        let kept = self.registry_turn().read_owned().await;
         let index = format!(
             r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{}","size":{}}}]}}"#,
             row.media_type, row.digest, row.size
