@@ -153,6 +153,21 @@ impl Functions {
             .for_each(|pool| self.retire(&pool));
     }
 
+    /// Retires the pool of a version, which opens a new one when it is needed, and gives the version.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(crate) fn renew_version(&self, name: &FunctionName, number: u64) -> Result<Arc<Released>> {
+        let mut entries = self.write();
+        let entry = entries.get_mut(name);
+        let pool = entry.and_then(|entry| entry.line.renew_version(number));
+        drop(entries);
+        if let Some(pool) = pool {
+            self.retire(&pool);
+        }
+        self.version(name, number)
+    }
+
     /// Puts an alias in the place of the one of its name.
     pub(crate) fn put_alias(&self, name: &FunctionName, alias: Alias) {
         if let Some(entry) = self.write().get_mut(name) {

@@ -91,6 +91,14 @@ impl Line {
         self.versions.insert(released.version.number, released);
     }
 
+    /// Forgets the pool of a version and gives it, if it was open; all else of the version stays.
+    pub(crate) fn renew_version(&mut self, number: u64) -> Option<Arc<Pool>> {
+        let released = self.versions.get_mut(&number)?;
+        let pool = released.pool();
+        *released = Released::new(released.version.clone());
+        pool
+    }
+
     pub(crate) fn remove(&mut self, number: u64) -> Option<Arc<Released>> {
         self.invokes.remove(&Qualifier::Version(number));
         self.versions.remove(&number)
@@ -181,10 +189,19 @@ mod tests {
         };
         let mut line = Line::default();
         line.put(Released::new(version));
+        let named = Qualifier::Version(1);
+        line.put_invoke(named.clone(), Some(EventInvoke::default()));
         let opening = line.version(1).unwrap().clone();
         assert!(line.renew().is_empty());
         let now = line.version(1).unwrap();
         assert!(!Arc::ptr_eq(now, &opening));
         assert_eq!(now.version(), opening.version());
+        let again = now.clone();
+        assert!(line.renew_version(1).is_none(), "its pool is not open");
+        assert!(!Arc::ptr_eq(line.version(1).unwrap(), &again));
+        assert!(
+            line.invokes().contains_key(&named),
+            "what is said of it stays"
+        );
     }
 }

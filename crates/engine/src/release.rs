@@ -65,9 +65,7 @@ impl Corridor {
         let broken = released.pool().is_some_and(|pool| pool.is_broken());
         if broken {
             // Its image was away and is here again.
-            self.functions.withdraw(name, &[number]);
-            released = Released::new(released.version().clone());
-            self.functions.release(name, released.clone());
+            released = self.functions.renew_version(name, number)?;
         }
         let there = live.as_ref().filter(|alias| alias.share.is_none());
         if there.is_some_and(|alias| alias.version == number) {
