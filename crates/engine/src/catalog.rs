@@ -1,6 +1,7 @@
 //! Functions: declared, changed, looked up.
 
 use crate::engine::Corridor;
+use crate::functions::Found;
 use crate::pool::Pool;
 use crate::prototype::Prototype;
 use crate::{Engine, Error, Result, chance};
@@ -94,16 +95,29 @@ impl Engine {
         Ok((pool.function().spec.contract, None))
     }
 
-    /// Whether an instance that is on these networks may reach a function by its route, as it is declared now.
+    /// Whether an instance that is on these networks may reach what a qualifier names of a function, or
+    /// without one what its calls go to. Where an alias has two versions, it must reach both.
     ///
     /// # Errors
     /// `NotFound`, `Apart`.
-    pub fn check_function_reach(&self, from: &Networks, name: &FunctionName) -> Result<()> {
-        let pool = self.corridor.functions.pool(name)?;
-        match pool.function().spec.networks.meet(from) {
-            true => Ok(()),
-            false => Err(Error::Apart(format!("function \"{name}\""))),
+    pub fn check_function_reach(
+        &self,
+        from: &Networks,
+        name: &FunctionName,
+        qualifier: Option<&Qualifier>,
+    ) -> Result<()> {
+        let functions = &self.corridor.functions;
+        // No chance is below 0 or reaches 1: the one picks the share if it has any weight, the other never.
+        for chance in [0.0, 1.0 - f64::EPSILON] {
+            let meets = match functions.resolve(name, qualifier, || chance)? {
+                Found::Pool(pool) => pool.function().spec.networks.meet(from),
+                Found::Version(released, _) => released.version().spec.networks.meet(from),
+            };
+            if !meets {
+                return Err(Error::Apart(format!("function \"{name}\"")));
+            }
         }
+        Ok(())
     }
 
     /// All functions by name.

@@ -625,6 +625,8 @@ async fn names_are_those_of_shared_networks() {
     let apart = engine.check_service_reach(&plain, &catalog).unwrap_err();
     assert_eq!(apart.kind(), Kind::Forbidden);
     let function = "inside".parse().unwrap();
-    let apart = engine.check_function_reach(&plain, &function).unwrap_err();
+    let apart = engine
+        .check_function_reach(&plain, &function, None)
+        .unwrap_err();
     assert!(apart.to_string().contains("shares no network"), "{apart}");
 }

@@ -182,6 +182,44 @@ async fn a_deployment_serves_what_starts_and_can_be_rolled_back() {
 }
 
 #[tokio::test]
+async fn each_version_is_reached_from_its_own_networks() {
+    let networks = |name: &str| -> model::Networks {
+        serde_json::from_value(serde_json::json!({ name: [] })).unwrap()
+    };
+    let house = House::open(steady(0, 0)).await;
+    for (text, name) in [("one", "front"), ("two", "back")] {
+        let mut spec = described(&house, text).await;
+        spec.networks = networks(name);
+        deploy(&house, spec).await.unwrap();
+    }
+    let (name, live) = (f(), model::AliasName::live());
+    let reach = |from: &str, qualifier: Option<Qualifier>| {
+        let engine = &house.engine;
+        let reach = engine.check_function_reach(&networks(from), &name, qualifier.as_ref());
+        reach.map_err(|error| error.kind())
+    };
+    let apart = Err(Kind::Forbidden);
+    assert_eq!((reach("back", None), reach("front", None)), (Ok(()), apart));
+    for (from, one, two) in [("front", Ok(()), apart), ("back", apart, Ok(()))] {
+        assert_eq!(reach(from, Some(Qualifier::Version(1))), one);
+        assert_eq!(reach(from, Some(Qualifier::Version(2))), two);
+        assert_eq!(reach(from, Some(Qualifier::Latest)), two);
+    }
+    let share = Share {
+        version: 1,
+        weight: 0.5,
+    };
+    let shared = alias(2, Some(share));
+    let put = house
+        .engine
+        .put_alias(&name, live.clone(), shared, PutAlias::Upsert);
+    put.await.unwrap();
+    for from in ["front", "back"] {
+        assert_eq!(reach(from, Some(Qualifier::Alias(live.clone()))), apart);
+    }
+}
+
+#[tokio::test]
 async fn an_event_follows_its_qualifier_and_dies_without_it() {
     let house = House::open(steady(0, 0)).await;
     house.put(described(&house, "one").await).await;

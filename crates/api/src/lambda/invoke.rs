@@ -70,7 +70,9 @@ pub(super) async fn invoke(
         Failure::Request(error) => error,
     };
     if let Origin::Instance { networks, .. } = &origin {
-        let reach = doors.engine.check_function_reach(networks, &name);
+        let reach = doors
+            .engine
+            .check_function_reach(networks, &name, qualifier.as_ref());
         reach.map_err(|error| told(error.into()))?;
     }
     let payload = payload_of(read_body(request, limit, OPERATION).await?)?;

@@ -33,7 +33,7 @@ pub(super) async fn call(_: Verified, doors: &Doors, request: Request) -> Result
         return Err(Error::new(Kind::Unsupported, text));
     }
     if let Some(Origin::Instance { networks, .. }) = request.extensions().get() {
-        doors.engine.check_function_reach(networks, &name)?;
+        doors.engine.check_function_reach(networks, &name, None)?;
     }
     let (contract, qualifier) = doors.engine.contract(&name)?;
     let prefix = format!("/fn/{name}");
