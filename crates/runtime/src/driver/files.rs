@@ -1,10 +1,11 @@
 //! Secrets and configs as files: laid out in a folder that lives in memory, from which containers show them.
-//! Instances of one owner with one driver share what was laid out, as long as one of them needs it.
+//! Instances of one owner with one driver and the same code share what was laid out, as long as one of them needs
+//! it. With other code they may run as another user, who alone may read what is laid out for them.
 
 use super::surroundings::blocking;
 use crate::{Error, InstanceSpec, Result, SecretFile};
 use launcher::{Bind, Volume};
-use model::Owner;
+use model::{Code, Owner};
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write as _;
@@ -26,6 +27,7 @@ type Mark = (String, u32, String);
 /// kept by the kernel for a while, and removed.
 pub(super) struct Laid {
     folder: PathBuf,
+    code: Code,
     marks: Vec<Mark>,
     files: Vec<File>,
 }
@@ -62,11 +64,12 @@ impl Laid {
         })
     }
 
-    fn write(folder: PathBuf, files: &[SecretFile]) -> std::io::Result<Self> {
+    fn write(folder: PathBuf, code: Code, files: &[SecretFile]) -> std::io::Result<Self> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(&folder)?;
         let mut laid = Self {
             folder,
+            code,
             marks: marks(files),
             files: Vec::with_capacity(files.len()),
         };
@@ -114,13 +117,13 @@ impl Files {
         }
         let marks = marks(&spec.files);
         let there = self.laid().get(&spec.owner).and_then(Weak::upgrade);
-        if let Some(there) = there.filter(|laid| laid.marks == marks) {
+        if let Some(there) = there.filter(|laid| laid.marks == marks && laid.code == spec.code) {
             return Ok(Some(there));
         }
         let folder = self.folder.join(uuid::Uuid::new_v4().to_string());
-        let files = spec.files.clone();
+        let (code, files) = (spec.code.clone(), spec.files.clone());
         let written = blocking(move || {
-            Laid::write(folder, &files).map_err(|error| {
+            Laid::write(folder, code, &files).map_err(|error| {
                 Error::Missing(format!(
                     "the memory for secrets and configs in use has no room: {error}; use fewer or smaller ones"
                 ))
@@ -150,6 +153,25 @@ mod tests {
             content: content.as_bytes().into(),
         }];
         spec
+    }
+
+    /// Each is given to the user of its own image.
+    #[tokio::test]
+    async fn what_runs_other_code_has_files_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::new(folder.path());
+        let old = files.lay(&with("r1", "same")).await.unwrap().unwrap();
+        let mut other = with("r1", "same");
+        other.code = Code::Zip {
+            digest: model::Digest::from_hex(&"d".repeat(64)).unwrap(),
+            size: 1,
+        };
+        assert_ne!(other.code, spec().code);
+        let new = files.lay(&other).await.unwrap().unwrap();
+        let source = |laid: &Laid| laid.volumes().next().unwrap().source;
+        assert_ne!(source(&old), source(&new));
+        let again = files.lay(&other).await.unwrap().unwrap();
+        assert!(Arc::ptr_eq(&new, &again));
     }
 
     #[tokio::test]
