@@ -3,12 +3,11 @@
 
 use crate::error::{Failure, Step};
 use crate::mounts::{READ_ONLY, attach, bind, open_in};
+use crate::namespaces::go_home;
 use crate::sandbox::Sandbox;
 use crate::{Assignment, root};
 use rustix::fs::{CWD, OFlags};
-use rustix::thread::{
-    LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
-};
+use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType, move_into_thread_name_spaces};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -43,8 +42,7 @@ pub(crate) fn furnish(
     move_into_thread_name_spaces(pidfd, ThreadNameSpaceType::MOUNT)
         .step("entering the sandbox's mounts")?;
     let done = inside(&trees, tmp);
-    move_into_link_name_space(own_mounts.as_fd(), Some(LinkNameSpaceType::Mount))
-        .step("returning from a sandbox's mounts")?;
+    go_home(own_mounts, LinkNameSpaceType::Mount);
     done
 }
 

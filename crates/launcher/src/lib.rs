@@ -26,6 +26,7 @@ mod exit;
 mod kernel;
 mod memory;
 mod mounts;
+mod namespaces;
 mod nested;
 mod network;
 mod pin;

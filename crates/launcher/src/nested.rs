@@ -9,6 +9,7 @@
 
 use crate::child::{self, CONTROL, OOM_SCORE, Plan};
 use crate::error::{Failure, Step};
+use crate::namespaces::go_home;
 use crate::network::{self, Network};
 use crate::root::Ids;
 use crate::sandbox::Workshop;
@@ -47,9 +48,7 @@ pub(crate) fn fork_into(
     enter_pids(member)?;
     let forked = kernel::fork(0, cgroup);
     if !matches!(forked, Ok(None)) {
-        let own = Some(LinkNameSpaceType::ProcessID);
-        move_into_link_name_space(workshop.pids.as_fd(), own)
-            .step("returning from a pid namespace")?;
+        go_home(&workshop.pids, LinkNameSpaceType::ProcessID);
     }
     forked.step("forking")
 }

@@ -5,6 +5,7 @@
 use crate::Shape;
 use crate::cgroup::{Cgroups, Group};
 use crate::error::{Failure, Step};
+use crate::namespaces::go_home;
 use crate::network::Namespace;
 use crate::root::Ids;
 use crate::userns::{UserNamespace, UserNamespaces};
@@ -208,12 +209,10 @@ impl Slots {
         network: &OwnedFd,
         work: impl FnOnce() -> io::Result<T>,
     ) -> Result<T, Failure> {
-        let enter = |namespace: &OwnedFd| {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-        };
-        enter(network).step("entering a sandbox's network")?;
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+            .step("entering a sandbox's network")?;
         let done = work();
-        enter(&self.own_network).step("returning from a sandbox's network")?;
+        go_home(&self.own_network, LinkNameSpaceType::Network);
         done.step("looking at a sandbox's network")
     }
 

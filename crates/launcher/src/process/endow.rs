@@ -5,6 +5,7 @@ use super::{Gone, Process};
 use crate::Belongings;
 use crate::error::{Failure, Step as _};
 use crate::mounts::{READ_ONLY, attach, copy, open_in};
+use crate::namespaces::go_home;
 use crate::wire::Reply;
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, chown, fstat, openat};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -63,12 +64,9 @@ impl Process {
         if trees.is_empty() {
             return Ok(());
         }
-        let enter = |namespace: &OwnedFd| {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))
-        };
-        enter(mounts).step(STEP)?;
+        move_into_link_name_space(mounts.as_fd(), Some(LinkNameSpaceType::Mount)).step(STEP)?;
         let done = show(&trees, place);
-        enter(&self.workshop.mounts).step("returning from a container's mounts")?;
+        go_home(&self.workshop.mounts, LinkNameSpaceType::Mount);
         done
     }
 }
