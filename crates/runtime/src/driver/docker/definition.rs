@@ -1,4 +1,4 @@
-//! From the plan of an instance to what Docker is asked for. Touches nothing.
+//! From the plan of an instance to what Docker is asked for. Changes nothing.
 
 use super::engine::{DATA, Place};
 use super::made::door;
@@ -12,6 +12,7 @@ use launcher::{Bind, Gate, Root, Shape, User};
 use model::Limits;
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// The name server that an instance with a way out has.
 const NAME_SERVER: &str = "127.0.0.53";
@@ -43,6 +44,25 @@ const MASKED: [&str; 21] = [
     "/sys/kernel/debug",
     "/sys/kernel/security",
 ];
+
+/// Where each processor has a folder.
+const PROCESSORS: &str = "/sys/devices/system/cpu";
+
+/// All that is masked: Docker masks how hot each processor was too.
+static HIDDEN: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let fixed = MASKED.iter().map(|path| (*path).to_owned());
+    fixed.chain(thermal(Path::new(PROCESSORS))).collect()
+});
+
+/// Of those processors that have it, since Docker is on the same machine.
+fn thermal(processors: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(processors).into_iter().flatten();
+    let folders = entries.filter_map(|entry| Some(entry.ok()?.path().join("thermal_throttle")));
+    let there = folders.filter(|folder| folder.is_dir());
+    let mut there: Vec<String> = there.map(|path| path.display().to_string()).collect();
+    there.sort_unstable();
+    there
+}
 
 /// What Docker is asked for. Neither arguments nor environment are in it: the gate is told them. Of secrets and
 /// configs, only where they will be.
@@ -108,7 +128,7 @@ fn hardened(limits: &Limits) -> HostConfig {
         network_mode: Some("none".to_owned()),
         ipc_mode: Some("private".to_owned()),
         privileged: Some(false),
-        masked_paths: Some(MASKED.map(str::to_owned).to_vec()),
+        masked_paths: Some(HIDDEN.clone()),
         init: Some(false),
         log_config: Some(HostConfigLogConfig {
             typ: Some("none".to_owned()),
@@ -157,5 +177,28 @@ fn mount(source: &Path, target: &Path, read_only: bool) -> Mount {
         target: Some(target.display().to_string()),
         read_only: Some(read_only),
         ..Mount::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_tells_how_hot_a_processor_was_is_masked() {
+        let folder = tempfile::tempdir().unwrap();
+        for there in ["cpu0/thermal_throttle", "cpu10/thermal_throttle", "cpu1"] {
+            std::fs::create_dir_all(folder.path().join(there)).unwrap();
+        }
+        let found = thermal(folder.path());
+        let expected =
+            ["cpu0", "cpu10"].map(|cpu| folder.path().join(cpu).join("thermal_throttle"));
+        assert_eq!(found, expected.map(|path| path.display().to_string()));
+        assert!(thermal(Path::new("/proc/self/none")).is_empty());
+        let asked = hardened(&Limits::default()).masked_paths.unwrap();
+        let own = thermal(Path::new(PROCESSORS));
+        assert_eq!(asked.len(), MASKED.len() + own.len());
+        assert!(own.iter().all(|path| asked.contains(path)));
     }
 }
