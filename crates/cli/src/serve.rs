@@ -1,6 +1,7 @@
 //! `rouse serve`: the server, from an empty process to a drained one.
 
 mod banner;
+mod instances;
 mod logging;
 pub(crate) mod port;
 
@@ -105,9 +106,10 @@ pub(crate) struct Options {
     /// Threads that serve connections [default: half of the processors, the others are the functions']
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Most instances of functions at a time; past it the one idle for the longest time makes room
-    #[arg(long, default_value_t = 1000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=4000))]
-    max_instances: u32,
+    /// Most instances of functions at a time; past it the one idle for the longest time makes room [default: 1000, or
+    /// half of the sandboxes that the user's ids are enough for]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=4000))]
+    max_instances: Option<u32>,
     /// Most published versions that are kept of a function; past it the oldest go that no alias names
     #[arg(long, default_value_t = 100, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(model::MAX_VERSIONS)))]
     max_versions: u32,
@@ -149,7 +151,7 @@ impl Options {
         let keys = keys.map_err(|error| Error::Failed(error.to_string()))?;
         Ok(engine::Options {
             secret_keys: Some(keys),
-            max_instances: self.max_instances as usize,
+            max_instances: instances::most(self.max_instances, launcher::most_sandboxes()) as usize,
             max_versions: self.max_versions,
             start_rate: self.start_rate,
             start_burst: self.start_burst,

@@ -232,8 +232,7 @@ fn bounds_of(ranges: Ranges) -> Vec<String> {
     let count = ranges.count();
     let mut told = vec![format!(
         "at most {count} sandboxes at one time, those that wait included, since this user has so many \
-         subordinate ids: start with --max-instances {} or less",
-        (count / 2).max(1)
+         subordinate ids: leave some of them to services and sandboxes that wait if you choose --max-instances"
     )];
     let losses = rootless::LOSSES
         .iter()

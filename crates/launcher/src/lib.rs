@@ -58,6 +58,7 @@ pub use entry::{Connection, drop_privilege, run_if_launcher, spawn};
 pub use error::{Error, Result};
 pub use exit::{Exit, Usage, status_of};
 pub use memory::hold_in_memory;
+pub use ranges::most_sandboxes;
 pub use root::inodes;
 pub use rootless::enter as enter_without_root;
 pub use route::leaves_host;
