@@ -21,6 +21,8 @@ use tokio::net::TcpStream;
 
 /// Most ports of all services together: an instance has 64 listeners, and two are the platform's.
 const MAX_PORTS: usize = 62;
+/// Most names of all services together, aliases included: what /etc/hosts of an instance may have beside localhost.
+const MAX_NAMES: usize = 256;
 
 /// A service that was checked and whose code is here.
 pub(crate) struct PreparedService(ServiceSpec);
@@ -158,6 +160,24 @@ impl Corridor {
         Ok(())
     }
 
+    /// An instance can be on all networks, and knows every name and alias there. An alias in two networks counts
+    /// twice.
+    fn check_names(&self, spec: &ServiceSpec) -> Result<()> {
+        let others = self.services.all().into_iter();
+        let others = others.map(|resident| resident.service());
+        let others = others.filter(|other| other.spec.name != spec.name);
+        let others: usize = others
+            .map(|other| 1 + other.spec.networks.alias_count())
+            .sum();
+        if others + 1 + spec.networks.alias_count() > MAX_NAMES {
+            return Err(Error::Refused(format!(
+                "all services together may have {MAX_NAMES} names and aliases, since an instance can reach \
+                 each of them, and the others have {others}: give them fewer aliases"
+            )));
+        }
+        Ok(())
+    }
+
     /// Keeps a service and knows its name from now on. `None` if it is as it was.
     pub(crate) async fn declare_service(
         &self,
@@ -172,6 +192,7 @@ impl Corridor {
             return Ok((Service::clone(before), ChangeKind::Unchanged, None));
         }
         self.check_ports(&spec)?;
+        self.check_names(&spec)?;
         // One may have been removed since.
         self.check_secrets(&spec.secrets, &spec.environment).await?;
         let service = Service {

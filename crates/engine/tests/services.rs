@@ -362,6 +362,29 @@ async fn services_come_back_with_the_server() {
     until_states(&house, "worker", &["healthy"]).await;
 }
 
+/// An instance's /etc/hosts has no room for more: without this each deployment is taken, and nothing starts there.
+#[tokio::test]
+async fn services_may_not_have_more_aliases_than_an_instance_can_know() {
+    let house = House::open(steady(0, 0)).await;
+    let mut last = None;
+    for n in 1..=8 {
+        let mut next = plain(&house, &format!("s{n}")).await;
+        next.ports = vec![1000 + n];
+        let aliases = (0..32).map(|alias| format!("s{n}-{alias}").parse().unwrap());
+        next.networks.join("back".parse().unwrap(), aliases);
+        last = Some((n, house.engine.put_service(next).await));
+    }
+    let (_, refused) = last.unwrap();
+    let error = refused.expect_err("8 services of 33 names are too many");
+    assert_eq!(error.kind(), Kind::Invalid);
+    assert!(error.to_string().contains("aliases"), "{error}");
+    assert_eq!(house.engine.list_services().await.unwrap().len(), 7);
+    // One that is there may change within the bound.
+    let mut first = plain(&house, "s1").await;
+    first.ports = vec![1001];
+    house.engine.put_service(first).await.unwrap();
+}
+
 /// Each instance has a listener for each port of each service, and not without end.
 #[tokio::test]
 async fn services_may_not_have_more_ports_than_an_instance_can_reach() {

@@ -78,13 +78,17 @@ impl Networks {
         self.0.values().any(|aliases| !aliases.is_empty())
     }
 
+    /// How many other names it has, those of each network counted.
+    pub fn alias_count(&self) -> usize {
+        self.0.values().map(BTreeSet::len).sum()
+    }
+
     /// The same validation on create, update and import.
     ///
     /// # Errors
     /// There are too many networks, or names.
     pub fn check(&self) -> Result<(), Invalid> {
-        let aliases: usize = self.0.values().map(BTreeSet::len).sum();
-        if self.0.len() > MAX_NETWORKS || aliases > MAX_ALIASES {
+        if self.0.len() > MAX_NETWORKS || self.alias_count() > MAX_ALIASES {
             let reason =
                 format!("must be at most {MAX_NETWORKS}, with {MAX_ALIASES} aliases in all");
             return Err(Invalid::new("networks", reason));
