@@ -5,8 +5,8 @@ use crate::node::Node;
 use crate::secrets::{Furnished, Vault};
 use crate::{Error, Result, credentials};
 use model::{
-    Code, Contract, Ending, Function, ImageConfig, InstanceId, Kind, Owner, Principal, SecretUse,
-    Service, Snapshot, environment_bytes,
+    Code, Contract, Digest, Ending, Function, ImageConfig, InstanceId, Kind, ManifestReference,
+    Owner, Principal, SecretUse, Service, Snapshot, environment_bytes,
 };
 use runtime::InstanceSpec;
 use state::State;
@@ -182,7 +182,8 @@ async fn image_config(
 
 impl Corridor {
     /// Makes sure that the code is here, readable and unpacked, and pins what a name means: the size of
-    /// a zip, the digest of an image's reference, which is pulled through if it is an upstream's.
+    /// a zip, the digest of an image's reference, which is pulled through if it is an upstream's. Where the
+    /// repository has the digest that came with a tag, that is meant: the tag may have moved since it was built.
     pub(crate) async fn pin_code(&self, code: &Code) -> Result<Code> {
         let storage = &self.storage;
         match code {
@@ -198,8 +199,10 @@ impl Corridor {
                     size,
                 })
             }
-            Code::Image { reference, .. } => {
-                let found = self.ready_image(reference, &|_| ()).await;
+            Code::Image { reference, digest } => {
+                let pinned = self.pinned_name(reference, digest).await?;
+                let meant = pinned.as_deref().unwrap_or(reference);
+                let found = self.ready_image(meant, &|_| ()).await;
                 let found = found.and_then(|image| {
                     storage.image_root(&image.digest)?;
                     Ok(image)
@@ -218,5 +221,16 @@ impl Corridor {
                 })
             }
         }
+    }
+
+    /// The name of a tag's image by its digest, if its repository here has that.
+    async fn pinned_name(&self, reference: &str, digest: &Digest) -> Result<Option<String>> {
+        let Some((repository, ManifestReference::Tag(_))) = self.storage.local_image(reference)
+        else {
+            return Ok(None);
+        };
+        let name = format!("{repository}@sha256:{}", digest.hex());
+        let found = self.storage.resolve_image(&name).await?;
+        Ok(found.map(|_| name))
     }
 }

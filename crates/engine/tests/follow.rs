@@ -146,6 +146,36 @@ async fn what_was_pushed_before_the_server_ended_is_found_and_a_rollback_stays()
     assert_eq!(live(&house).await, 1);
 }
 
+/// A build sends the tag that it pushed and the digest; what is pushed to the tag before the deployment comes is
+/// not what was built.
+#[tokio::test]
+async fn the_digest_that_is_deployed_is_meant_and_not_what_its_tag_is_on() {
+    let house = House::open(picky()).await;
+    push(&house, "one").await;
+    release(&house, false).await;
+    let mut spec = house.engine.get_function(&f()).await.unwrap().spec;
+    let built = push(&house, "two").await;
+    let later = push(&house, "three").await;
+    assert_ne!(built, later);
+    let digest = model::Digest::from_hex(built.hex()).unwrap();
+    spec.code = Code::Image {
+        reference: IMAGE.into(),
+        digest,
+    };
+    let kept = house.put(spec.clone()).await;
+    assert_eq!(kept.spec.code, spec.code);
+    // One that the repository does not have says nothing: the tag does.
+    spec.code = Code::Image {
+        reference: IMAGE.into(),
+        digest: model::Digest::from_hex(&"0".repeat(64)).unwrap(),
+    };
+    let kept = house.put(spec).await;
+    let Code::Image { digest, .. } = kept.spec.code else {
+        panic!("it is an image");
+    };
+    assert_eq!(digest.hex(), later.hex());
+}
+
 #[tokio::test]
 async fn what_does_not_follow_stays_and_only_tags_of_this_registry_are_followed() {
     let house = House::open(picky()).await;
