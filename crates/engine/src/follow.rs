@@ -10,6 +10,7 @@ use model::{
 };
 use std::sync::Arc;
 use std::time::Duration;
+use storage::Storage;
 
 /// When a push is tried again that could not be settled for a reason of the machine.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -102,9 +103,27 @@ fn followed(function: &Function) -> Option<&str> {
     }
 }
 
+/// Functions that shall follow a tag, and what that is, which is not in this server's registry: one of earlier
+/// versions, or of a server with another address or `--registry-name`.
+fn astray<'a>(all: &'a [Arc<Function>], storage: &Storage) -> Vec<(&'a str, &'a str)> {
+    let followed = all
+        .iter()
+        .filter_map(|one| Some((one.spec.name.as_str(), followed(one)?)));
+    let astray = followed.filter(|(_, reference)| storage.local_tag(reference).is_none());
+    astray.collect()
+}
+
 /// Releases what is pushed to tags that functions follow, until the engine drains. What was pushed
 /// before the server ended and did not become a version is found at once.
 pub(crate) async fn run(corridor: Arc<Corridor>) {
+    for (function, reference) in astray(&corridor.functions.list(), &corridor.storage) {
+        tracing::warn!(
+            function,
+            reference,
+            "it follows no tag any more: another registry than this server's is named; deploy it again with a name \
+             of this registry, or start the server with --registry-name"
+        );
+    }
     loop {
         let mut again = None;
         for function in corridor.functions.list() {
@@ -242,4 +261,45 @@ fn settlement(
 /// Why, within its bound.
 fn told(error: &Error) -> String {
     error.to_string().chars().take(MAX_PUSH_FAILURE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use state::State;
+
+    fn following(name: &str, reference: &str, follow: bool) -> Arc<Function> {
+        let code = Code::Image {
+            reference: reference.to_owned(),
+            digest: no_digest().unwrap(),
+        };
+        let spec = FunctionSpec::of_image(name.parse().unwrap(), code);
+        Arc::new(Function {
+            spec: FunctionSpec { follow, ..spec },
+            revision: 1,
+            revision_id: String::new(),
+            created: Timestamp::now(),
+            modified: Timestamp::now(),
+        })
+    }
+
+    #[tokio::test]
+    async fn who_follows_a_tag_of_another_registry_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).await.unwrap();
+        let storage = Storage::open(folder.path(), state).await.unwrap();
+        storage.name_registry("127.0.0.1:5001".parse().unwrap(), &["shop.lan".to_owned()]);
+        let all = [
+            following("own", "localhost:5001/shop/f:prod", true),
+            following("inside", "localhost:4566/shop/f:prod", true),
+            following("named", "shop.lan/shop/f:prod", true),
+            following("other", "localhost:5000/shop/f:prod", true),
+            following("pinned", "localhost:5000/shop/f:prod", false),
+        ];
+        assert_eq!(
+            astray(&all, &storage),
+            [("other", "localhost:5000/shop/f:prod")]
+        );
+    }
 }
