@@ -11,13 +11,14 @@ const EVERY: Duration = Duration::from_secs(3600);
 impl Engine {
     /// Deletes blobs of the registry that no manifest names and nobody pushed, mounted or asked for within
     /// `grace`, uploads that nobody went on with, what was made ready of images on which nothing runs, and
-    /// manifests of upstreams that no tag is on and nobody asked for in 30 days.
+    /// manifests of upstreams, with their tags, on which nothing runs and that nobody asked for in 30 days.
     ///
     /// # Errors
     /// Of the store and the file system.
     pub async fn collect_registry(&self, grace: Duration) -> Result<Collected> {
         self.forget_images(grace).await?;
-        self.corridor.forget_pulled().await?;
+        let pinned = self.pinned_manifests().await?;
+        self.corridor.forget_pulled(&pinned).await?;
         let in_use = self.digests_in_use().await?;
         Ok(self
             .corridor

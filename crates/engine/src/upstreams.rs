@@ -6,13 +6,13 @@ use crate::secrets::Vault;
 use crate::secrets::cipher::Belongs;
 use crate::{Engine, Result};
 use model::{
-    ChangeKind, Invalid, MAX_UPSTREAM_PASSWORD, RepositoryName, Secret, Timestamp, Upstream,
-    UpstreamName,
+    ChangeKind, ContentDigest, Invalid, MAX_UPSTREAM_PASSWORD, RepositoryName, Secret, Timestamp,
+    Upstream, UpstreamName,
 };
 use state::{SealedPassword, SealedUpstream};
 use std::time::Duration;
 
-/// For how long pulled manifests are kept that no tag is on and that nobody asks for.
+/// For how long pulled manifests are kept that nobody asks for.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
 
 fn belongs<'a>(name: &'a UpstreamName, revision_id: &'a str) -> Belongs<'a> {
@@ -100,12 +100,13 @@ impl Corridor {
     }
 
     /// Deletes what was pulled of manifests that nobody needs any more.
-    pub(crate) async fn forget_pulled(&self) -> Result<()> {
+    pub(crate) async fn forget_pulled(&self, pinned: &[ContentDigest]) -> Result<()> {
         let unused = i64::try_from(UNUSED.as_millis()).unwrap_or(i64::MAX);
         let before = Timestamp(Timestamp::now().0.saturating_sub(unused));
         for upstream in self.upstreams.list() {
-            let name = upstream.spec().name.clone();
-            let gone = self.state.collect_pulled_manifests(name, before).await?;
+            let (name, pinned) = (upstream.spec().name.clone(), pinned.to_vec());
+            let gone = self.state.collect_pulled_manifests(name, before, pinned);
+            let gone = gone.await?;
             if gone > 0 {
                 tracing::info!(upstream = %upstream.spec().name, manifests = gone, "unused: removed");
             }

@@ -48,8 +48,8 @@ fn read(row: &Row<'_>) -> Done<SealedUpstream> {
 }
 
 impl State {
-    /// Makes or changes an upstream; the time of making is that of the one that is there. Gives it as it is kept,
-    /// and whether it is new.
+    /// Makes or changes an upstream; the time of making is that of the one that is there. Manifests and tags of its
+    /// repositories go when its URL is another one. Gives it as it is kept, and whether it is new.
     ///
     /// # Errors
     /// `Conflict` when there are too many, or when a new one's name is the first part of repositories that were
@@ -61,7 +61,13 @@ impl State {
             let sql = "SELECT * FROM upstream WHERE name = ?1";
             let old = first(tx, sql, [name.as_str()], read)?;
             match &old {
-                Some(old) => new.upstream.created = old.upstream.created,
+                Some(old) => {
+                    new.upstream.created = old.upstream.created;
+                    // What another registry had under these names is not what this one has.
+                    if old.upstream.url != new.upstream.url {
+                        registry::forget_below(tx, name.as_str())?;
+                    }
+                }
                 None => {
                     let sql = "SELECT count(*) FROM upstream";
                     let count: i64 = tx.query_row(sql, [], |row| row.get(0))?;

@@ -8,6 +8,7 @@ use super::settings;
 use super::versions;
 use crate::auth::Verified;
 use crate::doors::Doors;
+use crate::whole::whole;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use base64::Engine as _;
@@ -129,7 +130,9 @@ async fn from_bucket(doors: &Doors, bucket: &str, key: &str) -> Result<Code> {
 
 async fn from_image(doors: &Doors, reference: String) -> Result<Code> {
     // The same is meant as in a manifest.
-    match doors.engine.ready_image(&reference, |_| ()).await {
+    // To its end, though the client may give up: what was pulled of it is not pulled again.
+    let (engine, name) = (doors.engine.clone(), reference.clone());
+    match whole(async move { engine.ready_image(&name, |_| ()).await }).await {
         Ok(image) => Ok(Code::Image {
             reference,
             digest: image.digest,

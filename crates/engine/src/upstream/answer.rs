@@ -1,6 +1,6 @@
 //! An answer of an upstream, read within bounds.
 
-use super::fault::{Fault, said};
+use super::fault::Fault;
 use bytes::Bytes;
 use http::Response;
 use http::response::Parts;
@@ -13,6 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// How long nothing may come of a body.
 const BODY_WAIT: Duration = Duration::from_secs(60);
+/// How long a body may take in all that is read as a whole: a manifest, a token, an error.
+const WHOLE_WAIT: Duration = Duration::from_secs(120);
 /// Most bytes that are read of an error.
 const MAX_ERROR: usize = 4 * 1024;
 
@@ -72,8 +74,17 @@ impl Answer {
         }
     }
 
-    /// The whole body, if it is no longer than `limit`.
-    pub(super) async fn whole(mut self, limit: usize) -> Result<Bytes, Fault> {
+    /// The whole body, if it is no longer than `limit` and takes no longer than two minutes.
+    pub(super) async fn whole(self, limit: usize) -> Result<Bytes, Fault> {
+        let late = |_| {
+            let seconds = WHOLE_WAIT.as_secs();
+            Fault::passing(format!("the answer is not whole after {seconds} s"))
+        };
+        let read = timeout(WHOLE_WAIT, self.read_whole(limit)).await;
+        read.map_err(late)?
+    }
+
+    async fn read_whole(mut self, limit: usize) -> Result<Bytes, Fault> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.chunk().await? {
             if bytes.len() + chunk.len() > limit {
@@ -85,15 +96,19 @@ impl Answer {
         Ok(bytes.into())
     }
 
-    /// What an error says, as far as it can be read.
+    /// The beginning of an error's body, as far as it can be read. It may hold what was sent.
     pub(super) async fn text(mut self) -> String {
         let mut bytes = Vec::new();
-        while bytes.len() < MAX_ERROR
-            && let Ok(Some(chunk)) = self.chunk().await
-        {
-            bytes.extend_from_slice(&chunk);
-        }
+        let reading = async {
+            while bytes.len() < MAX_ERROR
+                && let Ok(Some(chunk)) = self.chunk().await
+            {
+                bytes.extend_from_slice(&chunk);
+            }
+        };
+        // What has come by then is shown.
+        let _ = timeout(WHOLE_WAIT, reading).await;
         bytes.truncate(MAX_ERROR);
-        said(&bytes)
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }

@@ -49,6 +49,7 @@ impl Corridor {
             .await?;
         let received = match self.receive(place, digest, writer, &report).await {
             Ok(writer) => {
+                self.is_still(place, &format!("the blob {digest}"))?;
                 let finished = writer.finish(digest.clone()).await;
                 finished.map(|_| ()).map_err(|error| match error.kind() {
                     Kind::Invalid => blob_error(place, digest, Fault::wrong(error.to_string())),

@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::challenge::{self, Challenge};
-use super::fault::Fault;
+use super::fault::{Fault, said};
 use crate::outbound::{self, Address, Outcome};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -327,7 +327,7 @@ impl Client {
         if status.is_success() {
             return Ok(answer);
         }
-        let text = self.scrubbed(answer.text().await);
+        let text = said(self.scrubbed(answer.text().await).as_bytes());
         let shown = match text.as_str() {
             "" => format!("it answers {status}"),
             text => format!("it answers {status}: {text}"),

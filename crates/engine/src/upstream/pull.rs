@@ -235,7 +235,9 @@ impl Corridor {
             }
             (Err(error), _) => return Err(error),
         };
-        self.upstreams.set_fresh(&place.repository, tag, fresh);
+        if self.upstreams.is_current(place) {
+            self.upstreams.set_fresh(&place.repository, tag, fresh);
+        }
         Ok(digest)
     }
 
@@ -250,10 +252,14 @@ impl Corridor {
         match place.client()?.ask(&ask).await {
             Ok(answer) => {
                 let digest = answer.header(DIGEST).and_then(|text| text.parse().ok());
-                if let Some(digest) = digest
-                    && (here == Some(&digest) || self.move_tag(place, tag, &digest).await?)
-                {
-                    return Ok(digest);
+                if let Some(digest) = digest {
+                    let is_here = match here == Some(&digest) {
+                        true => self.touch(place, &digest).await?,
+                        false => self.move_tag(place, tag, &digest).await?,
+                    };
+                    if is_here {
+                        return Ok(digest);
+                    }
                 }
             }
             // It knows no HEAD.
@@ -265,8 +271,18 @@ impl Corridor {
         Ok(digest)
     }
 
+    /// What was asked for under other settings is not kept.
+    pub(super) fn is_still(&self, place: &Place, what: &str) -> Result<()> {
+        if self.upstreams.is_current(place) {
+            return Ok(());
+        }
+        let fault = Fault::wrong("the upstream was changed or removed meanwhile: try again");
+        Err(place.error(what, fault))
+    }
+
     /// Puts the tag on a manifest that is here. Whether it is.
     async fn move_tag(&self, place: &Place, tag: &Tag, digest: &ContentDigest) -> Result<bool> {
+        self.is_still(place, &format!("the manifest {tag}"))?;
         let (repository, now) = (place.repository.clone(), Timestamp::now());
         let moved = self
             .state
@@ -299,6 +315,7 @@ impl Corridor {
             Ok::<_, Error>((said, kind, body))
         };
         let (said, kind, body): (Option<ContentDigest>, _, _) = fetched.await?;
+        self.is_still(place, &what)?;
         let (repository, tag) = (&place.repository, tag.cloned());
         let storage = &self.storage;
         let kept = storage.keep_pulled_manifest(repository, tag, said.as_ref(), kind, body);

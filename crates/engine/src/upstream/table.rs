@@ -130,6 +130,13 @@ impl Upstreams {
         })
     }
 
+    /// Whether the upstream is still the one that it was, neither changed nor removed.
+    pub(crate) fn is_current(&self, place: &Place) -> bool {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        let now = all.get(&place.upstream.spec.name);
+        now.is_some_and(|now| Arc::ptr_eq(now, &place.upstream))
+    }
+
     /// The same of an image's name that says another host, or none, which is Docker Hub's.
     pub(crate) fn place_outside(&self, name: &str) -> Option<(Place, ManifestReference)> {
         let (host, remote) = outside(name)?;

@@ -1,6 +1,7 @@
 //! Small files of the kernel that are read or written for every sandbox, and so stay open.
 
 use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Resource, getrlimit};
 use std::cell::OnceCell;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
@@ -9,6 +10,12 @@ use std::path::Path;
 /// Descriptors from this number on are closed again at once: with so many sandboxes, their number
 /// matters more than microseconds.
 const KEPT_BELOW: RawFd = 4096;
+
+/// The same where the launcher may have fewer: half of them are left for everything else.
+fn kept_below() -> RawFd {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    RawFd::try_from(files / 2).map_or(KEPT_BELOW, |half| half.min(KEPT_BELOW))
+}
 
 /// One such file, opened when it is first needed. The kernel answers a read at offset 0 with what holds now.
 #[derive(Debug, Default)]
@@ -52,7 +59,7 @@ impl Kept {
             return work(file);
         }
         let file = open(path, flags | OFlags::CLOEXEC, Mode::empty())?;
-        if file.as_raw_fd() >= KEPT_BELOW {
+        if file.as_raw_fd() >= kept_below() {
             return work(&file);
         }
         work(self.0.get_or_init(|| file))

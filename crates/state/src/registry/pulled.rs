@@ -6,7 +6,7 @@ use super::manifests::{NewManifest, find, insert};
 use super::tags;
 use crate::error::Done;
 use crate::job::Tx;
-use crate::row::{all, first, run};
+use crate::row::{all, first, run, to_json};
 use crate::{Result, State};
 use model::{ContentDigest, ManifestReference, RepositoryName, Tag, Timestamp, UpstreamName};
 use rusqlite::{Connection, params};
@@ -169,8 +169,8 @@ impl State {
         .await
     }
 
-    /// Deletes manifests of an upstream's repositories that nobody asked for since `before`, on which no tag is and
-    /// which no other manifest there names. Gives how many.
+    /// Deletes manifests of an upstream's repositories that nobody asked for since `before`, with their tags. Spared
+    /// are those of `pinned`, on which something runs, and what another manifest there names. Gives how many.
     ///
     /// # Errors
     /// Of the store.
@@ -178,18 +178,21 @@ impl State {
         &self,
         upstream: UpstreamName,
         before: Timestamp,
+        pinned: Vec<ContentDigest>,
     ) -> Result<u64> {
         self.write("deleting unused pulled manifests", move |tx| {
             let (first_name, end) = below(upstream.as_str());
             let sql = "DELETE FROM manifest
                        WHERE repository >= ?1 AND repository < ?2 AND pushed < ?3
-                           AND NOT EXISTS (SELECT 1 FROM tag WHERE tag.manifest = manifest.id)
+                           AND digest NOT IN (SELECT value FROM json_each(?4))
                            AND NOT EXISTS
                                (SELECT 1 FROM manifest_reference AS named
                                 JOIN manifest AS other ON other.id = named.manifest
                                 WHERE named.digest = manifest.digest AND is_manifest
                                     AND other.repository = manifest.repository)";
-            Ok(run(tx, sql, params![first_name, end, before.0])? as u64)
+            let pinned: Vec<&str> = pinned.iter().map(ContentDigest::as_str).collect();
+            let key = params![first_name, end, before.0, to_json(&pinned)?];
+            Ok(run(tx, sql, key)? as u64)
         })
         .await
     }
@@ -238,17 +241,23 @@ mod tests {
     #[tokio::test]
     async fn what_nothing_names_and_nobody_asks_for_goes() {
         let (_folder, state) = store().await;
-        // An index with a tag keeps its child; what the tag was on before goes, once it was not asked for.
+        // An index keeps its child; what the tag was on before goes once it was not asked for, then what it is on.
         put(&state, None, manifest("c", &[], &[]), 1).await;
         put(&state, Some("1"), manifest("a", &[], &[]), 1).await;
         put(&state, Some("1"), manifest("b", &[], &["c"]), 1).await;
         let hub: UpstreamName = "hub".parse().unwrap();
         let later = USED_STEP * 40;
-        let touched = state.touch_pulled_manifest(repository(), digest("a"), Timestamp(later));
-        assert!(touched.await.unwrap());
-        let collect = |before| state.collect_pulled_manifests(hub.clone(), Timestamp(before));
-        assert_eq!(collect(later).await.unwrap(), 0);
-        assert_eq!(collect(later + 1).await.unwrap(), 1);
+        for (name, at) in [("a", later), ("b", later + 1)] {
+            let touched = state.touch_pulled_manifest(repository(), digest(name), Timestamp(at));
+            assert!(touched.await.unwrap());
+        }
+        let collect = |before, pinned: &[&str]| {
+            let pinned = pinned.iter().map(|name| digest(name)).collect();
+            state.collect_pulled_manifests(hub.clone(), Timestamp(before), pinned)
+        };
+        assert_eq!(collect(later, &[]).await.unwrap(), 0);
+        assert_eq!(collect(later + 1, &["a"]).await.unwrap(), 0);
+        assert_eq!(collect(later + 1, &[]).await.unwrap(), 1);
         let gone = state.touch_pulled_manifest(repository(), digest("a"), Timestamp(later));
         assert!(!gone.await.unwrap());
         let here = state.touch_pulled_manifest(repository(), digest("c"), Timestamp(1));
@@ -266,5 +275,8 @@ mod tests {
         };
         let named = state.manifest_references(repository(), digest("b")).await;
         assert_eq!(named.unwrap(), [row]);
+        assert_eq!(collect(later + 2, &[]).await.unwrap(), 1);
+        let tag = state.find_tag(repository(), "1".parse().unwrap()).await;
+        assert_eq!(tag.unwrap(), None, "it went with what it was on");
     }
 }
