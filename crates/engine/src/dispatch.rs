@@ -9,7 +9,7 @@ use crate::judged::{Judged, attempt};
 use crate::retry::{Decision, Why};
 use crate::{Result, delivery, destination, queues, routing, share};
 use model::{Event, NewEvent, Target, Timestamp};
-use state::{Leased, Settlement, Verdict, crash};
+use state::{Leased, MaxAges, Settlement, Verdict, crash};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -206,14 +206,16 @@ async fn overdue(corridor: &Arc<Corridor>, target: &Target) -> Result<()> {
         return Ok(());
     };
     let now = Timestamp::now();
-    // None too early: what may grow less old is found when it is attempted.
     let own = corridor.functions.event_invokes(name).unwrap_or_default();
-    let ages = own.values().map(|config| config.retry.max_age);
-    let max_age = ages.fold(function.spec.retry.max_age, u64::max);
-    let leased =
-        corridor
-            .state
-            .lease_overdue(target, max_age, now, now.after(longest(target) + MARGIN));
+    let retry = &function.spec.retry;
+    let own = own.into_iter();
+    let own = own.map(|(qualifier, config)| (qualifier, config.over(retry).max_age));
+    let ages = MaxAges {
+        qualified: own.collect(),
+        others: retry.max_age,
+    };
+    let until = now.after(longest(target) + MARGIN);
+    let leased = corridor.state.lease_overdue(target, ages, now, until);
     for one in leased.await? {
         let place = Place::take(corridor, target);
         corridor.attempts.spawn(work(place, one));

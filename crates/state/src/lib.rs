@@ -69,6 +69,7 @@ pub use listing::{ListPage, ListQuery};
 pub use object_versions::{DeleteMarker, NULL_VERSION, ObjectVersion};
 pub use objects::{ObjectRow, Precondition};
 pub use once::SenderName;
+pub use overdue::MaxAges;
 pub use partitions::{Retention, Tended};
 pub use queues::{Accepted, Changed, Deleted, MoveStep, Receive, Received};
 pub use registry::{

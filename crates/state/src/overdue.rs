@@ -3,8 +3,9 @@
 use crate::leases::{Leased, due, take};
 use crate::row::{all, json, time};
 use crate::{Result, State, partitions};
-use model::{Delivery, Target, Timestamp};
+use model::{Delivery, Qualifier, Target, Timestamp};
 use rusqlite::params;
+use std::collections::BTreeMap;
 
 /// How many of a target's oldest due events are looked at.
 const LOOKED_AT: u32 = 100;
@@ -16,26 +17,38 @@ fn oldest_sql(part: i64) -> String {
     )
 }
 
-/// Whether an event that was accepted then is as old as it may get.
-fn is_overdue(accepted: Timestamp, own: Option<u64>, max_age: u64, now: Timestamp) -> bool {
-    now.since(accepted) >= own.unwrap_or(max_age)
+/// How old the events of a target may get, in milliseconds after acceptance; what an event says itself goes before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaxAges {
+    /// Of events that say a qualifier, if something holds for it.
+    pub qualified: BTreeMap<Qualifier, u64>,
+    /// Of all others.
+    pub others: u64,
+}
+
+impl MaxAges {
+    /// Whether an event that was accepted then is as old as it may get.
+    fn are_reached(&self, accepted: Timestamp, delivery: &Delivery, now: Timestamp) -> bool {
+        let qualified = || self.qualified.get(delivery.qualifier.as_ref()?).copied();
+        let max_age = delivery.max_age.or_else(qualified).unwrap_or(self.others);
+        now.since(accepted) >= max_age
+    }
 }
 
 impl State {
-    /// Leases those of a target's 100 oldest due events that were accepted `max_age` milliseconds
-    /// ago or longer; an event's own bound goes before that.
+    /// Leases those of a target's 100 oldest due events that are as old as they may get.
     ///
     /// # Errors
     /// Of the store.
     pub async fn lease_overdue(
         &self,
         target: &Target,
-        max_age: u64,
+        ages: MaxAges,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<Leased>> {
         let key = target.key();
-        let wanted = key.clone();
+        let (wanted, looked_for) = (key.clone(), ages.clone());
         // Looked at first, without a writer's turn and without payloads: mostly there are none.
         let any = self.read("looking for overdue events", move |db| {
             for part in partitions::unsettled(db)? {
@@ -45,10 +58,10 @@ impl State {
                         Some(_) => json(row, "delivery")?,
                         None => Delivery::default(),
                     };
-                    Ok((time(row, "accepted")?, delivery.max_age))
+                    Ok((time(row, "accepted")?, delivery))
                 })?;
                 let mut oldest = oldest.into_iter();
-                if oldest.any(|(accepted, own)| is_overdue(accepted, own, max_age, now)) {
+                if oldest.any(|(accepted, own)| looked_for.are_reached(accepted, &own, now)) {
                     return Ok(true);
                 }
             }
@@ -61,7 +74,7 @@ impl State {
             let places = due(tx, &key, LOOKED_AT, now)?;
             take(tx, &key, &places, until, |event| {
                 let new = &event.accepted;
-                is_overdue(new.accepted, new.delivery.max_age, max_age, now)
+                ages.are_reached(new.accepted, &new.delivery, now)
             })
         })
         .await
@@ -86,17 +99,35 @@ mod tests {
             },
             ..event(&target, at)
         };
+        let said = |qualifier: &str, at| NewEvent {
+            delivery: Delivery {
+                qualifier: Some(qualifier.parse().unwrap()),
+                ..Delivery::default()
+            },
+            ..event(&target, at)
+        };
         let events = vec![
             event(&target, 100),
             event(&target, 700),
             own(5_000, 100),
             own(10, 900),
+            said("beta", 100),
+            said("beta", 80),
+            said("other", 80),
         ];
         state.put_events(events.clone()).await.unwrap();
-        let lease = || state.lease_overdue(&target, 500, Timestamp(1_000), Timestamp(2_000));
+        let ages = MaxAges {
+            qualified: BTreeMap::from([("beta".parse().unwrap(), 910)]),
+            others: 500,
+        };
+        let now = Timestamp(1_000);
+        let lease = || state.lease_overdue(&target, ages.clone(), now, Timestamp(2_000));
         let leased = lease().await.unwrap();
-        let ids: Vec<_> = leased.iter().map(|one| one.event.accepted.id).collect();
-        assert_eq!(ids, [events[0].id, events[3].id]);
+        let mut ids: Vec<_> = leased.iter().map(|one| one.event.accepted.id).collect();
+        let mut overdue = [0, 3, 5, 6].map(|number: usize| events[number].id);
+        ids.sort_unstable();
+        overdue.sort_unstable();
+        assert_eq!(ids, overdue);
         assert!(leased.iter().all(|one| one.event.epoch == 1));
         assert!(lease().await.unwrap().is_empty());
     }
