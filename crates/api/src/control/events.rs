@@ -199,6 +199,7 @@ mod tests {
         let expected = json!({
             "id": "00000000-0000-0000-0000-000000000000",
             "target": "service:catalog/events",
+            "qualifier": null,
             "source": "s3:thumbs",
             "kind": "s3:ObjectCreated:Put",
             "subject": "a.jpg",

@@ -387,7 +387,10 @@ mod tests {
             assert!(function_target(arn).is_err(), "{arn}");
             assert!(topic_target(arn).is_err(), "{arn}");
         }
-        assert!(function_target("arn:aws:lambda:r:a:function:f:v1").is_err());
+        assert!(function_target("arn:aws:lambda:r:a:function:f:v 1").is_err());
+        let (target, qualifier) = function_target("arn:aws:lambda:r:a:function:f:v1").unwrap();
+        assert_eq!(target.key(), "function:f");
+        assert_eq!(qualifier.unwrap().to_string(), "v1");
         assert!(topic_target("arn:rouse:service:r:a:catalog/a b").is_err());
     }
 
