@@ -20,13 +20,21 @@ pub(super) struct Shown {
     serving: Option<Routing>,
 }
 
+impl Shown {
+    fn of(doors: &Doors, function: Function) -> Self {
+        Self {
+            serving: doors.engine.serving(&function.spec.name),
+            function,
+        }
+    }
+}
+
 /// `GET functions`: all of them, by name.
 pub(super) async fn list(_: Owner, State(doors): State<Doors>) -> Result<Json<Vec<Shown>>> {
     let functions = doors.engine.list_functions().await?;
-    let shown = functions.into_iter().map(|function| Shown {
-        serving: doors.engine.serving(&function.spec.name),
-        function,
-    });
+    let shown = functions
+        .into_iter()
+        .map(|function| Shown::of(&doors, function));
     Ok(Json(shown.collect()))
 }
 
@@ -35,9 +43,10 @@ pub(super) async fn get(
     _: Owner,
     State(doors): State<Doors>,
     Path(name): Path<String>,
-) -> Result<Json<Function>> {
+) -> Result<Json<Shown>> {
     let name: FunctionName = name.parse()?;
-    Ok(Json(doors.engine.get_function(&name).await?))
+    let function = doors.engine.get_function(&name).await?;
+    Ok(Json(Shown::of(&doors, function)))
 }
 
 /// `DELETE functions/NAME`.
