@@ -1,7 +1,6 @@
 """The attacks of the C program from inside of containers that the driver `docker` makes: hardened, but
 without user ids of their own."""
 
-import canaries
 import e2e
 import pytest
 from cases import CASES, DRIVEN, contained, words
@@ -57,16 +56,9 @@ def driven(tmp_path_factory, host, program, docker):
 
 @pytest.fixture
 def judge_driven(host, driven_report, driven, docker):
-    judged = judging(host, driven_report, driven)
-
-    def judged_beside_the_engine(*arguments, **more):
-        # The engine's own mounts are no damage; all others are.
-        own = str(docker.folder)
-        others = {line: at for line, at in host.mounts.items() if not at.startswith(own)}
-        host.mounts = others | {line: at for line, at in canaries.mounts().items() if at.startswith(own)}
-        judged(*arguments, **more)
-
-    return judged_beside_the_engine
+    # The engine's own mounts are no damage; all others are.
+    host.engine = docker.folder
+    return judging(host, driven_report, driven)
 
 
 def parameters():
