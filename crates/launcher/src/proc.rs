@@ -3,6 +3,7 @@
 use crate::error::{Failure, Step};
 use crate::kernel::mount_setattr_one;
 use crate::mounts::{READ_ONLY, attach, attach_at, filesystem, place};
+use rustix::fs::{Access, AtFlags, accessat};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use std::os::fd::{AsFd, OwnedFd};
@@ -57,21 +58,18 @@ pub(crate) fn put(proc: &OwnedFd, root: &OwnedFd) -> Result<(), Failure> {
     hide(proc, &HIDDEN_FOLDERS, folder)
 }
 
-/// Puts a mask over each of these, if it is there.
+/// Puts a mask over each of these that is there. A mask is made only for what is: to let go of one that was
+/// attached nowhere makes the kernel wait until every processor has seen that.
 fn hide(
     proc: &OwnedFd,
     names: &[&str],
     mask: impl Fn() -> Result<OwnedFd, Failure>,
 ) -> Result<(), Failure> {
-    let mut unused = None;
     for name in names {
         let step = || format!("hiding /proc/{name}");
-        let tree = match unused.take() {
-            Some(tree) => tree,
-            None => mask()?,
-        };
-        if there(attach_at(&tree, proc, name)).step(step())?.is_none() {
-            unused = Some(tree);
+        let found = accessat(proc, *name, Access::EXISTS, AtFlags::empty());
+        if there(found).step(step())?.is_some() {
+            attach_at(&mask()?, proc, name).step(step())?;
         }
     }
     Ok(())
