@@ -90,14 +90,15 @@ pub(crate) enum Profile {
 
 /// The filter of a profile.
 pub(crate) fn compile(profile: Profile) -> Vec<sock_filter> {
-    let mut code = vec![
-        plain(LOAD, ARCHITECTURE),
-        branch(IF_EQUAL, ARCH, 1, 0),
-        plain(RETURN, libc::SECCOMP_RET_KILL_PROCESS),
-        plain(LOAD, NUMBER),
-    ];
-    code.extend(search(&segments(profile)));
-    code
+    let mut code = Backwards::default();
+    let found = code.search(&segments(profile));
+    code.jump(found);
+    let known = code.push(plain(LOAD, NUMBER));
+    let foreign = code.answer(libc::SECCOMP_RET_KILL_PROCESS);
+    code.branch(IF_EQUAL, ARCH, known, foreign);
+    code.push(plain(LOAD, ARCHITECTURE));
+    code.instructions.reverse();
+    code.instructions
 }
 
 /// The verdicts as (first number, verdict of it and all up to the next entry), ascending, from 0.
@@ -130,73 +131,110 @@ fn segments(profile: Profile) -> Vec<(u32, Verdict)> {
     segments
 }
 
-/// A binary search over the segments, with the verdict at each leaf.
-fn search(segments: &[(u32, Verdict)]) -> Vec<sock_filter> {
-    let (left, right) = segments.split_at(segments.len() / 2);
-    let Some((first, verdict)) = right.first() else {
-        return Vec::new();
-    };
-    if left.is_empty() {
-        return leaf(*verdict);
-    }
-    let (left, right) = (search(left), search(right));
-    // A conditional jump reaches 255 instructions, an unconditional one any.
-    let mut code = match u8::try_from(left.len()) {
-        Ok(distance) => vec![branch(IF_AT_LEAST, *first, distance, 0)],
-        Err(_) => vec![
-            branch(IF_AT_LEAST, *first, 0, 1),
-            plain(JUMP, left.len() as u32),
-        ],
-    };
-    code.extend(left);
-    code.extend(right);
-    code
+/// A filter that is written from its end, so that what is jumped to is there already, and each answer only
+/// once. The kernel translates it anew for each sandbox, at a price for each instruction. A place in it is the
+/// number of instructions from there to the end.
+#[derive(Default)]
+struct Backwards {
+    /// The last one first.
+    instructions: Vec<sock_filter>,
+    /// What is returned, and the place.
+    answers: Vec<(u32, usize)>,
 }
 
-fn leaf(verdict: Verdict) -> Vec<sock_filter> {
-    let allow = plain(RETURN, libc::SECCOMP_RET_ALLOW);
-    let refuse = |errno: i32| plain(RETURN, libc::SECCOMP_RET_ERRNO | errno as u32);
-    match verdict {
-        Verdict::Allow => vec![allow],
-        Verdict::Errno(errno) => vec![refuse(errno)],
-        Verdict::WithoutBits(bits) => vec![
-            plain(LOAD, ARGUMENT_0),
-            branch(IF_BITS, bits, 0, 1),
-            refuse(libc::EPERM),
-            allow,
-        ],
-        Verdict::ZeroOrQuery => vec![
-            plain(LOAD, ARGUMENT_0),
-            branch(IF_EQUAL, 0, 2, 0),
-            branch(IF_EQUAL, u32::MAX, 1, 0),
-            refuse(libc::EPERM),
-            allow,
-        ],
-        Verdict::Socket => vec![
-            plain(LOAD, ARGUMENT_0),
-            branch(IF_EQUAL, libc::AF_UNIX as u32, 6, 0),
-            branch(IF_EQUAL, libc::AF_INET as u32, 5, 0),
-            branch(IF_EQUAL, libc::AF_INET6 as u32, 4, 0),
-            branch(IF_EQUAL, libc::AF_NETLINK as u32, 0, 2),
-            plain(LOAD, ARGUMENT_2),
-            branch(IF_EQUAL, libc::NETLINK_ROUTE as u32, 1, 0),
-            refuse(libc::EAFNOSUPPORT),
-            allow,
-        ],
-        Verdict::SocketPair => vec![
-            plain(LOAD, ARGUMENT_0),
-            branch(IF_EQUAL, libc::AF_UNIX as u32, 1, 0),
-            refuse(libc::EAFNOSUPPORT),
-            allow,
-        ],
-        Verdict::SocketOption => vec![
-            plain(LOAD, ARGUMENT_1),
-            branch(IF_EQUAL, libc::IPPROTO_TCP as u32, 0, 3),
-            plain(LOAD, ARGUMENT_2),
-            branch(IF_EQUAL, libc::TCP_ULP as u32, 0, 1),
-            refuse(libc::EPERM),
-            allow,
-        ],
+impl Backwards {
+    fn push(&mut self, instruction: sock_filter) -> usize {
+        self.instructions.push(instruction);
+        self.instructions.len()
+    }
+
+    /// What is written next goes on at `to`.
+    fn jump(&mut self, to: usize) {
+        let over = self.instructions.len() - to;
+        if over > 0 {
+            self.push(plain(JUMP, over as u32));
+        }
+    }
+
+    /// A place near enough for a conditional jump, which reaches 255 instructions, from where `to` is reached.
+    fn near(&mut self, to: usize) -> usize {
+        // One more may come in between.
+        if self.instructions.len() - to < 255 {
+            return to;
+        }
+        self.jump(to);
+        self.instructions.len()
+    }
+
+    fn branch(&mut self, code: u16, k: u32, yes: usize, no: usize) -> usize {
+        let (yes, no) = (self.near(yes), self.near(no));
+        let over = |to: usize| (self.instructions.len() - to) as u8;
+        let instruction = branch(code, k, over(yes), over(no));
+        self.push(instruction)
+    }
+
+    fn answer(&mut self, returned: u32) -> usize {
+        if let Some((_, place)) = self.answers.iter().find(|(known, _)| *known == returned) {
+            return *place;
+        }
+        let place = self.push(plain(RETURN, returned));
+        self.answers.push((returned, place));
+        place
+    }
+
+    /// A binary search over the segments, with the verdict at each leaf.
+    fn search(&mut self, segments: &[(u32, Verdict)]) -> usize {
+        let (left, right) = segments.split_at(segments.len() / 2);
+        let Some((first, verdict)) = right.first() else {
+            return self.instructions.len();
+        };
+        if left.is_empty() {
+            return self.leaf(*verdict);
+        }
+        let (right, left) = (self.search(right), self.search(left));
+        self.branch(IF_AT_LEAST, *first, right, left)
+    }
+
+    fn leaf(&mut self, verdict: Verdict) -> usize {
+        let allow = self.answer(libc::SECCOMP_RET_ALLOW);
+        let mut refuse = |errno: i32| self.answer(libc::SECCOMP_RET_ERRNO | errno as u32);
+        match verdict {
+            Verdict::Allow => allow,
+            Verdict::Errno(errno) => refuse(errno),
+            Verdict::WithoutBits(bits) => {
+                let no = refuse(libc::EPERM);
+                self.branch(IF_BITS, bits, no, allow);
+                self.push(plain(LOAD, ARGUMENT_0))
+            }
+            Verdict::ZeroOrQuery => {
+                let no = refuse(libc::EPERM);
+                let query = self.branch(IF_EQUAL, u32::MAX, allow, no);
+                self.branch(IF_EQUAL, 0, allow, query);
+                self.push(plain(LOAD, ARGUMENT_0))
+            }
+            Verdict::Socket => {
+                let no = refuse(libc::EAFNOSUPPORT);
+                self.branch(IF_EQUAL, libc::NETLINK_ROUTE as u32, allow, no);
+                let protocol = self.push(plain(LOAD, ARGUMENT_2));
+                let mut family = self.branch(IF_EQUAL, libc::AF_NETLINK as u32, protocol, no);
+                for known in [libc::AF_INET6, libc::AF_INET, libc::AF_UNIX] {
+                    family = self.branch(IF_EQUAL, known as u32, allow, family);
+                }
+                self.push(plain(LOAD, ARGUMENT_0))
+            }
+            Verdict::SocketPair => {
+                let no = refuse(libc::EAFNOSUPPORT);
+                self.branch(IF_EQUAL, libc::AF_UNIX as u32, allow, no);
+                self.push(plain(LOAD, ARGUMENT_0))
+            }
+            Verdict::SocketOption => {
+                let no = refuse(libc::EPERM);
+                self.branch(IF_EQUAL, libc::TCP_ULP as u32, no, allow);
+                let option = self.push(plain(LOAD, ARGUMENT_2));
+                self.branch(IF_EQUAL, libc::IPPROTO_TCP as u32, option, allow);
+                self.push(plain(LOAD, ARGUMENT_1))
+            }
+        }
     }
 }
 
