@@ -97,9 +97,9 @@ fn execute(plan: &Plan<'_>, argv: &[String], environment: &[(String, String)]) -
 /// All but the waiting. The descriptors are those of the report.
 fn prepare(plan: &Plan<'_>) -> Result<(Made, Vec<OwnedFd>), Failure> {
     let (shape, slot) = (plan.shape, plan.slot);
+    slot.group.enter_by_kept()?;
     close_others(plan).step("closing files")?;
     std::fs::write("/proc/self/oom_score_adj", OOM_SCORE).step("setting oom_score_adj")?;
-    slot.group.enter()?;
     let network = enter_network(slot, shape.egress)?;
     let known = slot
         .network

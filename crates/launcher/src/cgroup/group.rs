@@ -48,6 +48,8 @@ struct Files {
     time: Kept,
     processes: Kept,
     freezer: Kept,
+    /// What is written to for entering, of each part.
+    tasks: [Kept; Controller::ALL.len()],
 }
 
 impl Group {
@@ -196,9 +198,21 @@ impl Group {
     /// Enters the version 1 groups. A process that writes 0 to `tasks` moves itself, which spares
     /// the many milliseconds of grace period that `cgroup.procs` costs.
     pub(crate) fn enter(&self) -> Result<(), Failure> {
-        for part in self.parts.iter().filter(|p| p.version == Version::V1) {
-            let tasks = part.folder.join("tasks");
-            write(&tasks, "0").step(format!("entering {}", part.folder.display()))?;
+        self.enter_by(|_, tasks| write(tasks, "0"))
+    }
+
+    /// The same for a process that still has all of the launcher's descriptors: what it opens for that stays open
+    /// there, if they share the table.
+    pub(crate) fn enter_by_kept(&self) -> Result<(), Failure> {
+        self.enter_by(|kept, tasks| kept.write(tasks, "0"))
+    }
+
+    fn enter_by(&self, write: impl Fn(&Kept, &Path) -> io::Result<()>) -> Result<(), Failure> {
+        for (part, kept) in self.parts.iter().zip(&self.kept.tasks) {
+            if part.version == Version::V1 {
+                let entered = write(kept, &part.folder.join("tasks"));
+                entered.step(format!("entering {}", part.folder.display()))?;
+            }
         }
         Ok(())
     }
