@@ -6,7 +6,7 @@ mod kept;
 
 pub(crate) use group::Group;
 pub(crate) use hierarchy::{Controller, Hierarchy, discover};
-pub(crate) use kept::Kept;
+pub(crate) use kept::{Kept, kept_below};
 
 use crate::error::{Failure, Step};
 use crate::kernel;

@@ -9,7 +9,7 @@ use crate::root::{Ids, Stage};
 use crate::slot::Slot;
 use crate::userns::UserNamespace;
 use crate::wire::{self, Made, Report};
-use crate::{Shape, Stem, capabilities, kernel, network, proc, root};
+use crate::{Shape, Stem, capabilities, kernel, network, proc, root, spaces};
 use rustix::fs::{Gid, Mode, OFlags, Uid, open};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use rustix::thread::LinkNameSpaceType;
@@ -98,6 +98,9 @@ fn execute(plan: &Plan<'_>, argv: &[String], environment: &[(String, String)]) -
 fn prepare(plan: &Plan<'_>) -> Result<(Made, Vec<OwnedFd>), Failure> {
     let (shape, slot) = (plan.shape, plan.slot);
     slot.group.enter_by_kept()?;
+    let hostname = hostname(shape, slot);
+    // Only now, so that the cgroup namespace's root is the sandbox's own group.
+    let entered = spaces::enter(slot, &hostname)?;
     close_others(plan).step("closing files")?;
     std::fs::write("/proc/self/oom_score_adj", OOM_SCORE).step("setting oom_score_adj")?;
     let network = enter_network(slot, shape.egress)?;
@@ -110,20 +113,18 @@ fn prepare(plan: &Plan<'_>) -> Result<(Made, Vec<OwnedFd>), Failure> {
         redirect,
     } = network::listen_on(&shape.listen, shape.serves, shape.egress, known)?;
     rustix::process::umask(Mode::empty());
+    let spaces = match entered {
+        true => Vec::new(),
+        false => spaces::make(slot, &hostname)?,
+    };
     // While the launcher's own /proc is in sight: in another user namespace than the host's, the kernel
     // allows no new one without.
     let own_only = matches!(plan.stem, Stem::Snapshot { .. });
     let proc = proc::make(own_only)?;
     let (template, ids) = enter_template(plan)?;
-    // Only now, so that the cgroup namespace's root is the sandbox's own group.
-    kernel::unshare(
-        libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP,
-    )
-    .step("making namespaces")?;
+    kernel::unshare(libc::CLONE_NEWNS).step("making a mount namespace")?;
     root::furnish(shape, &slot.users, plan.tmp, &proc)?;
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
-    let hostname = hostname(shape, slot);
-    rustix::system::sethostname(hostname.as_bytes()).step("setting the host name")?;
     standard_streams(&slot.users, &ids, [plan.stdout, plan.stderr])?;
     rustix::process::setsid().step("starting a session")?;
     kernel::reset_signals();
@@ -139,6 +140,7 @@ fn prepare(plan: &Plan<'_>) -> Result<(Made, Vec<OwnedFd>), Failure> {
         redirect: redirect.is_some(),
         network: network.is_some(),
         template: template.is_some(),
+        spaces: !spaces.is_empty(),
         ids,
     };
     let redirect = redirect.map(|redirect| [redirect.map, redirect.link]);
@@ -146,7 +148,7 @@ fn prepare(plan: &Plan<'_>) -> Result<(Made, Vec<OwnedFd>), Failure> {
         .into_iter()
         .chain(redirect.into_iter().flatten())
         .chain(network);
-    Ok((made, fds.chain(template).collect()))
+    Ok((made, fds.chain(template).chain(spaces).collect()))
 }
 
 /// So that no sandbox keeps another's ends open while it is made.

@@ -45,6 +45,7 @@ mod shape;
 mod skeleton;
 mod slot;
 mod snapshot;
+mod spaces;
 mod userns;
 mod wire;
 mod zygote;

@@ -249,6 +249,7 @@ fn build(plan: &Plan<'_>, first: &kernel::Child, executed: &OwnedFd) -> Result<(
         redirect: redirect.is_some(),
         network: true,
         template: false,
+        spaces: false,
         ids: template.ids.clone(),
     };
     let redirect = redirect.map(|redirect| [redirect.map, redirect.link]);

@@ -8,6 +8,7 @@ use crate::error::{Failure, Step};
 use crate::namespaces::go_home;
 use crate::network::Namespace;
 use crate::root::Ids;
+use crate::spaces::Spaces;
 use crate::userns::{UserNamespace, UserNamespaces};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::collections::VecDeque;
@@ -34,6 +35,8 @@ pub(crate) struct Slot {
     pub(crate) network: Option<Namespace>,
     /// None until a sandbox has made it.
     pub(crate) template: Option<Template>,
+    /// None until a sandbox has made them, and where they are made anew each time.
+    pub(crate) spaces: Option<Spaces>,
     /// The snapshot whose user ids it has: then it serves one sandbox, and is gone.
     pub(crate) lender: Option<u64>,
 }
@@ -54,14 +57,20 @@ pub(crate) struct Slots {
     users: UserNamespaces,
     idle: VecDeque<(Slot, Instant)>,
     own_network: OwnedFd,
+    /// None if this process may not return there: then it must not leave it.
+    own_ipc: Option<OwnedFd>,
     made: u64,
 }
 
 impl Slots {
     pub(crate) fn new(users: UserNamespaces) -> io::Result<Self> {
+        let own_ipc = OwnedFd::from(std::fs::File::open("/proc/self/ns/ipc")?);
+        let kind = LinkNameSpaceType::InterProcessCommunication;
+        let returns = move_into_link_name_space(own_ipc.as_fd(), Some(kind)).is_ok();
         Ok(Self {
             users,
             idle: VecDeque::new(),
+            own_ipc: returns.then_some(own_ipc),
             own_network: std::fs::File::open("/proc/self/ns/net")?.into(),
             made: 0,
         })
@@ -128,6 +137,7 @@ impl Slots {
                 hostname: made_up_name(),
                 network: None,
                 template: None,
+                spaces: None,
                 lender: None,
             }),
             Err(failure) => {
@@ -158,6 +168,7 @@ impl Slots {
             hostname: made_up_name(),
             network: None,
             template: Some(template),
+            spaces: None,
             lender: Some(snapshot),
         })
     }
@@ -186,12 +197,24 @@ impl Slots {
                 slot.group.reset().then_some(None)
             };
             if let Some(left) = left {
+                self.clean(&mut slot);
                 self.idle.push_back((slot, Instant::now()));
                 return left;
             }
         }
         self.users.give_back(slot.users);
         Some(slot.group)
+    }
+
+    /// Lets go of namespaces in which something may be left.
+    fn clean(&self, slot: &mut Slot) {
+        let clean = match (&mut slot.spaces, &self.own_ipc) {
+            (Some(spaces), Some(own)) => spaces.are_clean(own).unwrap_or(false),
+            _ => false,
+        };
+        if !clean {
+            slot.spaces = None;
+        }
     }
 
     /// Whether this is the network namespace that the launcher itself is in.

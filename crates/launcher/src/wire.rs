@@ -20,7 +20,7 @@ use std::path::PathBuf;
 /// Largest message in bytes. A packet must fit the socket's send buffer, 208 KiB by default.
 pub(crate) const MESSAGE_MAX: usize = 192 * 1024;
 /// Most file descriptors with one message: 64 listeners, and what belongs to them.
-pub(crate) const FDS_MAX: usize = 72;
+pub(crate) const FDS_MAX: usize = 76;
 
 /// What the server asks. `sandbox` is the number that the server gave it in `Arm` or `Zygote`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -164,6 +164,8 @@ pub(crate) struct Made {
     pub(crate) network: bool,
     /// The mount namespace of a template.
     pub(crate) template: bool,
+    /// The slot's other namespaces.
+    pub(crate) spaces: bool,
     /// As whom the program runs.
     pub(crate) ids: Ids,
 }

@@ -11,8 +11,9 @@ use std::path::Path;
 /// matters more than microseconds.
 const KEPT_BELOW: RawFd = 4096;
 
-/// The same where the launcher may have fewer: half of them are left for everything else.
-fn kept_below() -> RawFd {
+/// Descriptors from there on are closed again. Where the launcher may have few, half of them are left for
+/// everything else.
+pub(crate) fn kept_below() -> RawFd {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     RawFd::try_from(files / 2).map_or(KEPT_BELOW, |half| half.min(KEPT_BELOW))
 }

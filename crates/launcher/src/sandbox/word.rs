@@ -1,16 +1,18 @@
 //! What comes out of a sandbox while it gets ready, and what that leads to.
 
 use super::{Member, Phase, Role, Sandbox, member};
-use crate::cgroup::Kept;
+use crate::cgroup::{Kept, kept_below};
+use crate::child::hostname;
 use crate::error::Failure;
 use crate::network::Namespace;
 use crate::redirect::Redirect;
 use crate::slot::Template;
+use crate::spaces::{self, Spaces};
 use crate::wire::{self, Made, Report};
 use rustix::net::RecvFlags;
 use rustix::process::Pid;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 /// What a word from inside leads to.
 pub(crate) enum Progress {
@@ -81,6 +83,16 @@ impl Sandbox {
     }
 
     fn parked(&mut self, made: Made, mut fds: Vec<OwnedFd>) -> Progress {
+        let spaces = match fds.len().checked_sub(spaces::COUNT) {
+            Some(others) if made.spaces => fds.split_off(others),
+            _ => Vec::new(),
+        };
+        // With many sandboxes, the number of descriptors matters more.
+        let few = spaces.iter().all(|fd| fd.as_raw_fd() < kept_below());
+        if let (Ok(namespaces), true) = (spaces.try_into(), few) {
+            let hostname = hostname(&self.shape, &self.slot);
+            self.slot.spaces = Some(Spaces::new(namespaces, hostname));
+        }
         let template = made.template.then(|| fds.pop()).flatten();
         let network = made.network.then(|| fds.pop()).flatten();
         let redirect = match (made.redirect, fds.len()) {
