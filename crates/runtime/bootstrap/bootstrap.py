@@ -12,6 +12,13 @@ import sys
 import time
 
 API = "/2018-06-01/runtime/"
+# What the platform brings for functions to import, and one of it.
+MODULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "modules")
+REHEARSED = "snapshot_restore_py"
+# Of a zygote; the interpreter adapts its code to what it has seen eight times or more.
+REHEARSALS = 20
+# Seconds until a fork takes it that no call waits for it.
+PATIENCE = 0.03
 
 
 class BootstrapError(Exception):
@@ -268,69 +275,80 @@ def rehearse():
     context.get_remaining_time_in_millis()
     run(lambda event, _: event, b'{"a": [1, 2.5, "b", null, true]}', context)
     logging.root.isEnabledFor(logging.INFO)
-    os.environ.update(dict(os.environ))
+    own = dict(os.environ)
+    replace_environment({**own, "ROUSE_REHEARSAL": "1"})
+    replace_environment(own)
     time.tzset()
     # Imports the codec that every connection by name asks for.
     "localhost".encode("idna")
 
 
 def rehearse_import():
-    """Imports a handler that is not there before and not there afterwards."""
-    folder = os.environ.get("TMPDIR", "/tmp")
-    path = os.path.join(folder, "rehearsal.py")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("import json\n\n\ndef handler(event, context):\n    return json.dumps(event)\n")
+    """Imports a small module as if it were a handler's; it is not there before and not there afterwards."""
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    sys.path.insert(0, folder)
+    sys.path.insert(0, MODULES)
     try:
-        load_handler("rehearsal.handler")
+        load_handler(f"{REHEARSED}.register_before_snapshot")
     finally:
-        sys.path.remove(folder)
-        sys.path_importer_cache.pop(folder, None)
-        sys.modules.pop("rehearsal", None)
+        sys.path.remove(MODULES)
+        sys.path_importer_cache.pop(MODULES, None)
+        sys.modules.pop(REHEARSED, None)
         sys.dont_write_bytecode = before
-        os.remove(path)
 
 
-def is_readable(connection):
-    return bool(select.select([connection], [], [], 0)[0])
+def is_readable(connection, patience):
+    return bool(select.select([connection], [], [], patience)[0])
 
 
 def rehearse_ahead():
-    """In the zygote: what its forks do first, so that they find the modules for it imported."""
-    reseed()
-    rehearse()
+    """In the zygote: what its forks do first, so that they find the modules for it imported, and the
+    interpreter's code adapted to it: what a fork adapts by itself, it copies first."""
     api = RuntimeApi.__new__(RuntimeApi)
     api.host, api.socket, api.reader = "", None, None
-    api.rehearse()
+    for _ in range(REHEARSALS):
+        reseed()
+        rehearse()
+        rehearse_import()
+        api.rehearse()
 
 
-def wait(control):
+def wait(control, logs):
     """In a fork of the zygote: waits on the socket `control` for the function's variables, then runs
     as ever. The connection is made ahead: the platform takes it when there is a function."""
     reseed()
     api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
-    logs = open_logs()
     with socket.socket(fileno=control) as told:
         told.send(b"1")
+        # Whoever is waited for already does not rehearse.
+        patience = PATIENCE
         for part in (rehearse, rehearse_import, api.rehearse):
-            # Whoever is waited for already does not rehearse.
-            if is_readable(told):
+            if is_readable(told, patience):
                 break
             part()
+            patience = 0
         message = told.recv(256 * 1024)
     if not message:
         sys.exit(0)
     environment = json.loads(message)["environment"]
-    os.environ.clear()
-    os.environ.update(environment)
-    time.tzset()
+    replace_environment(environment)
     task_root = environment["LAMBDA_TASK_ROOT"]
     os.chdir(task_root)
     # What was known of the empty folder does not hold any more.
     for path in [path for path in sys.path_importer_cache if path.startswith(task_root)]:
         del sys.path_importer_cache[path]
     serve(api, logs)
+
+
+def replace_environment(environment):
+    """Sets and removes what differs only: most of what a fork has, its function has too."""
+    zone = os.environ.get("TZ")
+    for name in [name for name in os.environ if name not in environment]:
+        del os.environ[name]
+    for name, value in environment.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+    if environment.get("TZ") != zone:
+        time.tzset()
 
 
 def main():
@@ -349,7 +367,7 @@ def open_logs():
 def set_path():
     """The function's own modules come first, those that the platform brings for it last."""
     sys.path[0] = os.environ["LAMBDA_TASK_ROOT"]
-    sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "modules"))
+    sys.path.append(MODULES)
 
 
 def serve(api, logs):

@@ -77,7 +77,7 @@ def family(fd):
 class Snapshot:
     def __init__(self, control, filter, handler, logs):
         self.control = control
-        self.filter = filter
+        self.seal = zygote.Seal(filter)
         self.handler = handler
         self.logs = logs
         self.fork = zygote.Fork()
@@ -132,7 +132,7 @@ class Snapshot:
         for fd in fds:
             os.close(fd)
         sever()
-        zygote.seal(self.filter)
+        self.seal()
 
     def wait(self):
         """Waits for a call that needs an instance, then runs as ever."""

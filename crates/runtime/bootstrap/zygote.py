@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import platform
+import resource
 import signal
 import socket
 import struct
@@ -48,10 +49,14 @@ def check(answer, what):
     return answer
 
 
-def prctl(option, *arguments):
-    words = [ctypes.c_ulong(argument) for argument in arguments]
-    words += [ctypes.c_ulong(0)] * (4 - len(words))
-    return libc.prctl(option, *words)
+# Told once: to guess the types at each call makes an object for each number.
+libc.setns.argtypes = [ctypes.c_int] * 2
+libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+libc.syscall.argtypes = [ctypes.c_long] + [ctypes.c_ulong] * 2
+
+
+def prctl(option, first=0, second=0):
+    return libc.prctl(option, first, second, 0, 0)
 
 
 def preload(names):
@@ -89,37 +94,40 @@ class Fork:
     """Forks with the launcher as parent, which awaits it as it awaits every sandbox."""
 
     def __init__(self):
-        self.numbers = SYSCALLS[platform.machine()]
         # Where the C library keeps the thread's number: in the fork it must be the fork's.
         address = ctypes.c_void_p()
-        known = libc.prctl(PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0) == 0
-        self.tid = address if known and address.value else None
+        known = prctl(PR_GET_TID_ADDRESS, ctypes.addressof(address)) == 0
+        tid = (known and address.value) or 0
+        flags = CLONE_PARENT | signal.SIGCHLD
+        if tid:
+            flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
+        machine = platform.machine()
+        # The last two are swapped on arm64.
+        last = (tid, 0) if machine == "x86_64" else (0, tid)
+        self.arguments = SYSCALLS[machine]["clone"], flags, 0, 0, *last
+        self.clone = locked_libc.syscall
+        self.clone.argtypes = [ctypes.c_long] + [ctypes.c_ulong] * 5
+        api = ctypes.pythonapi
+        self.before, self.in_parent = api.PyOS_BeforeFork, api.PyOS_AfterFork_Parent
+        self.in_child = api.PyOS_AfterFork_Child
 
     def __call__(self):
-        flags = CLONE_PARENT | signal.SIGCHLD
-        if self.tid is not None:
-            flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
-        tid = self.tid or ctypes.c_void_p(0)
-        nothing = ctypes.c_void_p(0)
-        # The last two are swapped on arm64.
-        last = (tid, nothing) if platform.machine() == "x86_64" else (nothing, tid)
-        api = ctypes.pythonapi
-        api.PyOS_BeforeFork()
-        pid = locked_libc.syscall(
-            ctypes.c_long(self.numbers["clone"]), ctypes.c_ulong(flags), nothing, nothing, *last
-        )
+        self.before()
+        pid = self.clone(*self.arguments)
         if pid == 0:
-            api.PyOS_AfterFork_Child()
+            self.in_child()
         else:
-            api.PyOS_AfterFork_Parent()
+            self.in_parent()
         return pid
 
 
 class Zygote:
     def __init__(self):
         self.control = socket.socket(fileno=CONTROL)
-        self.filter = self.control.recv(MESSAGE_MAX)
+        self.seal = Seal(self.control.recv(MESSAGE_MAX))
         self.fork = Fork()
+        open_streams()
+        self.logs = bootstrap.open_logs()
 
     def serve(self):
         while True:
@@ -147,7 +155,7 @@ class Zygote:
         code = 1
         try:
             self.enter(request, fds)
-            bootstrap.wait(CONTROL)
+            bootstrap.wait(CONTROL, self.logs)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         except BaseException as error:  # noqa: BLE001
@@ -168,19 +176,9 @@ class Zygote:
         # The old socket's number is the new one's now.
         self.control.detach()
         os.closerange(CONTROL + 1, max(fds) + 2)
-        # The interpreter's own streams remember what the zygote's descriptors were.
-        sys.stdin = sys.__stdin__ = open(0, closefd=False)
-        for name, fd in (("stdout", 1), ("stderr", 2)):
-            stream = open(
-                fd, "w", errors="backslashreplace", buffering=1, closefd=False
-            )
-            setattr(sys, name, stream)
-            setattr(sys, f"__{name}__", stream)
         self.drop_privilege(request)
 
     def drop_privilege(self, request):
-        import resource
-
         for capability in range(64):
             if prctl(PR_CAPBSET_DROP, capability) != 0:
                 break
@@ -192,25 +190,50 @@ class Zygote:
         os.setresgid(*[request["gid"]] * 3)
         os.setresuid(*[request["uid"]] * 3)
         os.umask(0o022)
-        seal(self.filter)
+        self.seal()
 
 
-def seal(filter):
-    """Gives up every capability, and installs the system call filter: the last of a fork's steps."""
-    check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL), "clearing capabilities")
-    header = ctypes.create_string_buffer(struct.pack("=Ii", CAPABILITY_VERSION, 0))
-    nothing = ctypes.create_string_buffer(24)
-    number = ctypes.c_long(SYSCALLS[platform.machine()]["capset"])
-    check(libc.syscall(number, header, nothing), "dropping capabilities")
-    check(prctl(PR_SET_NO_NEW_PRIVS, 1), "giving up new privileges")
-    # Since the launcher is the parent, it is the launcher's end that counts.
-    check(prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "binding to the launcher")
-    instructions = ctypes.create_string_buffer(filter, len(filter))
-    program = ctypes.create_string_buffer(
-        struct.pack("@HP", len(filter) // 8, ctypes.addressof(instructions))
-    )
-    mode = ctypes.c_ulong(SECCOMP_MODE_FILTER)
-    check(libc.prctl(PR_SET_SECCOMP, mode, program, 0, 0), "installing the filter")
+class Seal:
+    """Gives up every capability, and installs the system call filter: the last of a fork's steps. What the
+    kernel is told is made before the fork."""
+
+    def __init__(self, filter):
+        header = struct.pack("=Ii", CAPABILITY_VERSION, 0)
+        self.kept = [ctypes.create_string_buffer(text, len(text)) for text in (header, bytes(24), filter)]
+        addresses = [ctypes.addressof(buffer) for buffer in self.kept]
+        program = struct.pack("@HP", len(filter) // 8, addresses.pop())
+        self.kept.append(ctypes.create_string_buffer(program, len(program)))
+        self.program = ctypes.addressof(self.kept[-1])
+        self.capset = SYSCALLS[platform.machine()]["capset"], *addresses
+
+    def __call__(self):
+        check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL), "clearing capabilities")
+        check(libc.syscall(*self.capset), "dropping capabilities")
+        check(prctl(PR_SET_NO_NEW_PRIVS, 1), "giving up new privileges")
+        # Since the launcher is the parent, it is the launcher's end that counts.
+        check(prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "binding to the launcher")
+        check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, self.program), "installing the filter")
+
+
+def open_streams():
+    """The standard streams as forks will have them: nothing comes in, and what goes out goes to pipes, which a
+    stream finds out when it is made. The numbers are the same, so a fork has only to put others behind."""
+    pipe = os.pipe()
+    null = os.open("/dev/null", os.O_RDONLY)
+    for number, fd in ((0, null), (1, pipe[1]), (2, pipe[1])):
+        own = os.dup(number)
+        os.dup2(fd, number)
+        if number == 0:
+            sys.stdin = sys.__stdin__ = open(0, closefd=False)
+        else:
+            name = ("stdout", "stderr")[number - 1]
+            stream = open(number, "w", errors="backslashreplace", buffering=1, closefd=False)
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+        os.dup2(own, number)
+        os.close(own)
+    for fd in (null, *pipe):
+        os.close(fd)
 
 
 def leave(code):

@@ -448,7 +448,7 @@ const JOIN: &str = "import os, socket, sys, time\nimport zygote\n\
      \x20   if fork() != 0: return False\n\
      \x20   for group in groups: os.write(group, b'0')\n\
      \x20   zygote.check(zygote.libc.setns(sandbox, 0x4e020000), 'setns')\n\
-     \x20   if seal: zygote.seal(filter)\n\
+     \x20   if seal: zygote.Seal(filter)()\n\
      \x20   return True\n\
      def say(control): socket.socket(fileno=os.dup(control)).send(b'1')\n";
 

@@ -12,6 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 pub(crate) const CASES: &[Case] = &[
     ("a_fork_is_contained_as_any_sandbox", contained),
     ("forks_are_apart", apart),
+    ("a_fork_has_its_functions_variables_only", variables),
     ("a_forks_end_is_told", ends),
     ("a_zygotes_end_is_told_and_its_forks_live_on", zygotes_end),
     ("memory_ends_a_fork", memory),
@@ -20,8 +21,11 @@ pub(crate) const CASES: &[Case] = &[
 
 const ZYGOTE: &str = include_str!("../../../runtime/bootstrap/zygote.py");
 const BOOTSTRAP: &str = include_str!("../../../runtime/bootstrap/bootstrap.py");
-const VARIABLES: [(&str, &str); 3] = [
+const HOOKS: &str = include_str!("../../../runtime/bootstrap/modules/snapshot_restore_py.py");
+const VARIABLES: [(&str, &str); 4] = [
     ("PATH", "/usr/bin:/bin"),
+    // No function of these tests has it.
+    ("TZ", "EST5"),
     ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001"),
     ("ROUSE_PRELOAD", "random,uuid,ssl,no_such_module"),
 ];
@@ -35,8 +39,9 @@ pub(crate) struct Nursery {
 
 fn python(bench: &Bench) -> Spec {
     let folder = bench.data.path().join("bootstrap");
-    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(folder.join("modules")).unwrap();
     std::fs::write(folder.join("zygote.py"), ZYGOTE).unwrap();
+    std::fs::write(folder.join("modules/snapshot_restore_py.py"), HOOKS).unwrap();
     std::fs::write(folder.join("bootstrap.py"), BOOTSTRAP).unwrap();
     let mut spec = shell("true");
     spec.shape.binds = vec![bind(folder, "/opt/bootstrap")];
@@ -194,6 +199,19 @@ fn apart() {
         assert_ne!(namespace(first.pid, "net"), namespace(second.pid, "net"));
         assert_ne!(status(first.pid, "Uid"), status(second.pid, "Uid"));
         assert_ne!(cgroups(first.pid), cgroups(second.pid));
+    });
+}
+
+fn variables() {
+    const SCRIPT: &str = "import os, subprocess, time\n\
+         told = subprocess.run(['/usr/bin/env'], capture_output=True, text=True).stdout.split()\n\
+         print(*sorted(os.environ), *sorted(word.partition('=')[0] for word in told), \
+             time.tzname[0] == 'EST', flush=True)\ntime.sleep(1000)\n";
+    with_nursery(|nursery| async move {
+        let mut sandbox = nursery.start(SCRIPT).await;
+        let names = "AWS_LAMBDA_RUNTIME_API LAMBDA_TASK_ROOT PATH _HANDLER";
+        let wanted = format!("{names} {names} False");
+        assert_eq!(first_line(&mut sandbox).await, wanted);
     });
 }
 
