@@ -15,11 +15,14 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use engine::Call;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use model::{
     Contract, Ending, FunctionName, HttpRequest, HttpResponse, Kind, MAX_PAYLOAD, RequestId,
 };
 use std::net::IpAddr;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-rouse-request-id");
+const ENDING: HeaderName = HeaderName::from_static("x-rouse-ending");
 
 /// Everything at and below `/fn/NAME`. Bodies have 6 MiB at most, both ways; in an event one that is
 /// not text grows by a third.
@@ -61,7 +64,7 @@ pub(super) async fn call(_: Verified, doors: &Doors, request: Request) -> Result
         Ok(response) => response,
         Err(failure) => failure.into_response(word),
     };
-    set(&mut response, "x-rouse-request-id", id.as_str());
+    set(&mut response, REQUEST_ID, id.as_str());
     Ok(response)
 }
 
@@ -144,7 +147,7 @@ impl Failure {
             Self::Unavailable(reason) => (Error::new(Kind::Unavailable, reason), word),
         };
         let mut response = error.into_response();
-        set(&mut response, "x-rouse-ending", word);
+        set(&mut response, ENDING, word);
         response
     }
 }
@@ -183,7 +186,7 @@ fn of_http(body: Bytes, response: HttpResponse) -> std::result::Result<Answered,
     })
 }
 
-fn set(response: &mut Response, name: &'static str, value: &str) {
+fn set(response: &mut Response, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }

@@ -4,6 +4,15 @@ use http::header::{CONNECTION, HOST, HeaderName, SET_COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 use std::net::IpAddr;
 
+// Names of which no copy is made for each request.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Headers that are added to a request on its way inward, those of the call's own included.
+const ADDED: usize = 6;
+
 /// Meant for one connection only.
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
@@ -53,21 +62,23 @@ fn stays_inside(name: &str) -> bool {
 /// what the gateway knows of it. Whatever a client claims in `X-Forwarded-…` is replaced.
 pub(super) fn inward(mut headers: HeaderMap, from: Option<IpAddr>, prefix: &str) -> HeaderMap {
     drop_all(&mut headers, stays_outside);
+    // It grows once.
+    headers.reserve(ADDED);
     let host = headers.get(HOST).cloned();
-    let mut set = |name: &'static str, value: &str| {
+    let mut set = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
         }
     };
     if let Some(from) = from {
-        set("x-forwarded-for", &from.to_string());
+        set(FORWARDED_FOR, &from.to_string());
     }
-    set("x-forwarded-proto", "http");
     if !prefix.is_empty() {
-        set("x-forwarded-prefix", prefix);
+        set(FORWARDED_PREFIX, prefix);
     }
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     if let Some(host) = host {
-        headers.insert("x-forwarded-host", host);
+        headers.insert(FORWARDED_HOST, host);
     }
     headers
 }

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use engine::crash;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, SERVER};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use model::{Principal, RequestId};
 use tower::ServiceExt as _;
 
@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 const NAME: HeaderValue = HeaderValue::from_static("rouse");
 
 /// Header in which AWS says the request's id.
-const REQUEST_ID: &str = "x-amzn-requestid";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// The doors.
 pub(super) struct App {

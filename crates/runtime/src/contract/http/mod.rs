@@ -31,6 +31,9 @@ const MAX_HEAD: usize = 128 * 1024;
 /// Waits between attempts to connect while the program is starting; the last one repeats.
 const BACKOFF: [u64; 6] = [1, 2, 5, 10, 20, 50];
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-rouse-request-id");
+const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+
 /// A connection to a port inside a container.
 ///
 /// # Errors
@@ -270,12 +273,11 @@ fn request(invocation: Invocation, port: u16) -> Result<Request<Full<Bytes>>, ht
             HeaderValue::try_from(format!("127.0.0.1:{port}"))?,
         );
     }
-    for (name, value) in [
-        ("x-rouse-request-id", invocation.request_id.as_str()),
-        ("x-amzn-trace-id", &invocation.trace_id),
-    ] {
-        headers.insert(HeaderName::from_static(name), HeaderValue::try_from(value)?);
-    }
+    headers.insert(
+        REQUEST_ID,
+        HeaderValue::try_from(invocation.request_id.as_str())?,
+    );
+    headers.insert(TRACE_ID, HeaderValue::try_from(invocation.trace_id)?);
     let mut request = Request::new(Full::new(invocation.payload));
     *request.method_mut() = method;
     *request.uri_mut() = uri;
