@@ -6,6 +6,7 @@ import programs
 from cold import by_kind
 from load import invocations, offer
 from measure import Goal, Result, number, repeat, summary
+from peers import Bare, Bwrap, a_second
 from rouse import Rouse, function
 
 PROGRAMS = (programs.STATIC, programs.GLIBC, programs.HEAVY_PYTHON, programs.HELLO_PYTHON)
@@ -42,6 +43,20 @@ def many(rouse, name, seconds):
     return counted
 
 
+def beside(result, runs):
+    """What peers that only start the program make in the same run."""
+    rows = []
+    for peer in (Bwrap(PROGRAMS), Bare(PROGRAMS)):
+        row = [peer.name]
+        for program in PROGRAMS:
+            one = summary(repeat(f"{peer.name}, {program.name}", runs, lambda: peer.start(program)))
+            rate = a_second(peer.command(program), CLIENTS, runs)
+            result.figures[f"{peer.name}, {program.name}"] = {**one, "rate": rate}
+            row.append(f"{number(one['p50'])} ({number(rate)})")
+        rows.append(row)
+    result.table("peers beside it, p50 in ms (starts a second)", ["", *(program.title for program in PROGRAMS)], rows)
+
+
 def measure(settings):
     seconds = settings.of(10, 2)
     result = Result(f"fresh: always. {settings.runs} calls one after the other, then {CLIENTS} clients for {seconds} s")
@@ -65,6 +80,7 @@ def measure(settings):
                 result.goals.append(Goal(f"{program.title}, fresh", rate, load["rate"], "a second", least=True))
     result.table("one after the other, then together; ms", ["program", "p50", "p99", "starts", "calls a second",
                                                             "loaded p50", "loaded p99"], rows)
+    beside(result, settings.runs)
     result.notes.append("One after the other without a pause: the pool is filled while calls go on, so hits and "
                         "misses are mixed as a steady client meets them. Each call met another instance, which "
                         "the records of the calls prove.")

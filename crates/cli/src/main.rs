@@ -17,6 +17,10 @@ use error::{Error, Result};
 use owo_colors::{OwoColorize, Stream};
 use std::process::ExitCode;
 
+/// A call allocates on one thread and is let go of on another, which the C library's own does by locks.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Before anything else: this process may have been started as the launcher.
     launcher::run_if_launcher();
