@@ -97,10 +97,11 @@ fn execute(plan: &Plan<'_>, argv: &[String], environment: &[(String, String)]) -
 /// All but the waiting. The descriptors are those of the report.
 fn prepare(plan: &Plan<'_>) -> Result<(Made, Vec<OwnedFd>), Failure> {
     let (shape, slot) = (plan.shape, plan.slot);
+    // What that opens stays open in the launcher, so it must stay before `close_others`.
     slot.group.enter_by_kept()?;
     let hostname = hostname(shape, slot);
     // Only now, so that the cgroup namespace's root is the sandbox's own group.
-    let entered = spaces::enter(slot, &hostname)?;
+    let entered = spaces::enter(slot, shape, &hostname)?;
     close_others(plan).step("closing files")?;
     std::fs::write("/proc/self/oom_score_adj", OOM_SCORE).step("setting oom_score_adj")?;
     let network = enter_network(slot, shape.egress)?;
@@ -115,7 +116,7 @@ fn prepare(plan: &Plan<'_>) -> Result<(Made, Vec<OwnedFd>), Failure> {
     rustix::process::umask(Mode::empty());
     let spaces = match entered {
         true => Vec::new(),
-        false => spaces::make(slot, &hostname)?,
+        false => spaces::make(slot, shape, &hostname)?,
     };
     // While the launcher's own /proc is in sight: in another user namespace than the host's, the kernel
     // allows no new one without.

@@ -91,8 +91,9 @@ const STACK: usize = 512 * 1024;
 /// and with its descriptors, while this process stands still, until it executes a program or leaves: nothing is
 /// copied, and no page must be copied later.
 ///
-/// Before `work` opens or closes anything it must get descriptors of its own ([`unshare_descriptors`]). What it has allocated and not given back when it executes stays allocated here. The caller must be
-/// single-threaded.
+/// What `work` opens or closes before it gets descriptors of its own ([`unshare_descriptors`]) is open or closed
+/// here too. What it has allocated and not given back when it executes stays allocated here. The caller must
+/// be single-threaded.
 pub(crate) fn spawn(flags: c_int, work: &dyn Fn() -> c_int) -> io::Result<Child> {
     extern "C" fn begin(work: *mut c_void) -> c_int {
         // SAFETY: `spawn` passes a pointer to its `work`, which outlives the child's use of it.

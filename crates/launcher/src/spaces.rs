@@ -4,6 +4,7 @@
 //! Nothing of the UTS and the cgroup namespace can be changed from inside, where nobody has a capability over
 //! them. In an IPC namespace there can be objects of System V and message queues, and both can be listed.
 
+use crate::Shape;
 use crate::cgroup::kept_below;
 use crate::error::{Failure, Step};
 use crate::kernel;
@@ -126,21 +127,28 @@ impl Lists {
 }
 
 /// Moves this process into the slot's namespaces, if it has such for this host name.
-pub(crate) fn enter(slot: &Slot, hostname: &str) -> Result<bool, Failure> {
+pub(crate) fn enter(slot: &Slot, shape: &Shape, hostname: &str) -> Result<bool, Failure> {
     match &slot.spaces {
-        Some(spaces) => spaces.enter(hostname),
-        None => Ok(false),
+        Some(spaces) if can_be_kept(slot, shape) => spaces.enter(hostname),
+        _ => Ok(false),
     }
+}
+
+/// Groups of version 2 are made anew each time, and what a snapshot's fork has serves it alone. By a socket in a
+/// folder that both can write to, a sandbox may give an open message queue that has no name to another one: while
+/// that holds it, it counts, and no list has it.
+fn can_be_kept(slot: &Slot, shape: &Shape) -> bool {
+    let alone = shape.volumes.iter().all(|volume| volume.read_only);
+    alone && slot.lender.is_none() && !slot.group.is_unified()
 }
 
 /// Gives this process new ones, so that the cgroup namespace's root is the group that it is in, and gives them to
 /// be kept, if the slot can use them again. The host's `/proc` must be in sight.
-pub(crate) fn make(slot: &Slot, hostname: &str) -> Result<Vec<OwnedFd>, Failure> {
+pub(crate) fn make(slot: &Slot, shape: &Shape, hostname: &str) -> Result<Vec<OwnedFd>, Failure> {
     const STEP: &str = "making namespaces";
     kernel::unshare(libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP).step(STEP)?;
     rustix::system::sethostname(hostname.as_bytes()).step("setting the host name")?;
-    // Groups of version 2 are made anew each time, and what a snapshot's fork has serves it alone.
-    if slot.group.is_unified() || slot.lender.is_some() {
+    if !can_be_kept(slot, shape) {
         return Ok(Vec::new());
     }
     let made = KINDS.map(|(name, _)| crate::child::namespace(name));
