@@ -9,7 +9,7 @@ const APPLICATION: i32 = 0x726f_7573;
 
 /// One step for each version; `user_version` counts the steps that were taken. Steps that were
 /// released are never changed, only followed.
-const MIGRATIONS: [&str; 14] = [
+const MIGRATIONS: [&str; 15] = [
     include_str!("migrations/1.sql"),
     include_str!("migrations/2.sql"),
     include_str!("migrations/3.sql"),
@@ -24,6 +24,7 @@ const MIGRATIONS: [&str; 14] = [
     include_str!("migrations/12.sql"),
     include_str!("migrations/13.sql"),
     include_str!("migrations/14.sql"),
+    include_str!("migrations/15.sql"),
 ];
 
 /// Refuses a file that is not ours or newer than this binary. Changes nothing.

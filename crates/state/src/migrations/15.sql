@@ -1,0 +1,2 @@
+-- Nothing changes in what is there. From here on a row of run_N may hold a list of records (src/runs.rs), which who knows
+-- 14 steps only could not read: so it refuses this file.
