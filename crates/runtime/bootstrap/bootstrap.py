@@ -285,6 +285,9 @@ def rehearse():
 
 def rehearse_import():
     """Imports a small module as if it were a handler's; it is not there before and not there afterwards."""
+    if REHEARSED in sys.modules:
+        # What was preloaded has brought its own.
+        return
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     sys.path.insert(0, MODULES)
     try:

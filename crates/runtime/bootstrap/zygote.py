@@ -44,7 +44,7 @@ ROOM = 24 << 20
 
 libc = ctypes.CDLL(None, use_errno=True)
 # Keeps the interpreter's lock, as a fork must.
-locked_libc = ctypes.PyDLL(None)
+locked_libc = ctypes.PyDLL(None, use_errno=True)
 
 
 def check(answer, what):
