@@ -81,6 +81,8 @@ def measure(settings):
     result.table("one after the other, then together; ms", ["program", "p50", "p99", "starts", "calls a second",
                                                             "loaded p50", "loaded p99"], rows)
     beside(result, settings.runs)
+    result.notes.append(f"Peers: to the program's first byte; then {settings.runs} complete starts by xargs, {CLIENTS} at a time. "
+                        "No request, no answer, no record, no network.")
     result.notes.append("One after the other without a pause: the pool is filled while calls go on, so hits and "
                         "misses are mixed as a steady client meets them. Each call met another instance, which "
                         "the records of the calls prove.")

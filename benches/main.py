@@ -5,6 +5,7 @@ import datetime
 import importlib
 import resource
 import signal
+import subprocess
 import sys
 import time
 
@@ -41,7 +42,7 @@ def run(name, settings):
     part = {"when": datetime.datetime.now().astimezone().isoformat(timespec="seconds"), "runs": settings.runs}
     try:
         found = importlib.import_module(PARTS[name]).measure(settings)
-    except (Refused, RuntimeError, OSError) as error:
+    except (Refused, RuntimeError, OSError, subprocess.SubprocessError) as error:
         print(f"\n{name}: NOT MEASURED: {error}", file=sys.stderr)
         return {**part, "error": f"{type(error).__name__}: {error}"[:2000]}
     found.show()
