@@ -292,6 +292,9 @@ def rehearse_import():
     sys.path.insert(0, MODULES)
     try:
         load_handler(f"{REHEARSED}.register_before_snapshot")
+    except BootstrapError as error:
+        # A start is slower then, and as good.
+        print(f"rehearsal: {error}", file=sys.stderr)
     finally:
         sys.path.remove(MODULES)
         sys.path_importer_cache.pop(MODULES, None)
