@@ -24,7 +24,9 @@ static void reach(const char *ip, int port) {
   }
   static const char ask[] = "GET /attack HTTP/1.0\r\nHost: attack\r\n\r\n";
   struct pollfd ready = {.fd = fd, .events = POLLIN};
-  if (write(fd, ask, sizeof ask - 1) < 0 || poll(&ready, 1, 3000) <= 0) {
+  if (write(fd, ask, sizeof ask - 1) < 0) {
+    tried(name, -1); /* It was reset before that. */
+  } else if (poll(&ready, 1, 3000) <= 0) {
     told(name, "silent");
   } else {
     ssize_t some = read(fd, got, sizeof got);
