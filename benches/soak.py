@@ -9,12 +9,14 @@ from load import invocations, offer
 from measure import Goal, Result, number, progress
 from rouse import Rouse, function
 
-# Megabytes by which allocators and caches of server and launcher may grow without counting as a leak.
+# Megabytes by which server and launcher may grow once allocators and caches have their size, without counting as a leak.
 GROWTH = 8.0
 CLIENTS = 8
 FUNCTIONS = 16
-# So often the memory is looked at between the first start and the last: a leak grows to the end.
+# So often the memory is looked at between the first start and the last. After this many looks it has its size: a leak
+# grows to the end.
 LOOKS = 5
+GROWN = 2
 
 
 def count(root, groups):
@@ -104,18 +106,21 @@ def leaks(settings, result):
         made, looks = 0, []
         for _ in range(LOOKS):
             made += flood(rouse, names, wanted // LOOKS)
-            looks.append([f"{made:,}", number(process.proportional(process.platform(root)))])
+            looks.append((made, process.proportional(process.platform(root))))
         # The first connection was idle for longer than the server keeps one.
         rouse.wait_until_gone(rouse.connect())
         after, memory_after = settle(root, groups, before)
     rows = [[name, f"{before[name]:,}", f"{after[name]:,}", f"{after[name] - before[name]:+,}"] for name in before]
     for name, value in memory_before.items():
         rows.append([name, number(value), number(memory_after[name]), f"{memory_after[name] - value:+.1f}"])
-        result.goals.append(Goal(f"growth of {name.removesuffix(', MB')}", GROWTH, memory_after[name] - value, "MB"))
+        grown, full = looks[GROWN - 1]
+        title = f"growth of {name.removesuffix(', MB')} after {grown:,} starts"
+        result.goals.append(Goal(title, GROWTH, memory_after[name] - full, "MB"))
     result.table(f"before and after {made:,} starts", ["", "before", "after", "difference"], rows)
     lost = {name: after[name] - before[name] for name in before if after[name] > before[name]}
     own = {name: more for name, more in lost.items() if not name.startswith("kernel's")}
-    result.table("memory on the way, MB", ["after starts", "server and launcher"], looks)
+    result.table("memory on the way, MB", ["after starts", "server and launcher"],
+                 [[f"{made:,}", number(memory)] for made, memory in looks])
     result.figures["starts"] = {"made": made, "before": {**before, **memory_before},
                                 "after": {**after, **memory_after}}
     result.goals.append(Goal(f"left behind after {made:,} starts, all kinds together", 0, sum(own.values()), ""))

@@ -28,8 +28,9 @@ CAPPED = {"capped", "SIGKILL", "out_of_memory"}
 DOCKER = "docker run"
 DOCKER_USER = "docker run as 1000"
 DOCUMENT = REPO / "docs/security.md"
-# The runs that the table puts side by side: sandboxes, containers of the driver `docker`, containers of `docker run`.
-KEPT = ("rouse", "driver", "docker")
+# The runs that the table puts side by side: sandboxes, those of a server without root, containers of the driver
+# `docker`, containers of `docker run`.
+KEPT = ("rouse", "rouse-rootless", "driver", "docker")
 BEGIN, END = "<!-- attacks: written by ./test attack --docker -->", "<!-- end of attacks -->"
 
 
@@ -139,6 +140,15 @@ def joined(rows, places):
     return "<br>".join(f"{place}: {text}" for place, text in there)
 
 
+def with_neighbour(rows):
+    """One cell for the places of a server of ours, with what a flood did to the neighbour."""
+    told = joined(rows, [*EVERYWHERE, "image"])
+    measured = rows.get("folder", {})
+    if "ratio" in measured:
+        told += f"; neighbour's p99 {measured['ratio']} times, control plane {measured['control']} ms"
+    return told
+
+
 def table():
     kept = {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in KEPT}
     rows = {}
@@ -154,15 +164,14 @@ def table():
     apart = "; ".join(f"{what} ({why})" for what, why in APART.items())
     out.write(f"\nNot asked of the driver `docker`: {apart}.\n")
     for group, title in GROUPS.items():
-        out.write(f"\n### {title}\n\n| attack | rouse | its driver `docker` | `docker run` |\n|---|---|---|---|\n")
+        out.write(f"\n### {title}\n\n| attack | rouse | without root | its driver `docker` | `docker run` |\n"
+                  "|---|---|---|---|---|\n")
         for about in (rows[case] for case in rows if rows[case]["group"] == group):
-            rouse = joined(about["rouse"], [*EVERYWHERE, "image"])
-            measured = about["rouse"].get("folder", {})
-            if "ratio" in measured:
-                rouse += f"; neighbour's p99 {measured['ratio']} times, control plane {measured['control']} ms"
+            rouse, rootless = (with_neighbour(about[name]) for name in ("rouse", "rouse-rootless"))
             driver = joined(about["driver"], DRIVEN)
             run = joined(about["docker"], [DOCKER, DOCKER_USER])
-            out.write(f"| {about['tried']} | {rouse} | {driver} | {run} |\n")
+            rootless = "the same" if rootless == rouse else rootless
+            out.write(f"| {about['tried']} | {rouse} | {rootless} | {driver} | {run} |\n")
     return out.getvalue()
 
 

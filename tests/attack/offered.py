@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import stat
 import tarfile
 import urllib.error
@@ -75,16 +76,17 @@ def memory(server):
     return int(re.search(r"^VmHWM:\s+(\d+) kB", text, re.M)[1]) / 1024
 
 
-class Offered(e2e.Server):
-    """A server among canaries, to which hostile archives are offered."""
+class Archives:
+    """How hostile archives are offered to a server among canaries. They lie in the folder `around`, and are the
+    server's user's: nothing but the server itself keeps it from them."""
 
-    def __init__(self, around):
-        super().__init__(around / "data")
-        self.around = around
-        self.host = around / "host"
+    def surround(self, user):
+        self.host = self.around / "host"
         (self.host / "inner").mkdir(parents=True)
-        for file in (self.host / "canary", self.host / "inner/canary", around / "canary"):
+        for file in (self.host / "canary", self.host / "inner/canary", self.around / "canary"):
             file.write_text("whole")
+            for path in (file, file.parent):
+                shutil.chown(path, user, user)
 
     def forget_memory(self):
         """Peaks count anew (proc(5), `clear_refs`)."""
@@ -186,6 +188,23 @@ class Offered(e2e.Server):
     @property
     def root_token(self):
         return self.root["token"]
+
+
+class Offered(Archives, e2e.Server):
+    def __init__(self, around):
+        super().__init__(around / "data")
+        self.around = around
+        self.surround("root")
+
+    def remove(self):
+        self.stop()
+
+
+class OfferedRootless(Archives, e2e.OrdinaryServer):
+    def __init__(self):
+        super().__init__()
+        self.around = self.folder
+        self.surround("rouse-test")
 
 
 def faults(root):

@@ -8,7 +8,7 @@ import stat
 
 import pytest
 from members import END, folder, hard, header, link, long_name, member, pax, zip_file, zip_link, zipped
-from offered import CONFIG, LAYER, MANIFEST, Image, Offered, described, faults, memory, sha256
+from offered import CONFIG, LAYER, MANIFEST, Image, Offered, OfferedRootless, described, faults, memory, sha256
 
 # MiB that the server's process may take, whatever it is offered.
 MOST_MEMORY = 256
@@ -16,10 +16,10 @@ UP = "../" * 20
 
 
 @pytest.fixture(scope="module")
-def offered(tmp_path_factory):
-    server = Offered(tmp_path_factory.mktemp("around")).start()
-    yield server
-    server.stop()
+def offered(tmp_path_factory, rootless):
+    server = OfferedRootless() if rootless else Offered(tmp_path_factory.mktemp("around"))
+    yield server.start()
+    server.remove()
 
 
 @pytest.fixture(autouse=True)

@@ -61,8 +61,10 @@ impl Storage {
         blocking::on_disk(move || {
             let mut swept = 0;
             for name in names_in(&folder)? {
-                // A list goes with what it is of.
-                let of = name.strip_suffix(folders::WARM).unwrap_or(&name);
+                // What is told of code goes with it.
+                let suffixes = [folders::WARM, folders::BYTECODE];
+                let of = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix));
+                let of = of.unwrap_or(&name);
                 if !keep.contains(of) {
                     retire(&folders, &folder.join(name))?;
                     swept += 1;
@@ -251,4 +253,4 @@ fn unpack_error(name: &str, error: io::Error) -> Error {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
-mod tests;
+pub(crate) mod tests;

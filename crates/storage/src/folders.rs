@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// How the names of lists of what starts read end.
 pub(crate) const WARM: &str = ".warm";
+/// How the names of what says that code was compiled end.
+pub(crate) const BYTECODE: &str = ".bytecode";
 
 /// The data folder.
 #[derive(Debug)]
@@ -90,6 +92,11 @@ impl Folders {
     /// The list of what starts of some code read, beside its folder.
     pub(crate) fn code_warm_list(&self, hex: &str) -> PathBuf {
         self.code().join(format!("{hex}{WARM}"))
+    }
+
+    /// Is there when what can be compiled of some code was, beside its folder.
+    pub(crate) fn code_bytecode(&self, hex: &str) -> PathBuf {
+        self.code().join(format!("{hex}{BYTECODE}"))
     }
 
     pub(crate) fn images(&self) -> PathBuf {

@@ -11,6 +11,7 @@ mod blobs;
 mod blocking;
 mod body;
 mod buckets;
+mod bytecode;
 mod code;
 mod elf;
 mod entry_path;

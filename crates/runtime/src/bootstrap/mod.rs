@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 /// Where they are inside an instance.
 pub(crate) const FOLDER: &str = "/var/runtime";
 
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     ("index.js", include_str!("../../bootstrap/index.js")),
     ("bootstrap.py", include_str!("../../bootstrap/bootstrap.py")),
+    ("compile.py", include_str!("../../bootstrap/compile.py")),
     ("zygote.py", include_str!("../../bootstrap/zygote.py")),
     ("snapshot.py", include_str!("../../bootstrap/snapshot.py")),
     (

@@ -1,6 +1,7 @@
 //! Drivers: what makes the container.
 
 mod body;
+mod bytecode;
 mod contained;
 pub(crate) mod docker;
 pub(crate) mod fake;

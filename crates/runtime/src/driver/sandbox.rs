@@ -1,6 +1,7 @@
 //! The driver `sandbox`: instances made by the launcher.
 
 use super::body::Body;
+use super::bytecode::Bytecode;
 use super::contained::Contained;
 use super::files::{Files, Laid};
 use super::kind::{self, Kind, Preload, Stem};
@@ -28,6 +29,7 @@ pub(crate) struct SandboxDriver {
     snapshots: Snapshots,
     pins: Pins,
     warmth: Warmth,
+    bytecode: Bytecode,
     surroundings: Surroundings,
     files: Files,
     /// Which code brings modules of its own that zygotes have imported.
@@ -65,6 +67,7 @@ impl SandboxDriver {
             pins: pins.clone(),
         };
         Self {
+            bytecode: Bytecode::new(launcher.clone(), surroundings.storage.clone()),
             shelves: Shelves::new(launcher, makers, bounds),
             snapshots,
             zygotes,
@@ -82,6 +85,9 @@ impl SandboxDriver {
         let sources = self.sources(spec, files.as_deref()).await?;
         let plan = plan::plan(spec, &sources)?;
         self.warmth.starting(&spec.code, &plan.assignment.work);
+        let interpreter = sources.interpreter.as_ref();
+        self.bytecode
+            .ensure(spec, &plan, interpreter.map(|one| one.program.as_path()));
         let kind = self.kind(spec, &sources, &plan);
         let announced = self.shelves.announce(kind.with_plain(), &spec.limits);
         if let Stem::Snapshot(_) = kind.stem {

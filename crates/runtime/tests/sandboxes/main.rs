@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod bytecode;
 mod contracts;
 mod docker;
 mod dockerd;
@@ -50,7 +51,10 @@ fn main() -> ExitCode {
         let names: Vec<String> = all.map(|name| format!("{driver}::{name}")).collect();
         names
     };
-    let sandbox = names(Driver::Sandbox, &[memory::NAMES, snapshots::NAMES]);
+    let sandbox = names(
+        Driver::Sandbox,
+        &[bytecode::NAMES, memory::NAMES, snapshots::NAMES],
+    );
     let docker = names(Driver::Docker, &[docker::NAMES]);
     let all = || sandbox.iter().chain(&docker);
     if arguments.iter().any(|argument| argument == "--list") {
@@ -115,6 +119,7 @@ async fn run(rig: &Rig, name: &str) -> bool {
             || egress::run(rig, name).await
             || failures::run(rig, name).await
             || images::run(rig, name).await
+            || bytecode::run(rig, name).await
             || memory::run(rig, name).await
             || docker::run(rig, name).await
             || private::run(rig, name).await

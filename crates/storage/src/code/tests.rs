@@ -10,14 +10,14 @@ use std::os::unix::fs::PermissionsExt;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-enum Entry<'a> {
+pub(crate) enum Entry<'a> {
     File(&'a str, &'a [u8], u32),
     Folder(&'a str),
     Link(&'a str, &'a str),
 }
 use Entry::{File as F, Folder as D, Link as L};
 
-fn zip(entries: &[Entry<'_>]) -> Vec<u8> {
+pub(crate) fn zip(entries: &[Entry<'_>]) -> Vec<u8> {
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default();
     for entry in entries {
@@ -35,7 +35,7 @@ fn zip(entries: &[Entry<'_>]) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-async fn store(room: &Room, bytes: Vec<u8>) -> Digest {
+pub(crate) async fn store(room: &Room, bytes: Vec<u8>) -> Digest {
     let mut writer = room.storage.begin_blob(1 << 30).await.unwrap();
     writer.write(Bytes::from(bytes)).await.unwrap();
     room.storage.commit_blob(writer, None).await.unwrap().0
