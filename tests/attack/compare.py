@@ -140,13 +140,12 @@ def joined(rows, places):
     return "<br>".join(f"{place}: {text}" for place, text in there)
 
 
-def with_neighbour(rows):
-    """One cell for the places of a server of ours, with what a flood did to the neighbour."""
-    told = joined(rows, [*EVERYWHERE, "image"])
+def neighbour(rows):
+    """What a flood did to the neighbour."""
     measured = rows.get("folder", {})
-    if "ratio" in measured:
-        told += f"; neighbour's p99 {measured['ratio']} times, control plane {measured['control']} ms"
-    return told
+    if "ratio" not in measured:
+        return ""
+    return f"; neighbour's p99 {measured['ratio']} times, control plane {measured['control']} ms"
 
 
 def table():
@@ -167,10 +166,11 @@ def table():
         out.write(f"\n### {title}\n\n| attack | rouse | without root | its driver `docker` | `docker run` |\n"
                   "|---|---|---|---|---|\n")
         for about in (rows[case] for case in rows if rows[case]["group"] == group):
-            rouse, rootless = (with_neighbour(about[name]) for name in ("rouse", "rouse-rootless"))
+            rouse, rootless = (joined(about[name], [*EVERYWHERE, "image"]) for name in ("rouse", "rouse-rootless"))
+            rootless = ("the same" if rootless == rouse else rootless) + neighbour(about["rouse-rootless"])
+            rouse += neighbour(about["rouse"])
             driver = joined(about["driver"], DRIVEN)
             run = joined(about["docker"], [DOCKER, DOCKER_USER])
-            rootless = "the same" if rootless == rouse else rootless
             out.write(f"| {about['tried']} | {rouse} | {rootless} | {driver} | {run} |\n")
     return out.getvalue()
 

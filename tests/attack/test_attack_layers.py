@@ -205,6 +205,30 @@ def test_a_zip_is_refused(offered, name):
     assert not answer.taken and 400 <= answer.status < 500 and rule in answer.text, answer
 
 
+def test_python_code_is_compiled_inside_of_it_and_not_executed(offered):
+    """Links, files and folders where bytecode is laid; sources that are hard to compile, and such that would be
+    executed if the compiler imported them."""
+    planted = "open('/tmp/planted', 'w'); import os; os._exit(0)"
+    root = offered.compiled(zipped(
+        zip_file("app.py", b"x = 1"), zip_link("here/__pycache__", "../there"), zip_file("here/a.py", b"x = 1"),
+        zip_file("there/b.py", b"x = 1"), zip_file("file/__pycache__", b"x"), zip_file("file/a.py", b"x = 1"),
+        zip_file("taken/__pycache__/a.cpython-311.pyc/x", b"x"), zip_file("taken/a.py", b"x = 1"),
+        zip_link("again", "there"), zip_link("loop", "loop"), zip_link("l.py", "app.py"),
+        zip_file(f"{'l' * 250}.py", b"x = 1"), zip_file(".py", b"x = 1"), zip_file("py.py", b"x = 1"),
+        zip_file("nested.py", b"(" * 400_000), zip_file("zero.py", b"\0"), zip_file("strings.py", b"x='" + b"a" * 500_000),
+        zip_file("lists.py", b"x=[" + b"[]," * 170_000 + b"]"), zip_file("large.py", b"x = 1\n" * 200_000),
+        *(zip_file(f"{name}.py", planted.encode()) for name in
+          ("sitecustomize", "usercustomize", "os", "zipfile", "warnings", "py_compile", "importlib/__init__", "site")),
+    ))
+    bytecode = {str(path.relative_to(root)) for path in root.rglob("*.pyc") if path.is_file()}
+    expected = {"__pycache__/app.cpython-311.pyc", "__pycache__/l.cpython-311.pyc", "__pycache__/py.cpython-311.pyc",
+                "there/__pycache__/b.cpython-311.pyc", "__pycache__/lists.cpython-311.pyc"}
+    assert expected <= bytecode
+    assert not any(path.startswith(("here/", "file/", "taken/", "again/")) for path in bytecode), bytecode
+    assert sorted(path.name for path in (root / "there").iterdir()) == ["__pycache__", "b.py"]
+    assert faults(root) == []
+
+
 def test_a_zip_has_no_setuid_files(offered):
     answer = offered.deployed_zip(zipped(zip_file("bootstrap", mode=0o6755), zip_link("l", "bootstrap")))
     assert answer.taken and faults(answer.root) == [], answer

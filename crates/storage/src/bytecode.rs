@@ -20,21 +20,37 @@ const MAX_DEPTH: usize = 32;
 const CACHE: &[u8] = b"__pycache__";
 
 impl Storage {
-    /// Whether [`Self::add_bytecode`] has done its work for this code.
+    /// Whether [`Self::keep_bytecode`] was said of this code since it was unpacked.
     pub fn has_bytecode(&self, code: &Digest) -> bool {
         self.folders().code_bytecode(code.hex()).exists()
     }
 
-    /// Lays what is compiled beside its sources in code that is unpacked, and remembers that it was
-    /// done. `archive` gives a zip and then its end; of it counts what is in folders `__pycache__` and
-    /// is called `*.pyc`, as far as the code has the folders around. Each file is there as a whole or not at
-    /// all, whoever reads meanwhile. Gives how many.
+    /// Lays what is compiled beside its sources in code that is unpacked. `archive` gives a zip and then its
+    /// end; of it counts what is in folders `__pycache__` and is called `*.pyc`, as far as the code has the
+    /// folders around. Each file is there as a whole or not at all, whoever reads meanwhile. Gives how many.
     ///
     /// # Errors
     /// `Archive` when it is no zip, or more than 128 MiB; of the file system.
     pub async fn add_bytecode(&self, code: &Digest, archive: OwnedFd) -> Result<usize> {
         let (folders, code) = (Arc::clone(self.folders()), code.clone());
         blocking::on_disk(move || add(&folders, &code, File::from(archive))).await
+    }
+
+    /// Remembers that all that can be compiled of this code was.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub async fn keep_bytecode(&self, code: &Digest) -> Result<()> {
+        let (folders, code) = (Arc::clone(self.folders()), code.clone());
+        blocking::on_disk(move || {
+            let told = folders.code_bytecode(code.hex());
+            if !told.exists() {
+                folders::make_file(&told)?;
+                folders::sync_folder(&folders.code())?;
+            }
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -52,29 +68,24 @@ fn add(folders: &Folders, code: &Digest, archive: File) -> Result<usize> {
     let _staged = Discarded::new(staged.clone());
     folders::make_folder(&staged)?;
     let open = || File::open(&zip).map_err(failed);
-    let from = lay_out(open()?, open()?, &staged)?;
+    let Some(from) = lay_out(open()?, open()?, &staged)? else {
+        return Ok(0);
+    };
     let to = folders.code().join(code.hex());
     let failed = |error| Error::io("laying bytecode into", &to, error);
-    let laid = lay(from, open_folder(&to).map_err(failed)?, 0).map_err(failed)?;
-    let done = folders.code_bytecode(code.hex());
-    if !done.exists() {
-        folders::make_file(&done)?;
-        folders::sync_folder(&folders.code())?;
-    }
-    Ok(laid)
+    lay(from, below(rustix::fs::CWD, &to).map_err(failed)?, 0).map_err(failed)
 }
 
-/// Unpacks the zip, durably, and gives its folder to be listed.
-fn lay_out(archive: File, contents: File, staged: &Path) -> Result<OwnedFd> {
+/// Unpacks the zip, durably, and gives its folder to be listed; `None` if nothing is in it.
+fn lay_out(archive: File, contents: File, staged: &Path) -> Result<Option<OwnedFd>> {
     let failed = |error| Error::io("unpacking to", staged, error);
     let tree = Tree::open(staged, Links::Refused).map_err(failed)?;
-    code::lay_out(archive, contents, &tree, MAX_BYTECODE)?;
+    if code::lay_out(archive, contents, &tree, MAX_BYTECODE)? == 0 {
+        return Ok(None);
+    }
     tree.sync().map_err(failed)?;
-    File::open(staged).map(OwnedFd::from).map_err(failed)
-}
-
-fn open_folder(path: &Path) -> io::Result<OwnedFd> {
-    below(rustix::fs::CWD, path)
+    let listed = File::open(staged).map_err(failed)?;
+    Ok(Some(OwnedFd::from(listed)))
 }
 
 /// A folder, by which others can be reached; a link is none.
@@ -151,12 +162,10 @@ mod tests {
     ) -> (PathBuf, Result<usize>) {
         let digest = store(room, zip(code)).await;
         let folder = room.storage.ensure_code(&digest).await.unwrap();
-        assert!(!room.storage.has_bytecode(&digest));
         let archive = room.path("archive");
         std::fs::write(&archive, bytecode).unwrap();
         let archive = OwnedFd::from(File::open(archive).unwrap());
         let laid = room.storage.add_bytecode(&digest, archive).await;
-        assert_eq!(room.storage.has_bytecode(&digest), laid.is_ok());
         assert_eq!(room.names("staging"), Vec::<String>::new());
         (folder, laid)
     }
@@ -264,24 +273,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_done_is_known_until_the_code_goes() {
+    async fn what_was_done_is_known_until_the_code_goes_or_is_unpacked_anew() {
         let room = Room::open().await;
         let digest = store(&room, zip(&[Entry::File("app.py", b"x", 0o644)])).await;
-        room.storage.ensure_code(&digest).await.unwrap();
-        let empty = room.path("empty");
-        std::fs::write(&empty, zip(&[])).unwrap();
-        let archive = OwnedFd::from(File::open(empty).unwrap());
+        let folder = room.storage.ensure_code(&digest).await.unwrap();
+        let archive = room.path("empty");
+        std::fs::write(&archive, zip(&[])).unwrap();
+        let archive = OwnedFd::from(File::open(archive).unwrap());
         assert_eq!(
             room.storage.add_bytecode(&digest, archive).await.unwrap(),
             0
         );
-        room.storage
-            .sweep_code(std::slice::from_ref(&digest))
-            .await
-            .unwrap();
+        assert!(!room.storage.has_bytecode(&digest), "it was not all");
+        for _ in 0..2 {
+            room.storage.keep_bytecode(&digest).await.unwrap();
+            assert!(room.storage.has_bytecode(&digest));
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+        room.storage.ensure_code(&digest).await.unwrap();
+        assert!(!room.storage.has_bytecode(&digest));
+        room.storage.keep_bytecode(&digest).await.unwrap();
+        let keep = std::slice::from_ref(&digest);
+        room.storage.sweep_code(keep).await.unwrap();
         assert!(room.storage.has_bytecode(&digest));
         room.storage.sweep_code(&[]).await.unwrap();
-        assert!(!room.storage.has_bytecode(&digest));
         assert_eq!(room.names("code"), Vec::<String>::new());
     }
 }

@@ -123,6 +123,8 @@ fn ensure(folders: &Folders, archive: &Digest) -> Result<PathBuf> {
     let discarded = Discarded::new(staged.clone());
     folders::make_folder(&staged)?;
     unpack(file, &blob, &staged)?;
+    // Of a folder that was lost.
+    folders::remove_file(&folders.code_bytecode(archive.hex()))?;
     std::fs::rename(&staged, &code).map_err(|error| Error::io("renaming to", &code, error))?;
     discarded.keep();
     folders::sync_folder(&folders.code())?;

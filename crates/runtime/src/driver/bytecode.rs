@@ -9,17 +9,19 @@ use launcher::{Assignment, Launcher, Shape, Work};
 use model::{Code, Digest, Limits, RuntimeName};
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use storage::Storage;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-/// Codes that wait to be compiled; past that they are not.
+/// Codes that wait to be compiled; past that they are not, until they are asked for again.
 const WAITING: usize = 1024;
 /// Codes that are remembered to have been asked for; past that all are forgotten, and looked at again.
 const KNOWN: usize = 4096;
 /// The compiler itself ends earlier, with what it has.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Status of a compiler that had no time for all.
+const UNFINISHED: i32 = 75;
 const MIB: u64 = 1024 * 1024;
 
 /// See the module. A cheap handle.
@@ -27,6 +29,9 @@ const MIB: u64 = 1024 * 1024;
 pub(super) struct Bytecode {
     known: Arc<Mutex<HashSet<Digest>>>,
     work: mpsc::Sender<Job>,
+    storage: Storage,
+    /// The machine is short of memory: nothing is compiled.
+    scarce: Arc<watch::Sender<bool>>,
 }
 
 struct Job {
@@ -38,11 +43,23 @@ struct Job {
 impl Bytecode {
     pub(super) fn new(launcher: Launcher, storage: Storage) -> Self {
         let (work, jobs) = mpsc::channel(WAITING);
-        tokio::spawn(compile_all(launcher, storage, jobs));
+        let (scarce, is_scarce) = watch::channel(false);
+        tokio::spawn(compile_all(launcher, storage.clone(), jobs, is_scarce));
         Self {
             known: Arc::default(),
             work,
+            storage,
+            scarce: Arc::new(scarce),
         }
+    }
+
+    /// See [`crate::Runtime::set_scarce`].
+    pub(super) fn set_scarce(&self, scarce: bool) {
+        self.scarce.send_replace(scarce);
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something with this code is going to be started, by this plan: it is compiled, if that was not done.
@@ -53,11 +70,11 @@ impl Bytecode {
             return;
         };
         {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.known();
             if known.len() >= KNOWN {
                 known.clear();
             }
-            if !known.insert(digest.clone()) {
+            if !known.insert(digest.clone()) || self.storage.has_bytecode(digest) {
                 return;
             }
         }
@@ -66,8 +83,9 @@ impl Bytecode {
             shape: shape(&plan.shape),
             assignment: assignment(&plan.assignment, interpreter),
         };
-        // Past the bound its starts compile.
-        let _ = self.work.try_send(job);
+        if self.work.try_send(job).is_err() {
+            self.known().remove(digest);
+        }
     }
 }
 
@@ -110,23 +128,32 @@ fn assignment(of: &Assignment, interpreter: &Path) -> Assignment {
 }
 
 /// One after the other, until nobody can ask any more.
-async fn compile_all(launcher: Launcher, storage: Storage, mut jobs: mpsc::Receiver<Job>) {
+async fn compile_all(
+    launcher: Launcher,
+    storage: Storage,
+    mut jobs: mpsc::Receiver<Job>,
+    mut is_scarce: watch::Receiver<bool>,
+) {
     while let Some(job) = jobs.recv().await {
-        if storage.has_bytecode(&job.code) {
-            continue;
+        // It fails when nobody can tell any more, and so nobody asks either.
+        let told = is_scarce.wait_for(|scarce| !scarce).await.is_ok();
+        if !told || jobs.is_closed() {
+            return;
         }
         let (code, begun) = (job.code.clone(), Instant::now());
-        match compile(&launcher, &storage, job).await {
+        let compiled = tokio::time::timeout(PATIENCE, compile(&launcher, &storage, job)).await;
+        match compiled.unwrap_or_else(|_| Err("it takes longer than a minute".to_owned())) {
             Ok(modules) => {
                 tracing::debug!(%code, modules, elapsed = ?begun.elapsed(), "modules are compiled");
             }
             Err(reason) => {
-                tracing::info!(%code, reason, "modules are not compiled: starts do that")
+                tracing::info!(%code, reason, "not all modules are compiled: starts do that");
             }
         }
     }
 }
 
+/// Gives how many modules. What fails is tried again by the next server.
 async fn compile(launcher: &Launcher, storage: &Storage, job: Job) -> Result<usize, String> {
     let started = launcher.start(job.shape, job.assignment).await;
     // Dropped, it is killed, and so its output ends.
@@ -135,12 +162,18 @@ async fn compile(launcher: &Launcher, storage: &Storage, job: Job) -> Result<usi
     // Nobody reads it, and a full pipe would hold the compiler up.
     drop(sandbox.stderr.take());
     rustix::io::ioctl_fionbio(&output, false).map_err(|error| error.to_string())?;
-    let laid = storage.add_bytecode(&job.code, output);
-    match tokio::time::timeout(PATIENCE, laid).await {
-        Ok(laid) => laid.map_err(|error| error.to_string()),
-        Err(_) => Err(format!(
-            "the compiler did not end in {} s",
-            PATIENCE.as_secs()
-        )),
+    let laid = storage.add_bytecode(&job.code, output).await;
+    if laid.is_err() {
+        sandbox.kill();
+    }
+    let exit = sandbox.exited().await;
+    let laid = laid.map_err(|error| format!("{error}; the compiler: {}", exit.describe()))?;
+    match exit.code {
+        Some(0) => {
+            let kept = storage.keep_bytecode(&job.code).await;
+            kept.map(|()| laid).map_err(|error| error.to_string())
+        }
+        Some(UNFINISHED) => Err(format!("the time was enough for {laid} only")),
+        _ => Err(format!("{laid} are; the compiler: {}", exit.describe())),
     }
 }

@@ -105,6 +105,7 @@ impl SandboxDriver {
     pub(crate) fn set_scarce(&self, scarce: bool) {
         self.shelves.set_scarce(scarce);
         self.warmth.set_scarce(scarce);
+        self.bytecode.set_scarce(scarce);
     }
 
     /// Which prepared sandbox fits. Starts the zygote that it needs.

@@ -27,6 +27,7 @@ fn it_can_be_written_again_and_be_read_by_all() {
     }
 }
 
+mod compile;
 mod node;
 mod python;
 
