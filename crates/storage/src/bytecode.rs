@@ -45,6 +45,11 @@ impl Storage {
         blocking::on_disk(move || {
             let told = folders.code_bytecode(code.hex());
             if !told.exists() {
+                // What is laid is on the disk before it is said to be.
+                let laid = folders.code().join(code.hex());
+                let tree = Tree::open(&laid, Links::Refused);
+                tree.and_then(|tree| tree.sync())
+                    .map_err(|error| Error::io("syncing the folder", &laid, error))?;
                 folders::make_file(&told)?;
                 folders::sync_folder(&folders.code())?;
             }

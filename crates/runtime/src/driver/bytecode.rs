@@ -7,16 +7,17 @@ use crate::environment::TASK_ROOT;
 use crate::{InstanceSpec, bootstrap};
 use launcher::{Assignment, Launcher, Shape, Work};
 use model::{Code, Digest, Limits, RuntimeName};
-use std::collections::HashSet;
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use storage::Storage;
 use tokio::sync::{mpsc, watch};
 
 /// Codes that wait to be compiled; past that they are not, until they are asked for again.
 const WAITING: usize = 1024;
-/// Codes that are remembered to have been asked for; past that all are forgotten, and looked at again.
+/// Codes that are remembered to have been asked for; past that, those are forgotten that nobody uses.
 const KNOWN: usize = 4096;
 /// The compiler itself ends earlier, with what it has.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,7 +28,7 @@ const MIB: u64 = 1024 * 1024;
 /// See the module. A cheap handle.
 #[derive(Clone)]
 pub(super) struct Bytecode {
-    known: Arc<Mutex<HashSet<Digest>>>,
+    known: Arc<Mutex<HashMap<Digest, Weak<()>>>>,
     work: mpsc::Sender<Job>,
     storage: Storage,
     /// The machine is short of memory: nothing is compiled.
@@ -38,13 +39,35 @@ struct Job {
     code: Digest,
     shape: Shape,
     assignment: Assignment,
+    /// Gone when nothing is to be started with the code any more.
+    used: Weak<()>,
+}
+
+/// What a turn of the compiler came to.
+struct Laid {
+    modules: usize,
+    /// Nothing is left to be done.
+    all: bool,
 }
 
 impl Bytecode {
     pub(super) fn new(launcher: Launcher, storage: Storage) -> Self {
+        let place = storage.clone();
+        Self::with(storage, move |job: &Job| {
+            let (launcher, storage) = (launcher.clone(), place.clone());
+            let (code, shape) = (job.code.clone(), job.shape.clone());
+            let assignment = job.assignment.clone();
+            async move { compile(&launcher, &storage, &code, shape, assignment).await }
+        })
+    }
+
+    fn with<C>(storage: Storage, compile: impl Fn(&Job) -> C + Send + 'static) -> Self
+    where
+        C: Future<Output = Result<Laid, String>> + Send + 'static,
+    {
         let (work, jobs) = mpsc::channel(WAITING);
         let (scarce, is_scarce) = watch::channel(false);
-        tokio::spawn(compile_all(launcher, storage.clone(), jobs, is_scarce));
+        tokio::spawn(compile_all(compile, jobs, is_scarce));
         Self {
             known: Arc::default(),
             work,
@@ -58,34 +81,46 @@ impl Bytecode {
         self.scarce.send_replace(scarce);
     }
 
-    fn known(&self) -> MutexGuard<'_, HashSet<Digest>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<Digest, Weak<()>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something with this code is going to be started, by this plan: it is compiled, if that was not done.
-    pub(super) fn ensure(&self, spec: &InstanceSpec, plan: &Plan, interpreter: Option<&Path>) {
+    /// Something with this code is going to be started, by this plan: it is compiled, if that was not done, unless
+    /// what this gives is dropped before.
+    pub(super) fn ensure(
+        &self,
+        spec: &InstanceSpec,
+        plan: &Plan,
+        interpreter: Option<&Path>,
+    ) -> Option<Arc<()>> {
         let (RuntimeName::Python311, Code::Zip { digest, .. }, Some(interpreter)) =
             (spec.runtime, &spec.code, interpreter)
         else {
-            return;
+            return None;
         };
-        {
-            let mut known = self.known();
-            if known.len() >= KNOWN {
-                known.clear();
-            }
-            if !known.insert(digest.clone()) || self.storage.has_bytecode(digest) {
-                return;
-            }
+        if self.storage.has_bytecode(digest) {
+            return None;
         }
+        let mut known = self.known();
+        if let Some(used) = known.get(digest).and_then(Weak::upgrade) {
+            return Some(used);
+        }
+        let used = Arc::new(());
         let job = Job {
             code: digest.clone(),
             shape: shape(&plan.shape),
             assignment: assignment(&plan.assignment, interpreter),
+            used: Arc::downgrade(&used),
         };
         if self.work.try_send(job).is_err() {
-            self.known().remove(digest);
+            tracing::info!(code = %digest, "too many wait to be compiled: starts do that");
+            return None;
         }
+        if known.len() >= KNOWN {
+            known.retain(|_, used| used.strong_count() > 0);
+        }
+        known.insert(digest.clone(), Arc::downgrade(&used));
+        Some(used)
     }
 }
 
@@ -127,53 +162,315 @@ fn assignment(of: &Assignment, interpreter: &Path) -> Assignment {
     }
 }
 
-/// One after the other, until nobody can ask any more.
-async fn compile_all(
-    launcher: Launcher,
-    storage: Storage,
+/// One after the other, in turns, until nobody can ask any more.
+async fn compile_all<C>(
+    compile: impl Fn(&Job) -> C,
     mut jobs: mpsc::Receiver<Job>,
     mut is_scarce: watch::Receiver<bool>,
-) {
-    while let Some(job) = jobs.recv().await {
+) where
+    C: Future<Output = Result<Laid, String>>,
+{
+    let mut turns = VecDeque::new();
+    loop {
+        if turns.is_empty() {
+            let Some(job) = jobs.recv().await else {
+                return;
+            };
+            turns.push_back(job);
+        }
+        while turns.len() < WAITING
+            && let Ok(job) = jobs.try_recv()
+        {
+            turns.push_back(job);
+        }
         // It fails when nobody can tell any more, and so nobody asks either.
         let told = is_scarce.wait_for(|scarce| !scarce).await.is_ok();
         if !told || jobs.is_closed() {
             return;
         }
-        let (code, begun) = (job.code.clone(), Instant::now());
-        let compiled = tokio::time::timeout(PATIENCE, compile(&launcher, &storage, job)).await;
-        match compiled.unwrap_or_else(|_| Err("it takes longer than a minute".to_owned())) {
-            Ok(modules) => {
-                tracing::debug!(%code, modules, elapsed = ?begun.elapsed(), "modules are compiled");
-            }
-            Err(reason) => {
-                tracing::info!(%code, reason, "not all modules are compiled: starts do that");
-            }
+        let Some(job) = turns.pop_front() else {
+            continue;
+        };
+        if job.used.strong_count() == 0 {
+            continue;
+        }
+        let short = async { is_scarce.wait_for(|scarce| *scarce).await.is_ok() };
+        let again = tokio::select! {
+            // Memory is wanted elsewhere: what was done meanwhile is given up.
+            _ = short => true,
+            again = turn(&job, compile(&job)) => again,
+        };
+        if again {
+            turns.push_back(job);
         }
     }
 }
 
-/// Gives how many modules. What fails is tried again by the next server.
-async fn compile(launcher: &Launcher, storage: &Storage, job: Job) -> Result<usize, String> {
-    let started = launcher.start(job.shape, job.assignment).await;
+/// Whether it is to have another.
+async fn turn(job: &Job, compile: impl Future<Output = Result<Laid, String>>) -> bool {
+    let (code, begun) = (&job.code, Instant::now());
+    let compiled = tokio::time::timeout(PATIENCE, compile).await;
+    let reason = match compiled.unwrap_or_else(|_| Err("it takes longer than a minute".to_owned()))
+    {
+        Ok(Laid { modules, all }) => {
+            tracing::debug!(%code, modules, all, elapsed = ?begun.elapsed(), "modules are compiled");
+            // What comes no further is not tried again and again.
+            if all || modules > 0 {
+                return !all;
+            }
+            "it comes no further".to_owned()
+        }
+        Err(reason) => reason,
+    };
+    tracing::info!(%code, reason, "not all modules are compiled: starts do that");
+    false
+}
+
+/// What fails is tried again by the next server.
+async fn compile(
+    launcher: &Launcher,
+    storage: &Storage,
+    code: &Digest,
+    shape: Shape,
+    assignment: Assignment,
+) -> Result<Laid, String> {
+    let started = launcher.start(shape, assignment).await;
     // Dropped, it is killed, and so its output ends.
     let mut sandbox = started.map_err(|error| error.to_string())?;
     let output = sandbox.stdout.take().ok_or("it has no output")?;
     // Nobody reads it, and a full pipe would hold the compiler up.
     drop(sandbox.stderr.take());
     rustix::io::ioctl_fionbio(&output, false).map_err(|error| error.to_string())?;
-    let laid = storage.add_bytecode(&job.code, output).await;
+    let laid = storage.add_bytecode(code, output).await;
     if laid.is_err() {
         sandbox.kill();
     }
     let exit = sandbox.exited().await;
-    let laid = laid.map_err(|error| format!("{error}; the compiler: {}", exit.describe()))?;
+    let modules = laid.map_err(|error| format!("{error}; the compiler: {}", exit.describe()))?;
     match exit.code {
         Some(0) => {
-            let kept = storage.keep_bytecode(&job.code).await;
-            kept.map(|()| laid).map_err(|error| error.to_string())
+            let kept = storage.keep_bytecode(code).await;
+            let all = Laid { modules, all: true };
+            kept.map(|()| all).map_err(|error| error.to_string())
         }
-        Some(UNFINISHED) => Err(format!("the time was enough for {laid} only")),
-        _ => Err(format!("{laid} are; the compiler: {}", exit.describe())),
+        Some(UNFINISHED) => Ok(Laid {
+            modules,
+            all: false,
+        }),
+        _ => Err(format!("{modules} are; the compiler: {}", exit.describe())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::spec::tests::spec;
+    use launcher::{Root, User};
+    use tokio::sync::Semaphore;
+
+    /// A compiler that ends when it is let, and what became of its turns.
+    struct Bench {
+        bytecode: Bytecode,
+        begun: Arc<Mutex<Vec<usize>>>,
+        dropped: Arc<Mutex<Vec<usize>>>,
+        gate: Arc<Semaphore>,
+        _folder: tempfile::TempDir,
+    }
+
+    struct Turn {
+        code: usize,
+        dropped: Option<Arc<Mutex<Vec<usize>>>>,
+    }
+
+    impl Turn {
+        fn end(mut self) {
+            self.dropped = None;
+        }
+    }
+
+    impl Drop for Turn {
+        fn drop(&mut self) {
+            if let Some(dropped) = &self.dropped {
+                dropped.lock().unwrap().push(self.code);
+            }
+        }
+    }
+
+    fn digest(number: usize) -> Digest {
+        Digest::from_hex(&format!("{number:064x}")).unwrap()
+    }
+
+    fn plan() -> Plan {
+        Plan {
+            shape: Shape {
+                hostname: String::new(),
+                root: Root::Host { binds: Vec::new() },
+                binds: Vec::new(),
+                places: Vec::new(),
+                volumes: Vec::new(),
+                user: User::Ids { uid: 1, gid: 1 },
+                hosts: Vec::new(),
+                listen: Vec::new(),
+                serves: false,
+                egress: false,
+                files: 1024,
+            },
+            assignment: Assignment {
+                code: Vec::new(),
+                work: Work::Tell(Vec::new()),
+                limits: Limits::default(),
+            },
+            api: false,
+            doors: Vec::new(),
+        }
+    }
+
+    impl Bench {
+        /// Time stands still unless all wait for it. `turns` of each code lay a module, the last says that it was all.
+        async fn new(turns: usize) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let state = state::State::open(folder.path()).await.unwrap();
+            let storage = Storage::open(folder.path(), state).await.unwrap();
+            tokio::time::pause();
+            let begun = Arc::<Mutex<Vec<usize>>>::default();
+            let dropped = Arc::<Mutex<Vec<usize>>>::default();
+            let gate = Arc::new(Semaphore::new(0));
+            let (noted, lost, opened) = (begun.clone(), dropped.clone(), gate.clone());
+            let bytecode = Bytecode::with(storage, move |job| {
+                let code = usize::from_str_radix(job.code.hex(), 16).unwrap();
+                let mut noted = noted.lock().unwrap();
+                noted.push(code);
+                let all = noted.iter().filter(|other| **other == code).count() >= turns;
+                let turn = Turn {
+                    code,
+                    dropped: Some(lost.clone()),
+                };
+                let gate = opened.clone();
+                async move {
+                    gate.acquire().await.unwrap().forget();
+                    turn.end();
+                    Ok(Laid { modules: 1, all })
+                }
+            });
+            Self {
+                bytecode,
+                begun,
+                dropped,
+                gate,
+                _folder: folder,
+            }
+        }
+
+        fn ensure(&self, number: usize) -> Option<Arc<()>> {
+            let spec = InstanceSpec {
+                runtime: RuntimeName::Python311,
+                code: Code::Zip {
+                    digest: digest(number),
+                    size: 1,
+                },
+                ..spec()
+            };
+            let interpreter = Path::new("/usr/bin/python3.11");
+            self.bytecode.ensure(&spec, &plan(), Some(interpreter))
+        }
+
+        fn begun(&self) -> Vec<usize> {
+            self.begun.lock().unwrap().clone()
+        }
+
+        fn dropped(&self) -> Vec<usize> {
+            self.dropped.lock().unwrap().clone()
+        }
+
+        /// Without letting time pass.
+        async fn until_begun(&self, count: usize) {
+            while self.begun().len() < count {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_is_ended_and_the_next_is_compiled() {
+        let bench = Bench::new(1).await;
+        let _used = [bench.ensure(1), bench.ensure(2)];
+        bench.until_begun(1).await;
+        tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+        assert_eq!((bench.begun(), bench.dropped()), (vec![1], vec![]));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!((bench.begun(), bench.dropped()), (vec![1, 2], vec![1]));
+        // This server does not try it again, but others it does.
+        bench.gate.add_permits(8);
+        let _again = [bench.ensure(1), bench.ensure(3)];
+        bench.until_begun(3).await;
+        tokio::time::sleep(PATIENCE).await;
+        assert_eq!(bench.begun(), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn codes_take_turns_until_all_of_each_is_compiled() {
+        let bench = Bench::new(3).await;
+        let _used = [bench.ensure(1), bench.ensure(2)];
+        bench.until_begun(1).await;
+        bench.gate.add_permits(100);
+        bench.until_begun(6).await;
+        tokio::time::sleep(PATIENCE).await;
+        assert_eq!(bench.begun(), [1, 2, 1, 2, 1, 2]);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_uses_any_more_is_not_compiled() {
+        let bench = Bench::new(1).await;
+        let first = bench.ensure(1);
+        bench.until_begun(1).await;
+        let (gone, shared) = (bench.ensure(2), bench.ensure(3));
+        let other = bench.ensure(3);
+        drop((first, gone, shared));
+        bench.gate.add_permits(100);
+        tokio::time::sleep(PATIENCE).await;
+        assert_eq!(bench.begun(), [1, 3]);
+        // Somebody uses it again.
+        let _again = bench.ensure(2);
+        bench.until_begun(3).await;
+        assert_eq!(bench.begun(), [1, 3, 2]);
+        drop(other);
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_room_may_ask_again() {
+        let bench = Bench::new(1).await;
+        let mut used = vec![bench.ensure(0)];
+        bench.until_begun(1).await;
+        used.extend((1..=WAITING).map(|number| bench.ensure(number)));
+        assert!(used.iter().all(Option::is_some));
+        let late = WAITING + 1;
+        assert!(bench.ensure(late).is_none());
+        bench.gate.add_permits(2 * WAITING);
+        tokio::time::sleep(PATIENCE).await;
+        assert_eq!(bench.begun(), (0..=WAITING).collect::<Vec<_>>());
+        let _late = [bench.ensure(late), bench.ensure(late)];
+        tokio::time::sleep(PATIENCE).await;
+        assert_eq!(bench.begun(), (0..=late).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_compiled_while_memory_is_short() {
+        let bench = Bench::new(1).await;
+        bench.bytecode.set_scarce(true);
+        let _used = [bench.ensure(1), bench.ensure(2)];
+        tokio::time::sleep(60 * PATIENCE).await;
+        assert_eq!(bench.begun(), Vec::<usize>::new());
+        bench.bytecode.set_scarce(false);
+        bench.until_begun(1).await;
+        // What has begun gives its memory back, and has another turn.
+        bench.bytecode.set_scarce(true);
+        tokio::time::sleep(PATIENCE / 2).await;
+        assert_eq!((bench.begun(), bench.dropped()), (vec![1], vec![1]));
+        bench.gate.add_permits(100);
+        bench.bytecode.set_scarce(false);
+        bench.until_begun(3).await;
+        tokio::time::sleep(PATIENCE).await;
+        assert_eq!(bench.begun(), [1, 2, 1]);
     }
 }

@@ -125,8 +125,12 @@ pub(super) fn shadows(folder: &Path, imported: &Imported) -> bool {
             return true;
         };
         for entry in entries.flatten() {
-            seen += 1;
             let name = entry.file_name();
+            // Its names are those of the sources beside it, and compiling ahead adds to them.
+            if name == "__pycache__" {
+                continue;
+            }
+            seen += 1;
             let name = name.to_string_lossy();
             let module = name.split('.').next().unwrap_or_default();
             let at_top = depth == 0 && imported.modules.contains(module);
@@ -213,6 +217,7 @@ mod tests {
         assert!(!with("numpyish.py") && !with("app.py") && !with("app/email.py"));
         assert!(with("numpy/__init__.py") && with("six.py") && with("email/__init__.py"));
         assert!(with("vendor/six.py") && with("a/b/c/numpy/core.so"));
+        assert!(!with("vendor/__pycache__/six.cpython-311.pyc"));
         assert!(shadows(Path::new("/no/such"), &imported()));
     }
 

@@ -41,6 +41,7 @@ pub(crate) struct Kept {
     _announced: Announced,
     _files: Option<Arc<Laid>>,
     _pinned: Arc<()>,
+    _compiled: Option<Arc<()>>,
 }
 
 impl SandboxDriver {
@@ -86,8 +87,8 @@ impl SandboxDriver {
         let plan = plan::plan(spec, &sources)?;
         self.warmth.starting(&spec.code, &plan.assignment.work);
         let interpreter = sources.interpreter.as_ref();
-        self.bytecode
-            .ensure(spec, &plan, interpreter.map(|one| one.program.as_path()));
+        let interpreter = interpreter.map(|one| one.program.as_path());
+        let compiled = self.bytecode.ensure(spec, &plan, interpreter);
         let kind = self.kind(spec, &sources, &plan);
         let announced = self.shelves.announce(kind.with_plain(), &spec.limits);
         if let Stem::Snapshot(_) = kind.stem {
@@ -98,6 +99,7 @@ impl SandboxDriver {
             _announced: announced,
             _files: files,
             _pinned: self.pins.used(spec.runtime),
+            _compiled: compiled,
         })
     }
 

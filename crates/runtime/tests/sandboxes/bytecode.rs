@@ -11,6 +11,9 @@ crate::tests!(
     bytecode_is_what_starts_take,
     an_own_zygote_takes_bytecode_too,
     what_does_not_compile_keeps_nothing_else_from_it,
+    nothing_is_compiled_while_memory_is_short,
+    what_was_not_finished_has_another_turn,
+    code_of_an_own_zygote_is_compiled_in_its_shape,
 );
 
 const APP: &str = "from pkg import answer\n\
@@ -38,11 +41,15 @@ fn folder(rig: &Rig, spec: &InstanceSpec) -> PathBuf {
     rig.data.join("code").join(digest.hex())
 }
 
-async fn until_compiled(rig: &Rig, spec: &InstanceSpec) {
+fn is_compiled(rig: &Rig, spec: &InstanceSpec) -> bool {
     let Code::Zip { digest, .. } = &spec.code else {
         unreachable!("it is made from a zip");
     };
-    while !rig.storage.has_bytecode(digest) {
+    rig.storage.has_bytecode(digest)
+}
+
+async fn until_compiled(rig: &Rig, spec: &InstanceSpec) {
+    while !is_compiled(rig, spec) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -107,8 +114,70 @@ async fn what_does_not_compile_keeps_nothing_else_from_it(rig: &Rig) {
                 .exists()
         );
     }
+    assert!(folder.join("__pycache__/app.cpython-311.pyc").exists());
+    let laid = std::fs::read(folder.join("pkg/__pycache__/answer.cpython-311.pyc")).unwrap();
+    assert_ne!(laid, b"not bytecode");
     let kept = std::fs::read(folder.join("other/__pycache__/kept.cpython-311.pyc")).unwrap();
     assert_eq!(kept, b"kept");
     let instance = rig.start(spec).await;
     assert_eq!(answer(&call(&instance, "1").await), json!("fifth"));
+}
+
+async fn nothing_is_compiled_while_memory_is_short(rig: &Rig) {
+    let spec = function(rig, "sixth", &[]).await;
+    let short = rig.restarted().await;
+    short.set_scarce(true);
+    let _kept = short.prepare(&spec).await.unwrap();
+    // Meanwhile another server has time for another code.
+    let other = function(rig, "seventh", &[]).await;
+    let _other = rig.runtime.prepare(&other).await.unwrap();
+    until_compiled(rig, &other).await;
+    assert!(!is_compiled(rig, &spec));
+    assert!(!folder(rig, &spec).join("__pycache__").exists());
+    short.set_scarce(false);
+    until_compiled(rig, &spec).await;
+}
+
+/// With a compiler that takes one source a turn.
+async fn what_was_not_finished_has_another_turn(rig: &Rig) {
+    let hasty = rig.restarted().await;
+    let compiler = rig.data.join("runtime/var-runtime/compile.py");
+    let whole = std::fs::read_to_string(&compiler).unwrap();
+    let one = whole.replace(
+        "        status, content = self.compiler.compile(source)\n",
+        "        if getattr(self, 'has_one', False):\n\
+        \x20           self.all_read = False\n\
+        \x20           return 0\n\
+        \x20       self.has_one = True\n\
+        \x20       status, content = self.compiler.compile(source)\n",
+    );
+    assert_ne!(one, whole);
+    std::fs::write(&compiler, one).unwrap();
+    let spec = function(rig, "eighth", &[]).await;
+    let _kept = hasty.prepare(&spec).await.unwrap();
+    until_compiled(rig, &spec).await;
+    // No turn could have laid both.
+    let folder = folder(rig, &spec);
+    assert!(folder.join("__pycache__/app.cpython-311.pyc").exists());
+    assert!(
+        folder
+            .join("pkg/__pycache__/answer.cpython-311.pyc")
+            .exists()
+    );
+}
+
+async fn code_of_an_own_zygote_is_compiled_in_its_shape(rig: &Rig) {
+    let spec = InstanceSpec {
+        snapshot: Snapshot::Init,
+        ..function(rig, "tenth", &[]).await
+    };
+    let first = rig.restarted().await;
+    let kept = first.prepare(&spec).await.unwrap();
+    until_compiled(rig, &spec).await;
+    drop(kept);
+    let answer_file = folder(rig, &spec).join("pkg/answer.py");
+    std::fs::write(answer_file, "VALUE = 'other'\n").unwrap();
+    // Another server, whose zygote is made only now.
+    let instance = rig.start(spec).await;
+    assert_eq!(answer(&call(&instance, "1").await), json!("tenth"));
 }

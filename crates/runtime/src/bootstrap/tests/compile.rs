@@ -19,6 +19,47 @@ const BRING: &str = "import os, py_compile, sys\n\
     \x20       file.seek(at)\n\
     \x20       file.write(b'\\x08')\n";
 
+/// Compiles in another way, told as Python, and lays what came out. Tells the status, and how many modules.
+const OTHERWISE: &str = "import importlib.util, io, json, os, sys, time, types, zipfile\n\
+    sys.dont_write_bytecode = True\n\
+    about = importlib.util.spec_from_file_location('compiler', sys.argv[1])\n\
+    compiler = importlib.util.module_from_spec(about)\n\
+    about.loader.exec_module(compiler)\n\
+    exec(sys.argv[3])\n\
+    output = io.BytesIO()\n\
+    status = compiler.main(sys.argv[2], output)\n\
+    archive = zipfile.ZipFile(output)\n\
+    archive.extractall(sys.argv[2])\n\
+    print(json.dumps([status, len(archive.namelist())]))\n";
+
+/// After one module the time is up.
+const HURRIED: &str = "late = []\n\
+    compiler.time = types.SimpleNamespace(monotonic=lambda: time.monotonic() + sum(late))\n\
+    whole = compiler.Compiler.compile\n\
+    def hurried(self, source):\n\
+    \x20   found = whole(self, source)\n\
+    \x20   late.append(1e6)\n\
+    \x20   return found\n\
+    compiler.Compiler.compile = hurried\n";
+
+/// One source ends the compiler, one cannot be read, and one takes longer than any has.
+const FATAL: &str = "compiler.MODULE_PATIENCE = 3\n\
+    whole = compiler.compiled\n\
+    def fatal(source):\n\
+    \x20   if 'fatal' in source: os.kill(os.getpid(), 11)\n\
+    \x20   if 'endless' in source: time.sleep(3600)\n\
+    \x20   if 'unreadable' in source: raise OSError(5, 'it fails')\n\
+    \x20   return whole(source)\n\
+    compiler.compiled = fatal\n";
+
+async fn otherwise(task: &Path, way: &str) -> (i32, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let compiler = write(folder.path()).unwrap().join("compile.py");
+    let (compiler, task) = (compiler.to_str().unwrap(), task.to_str().unwrap());
+    let told = python(&["-c", OTHERWISE, compiler, task, way], folder.path()).await;
+    serde_json::from_slice(&told).unwrap()
+}
+
 async fn python(arguments: &[&str], folder: &Path) -> Vec<u8> {
     let interpreter = Host::default().interpreter(RuntimeName::Python311);
     let mut command = Command::new(interpreter.unwrap().unwrap().program);
@@ -120,4 +161,58 @@ async fn bytecode_that_holds_is_left_alone() {
     // Whether one that is not to be checked is still true, nobody asks.
     let stale = ["checked_old", "flags", "magic", "time_old"];
     assert_eq!(found, stale.map(|name| format!("__pycache__/{name}")));
+}
+
+#[tokio::test]
+async fn a_compiler_whose_time_is_up_gives_what_it_has_and_the_next_goes_on() {
+    let task = tempfile::tempdir().unwrap();
+    modules(task.path(), &["a", "b", "c"]);
+    assert_eq!(otherwise(task.path(), HURRIED).await, (75, 1));
+    assert_eq!(otherwise(task.path(), "").await, (0, 2));
+    assert_eq!(compiled(task.path()).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_is_past_the_room_is_left_out_in_all_turns() {
+    let task = tempfile::tempdir().unwrap();
+    modules(task.path(), &["a", "b", "c"]);
+    let room = |bytes: usize| format!("compiler.MAX_COMPILED = {bytes}");
+    assert_eq!(otherwise(task.path(), &room(0)).await, (0, 0));
+    // With its name one takes about three hundred, and half as much when it lies there.
+    assert_eq!(otherwise(task.path(), &room(400)).await, (0, 1));
+    assert_eq!(otherwise(task.path(), &room(400)).await, (0, 0));
+    assert_eq!(otherwise(task.path(), &room(1 << 20)).await, (0, 2));
+    let small = "compiler.MAX_MODULE = 10";
+    modules(task.path(), &["d"]);
+    assert_eq!(otherwise(task.path(), small).await, (0, 0));
+}
+
+#[tokio::test]
+async fn whatever_a_source_does_to_the_compiler_the_others_are_compiled() {
+    let task = tempfile::tempdir().unwrap();
+    let bad = ["a/fatal", "b/endless"];
+    modules(task.path(), &bad);
+    modules(task.path(), &["a/x", "a/y", "b/x", "b/y", "c"]);
+    assert_eq!(otherwise(task.path(), FATAL).await, (0, 5));
+    // What could not be read may be another time.
+    modules(task.path(), &["unreadable", "d"]);
+    assert_eq!(otherwise(task.path(), FATAL).await, (75, 1));
+    // As far as it goes, the interpreter takes what is laid.
+    for module in bad {
+        std::fs::remove_file(task.path().join(format!("{module}.py"))).unwrap();
+    }
+    std::fs::write(task.path().join("c.py"), "x = 2\n").unwrap();
+    let told = python(&["-c", "import c; print(c.x)"], task.path()).await;
+    assert_eq!(told, b"1\n");
+}
+
+#[tokio::test]
+async fn a_source_that_wants_more_memory_than_there_is_keeps_nothing_from_the_rest() {
+    let task = tempfile::tempdir().unwrap();
+    modules(task.path(), &["a", "z"]);
+    let wide = format!("x = ({})\n", "f(1,2),".repeat(60_000));
+    std::fs::write(task.path().join("wide.py"), wide).unwrap();
+    let small = "compiler.MEMORY = 100 << 20";
+    assert_eq!(otherwise(task.path(), small).await, (0, 2));
+    assert_eq!(otherwise(task.path(), "").await, (0, 1));
 }
