@@ -17,6 +17,8 @@ FUNCTIONS = 16
 # allocators and caches should have their size.
 LOOKS = 5
 GROWN = 2
+# Seconds. Pools that nothing misses for ten become smaller, step by step: what changes no more has its least size.
+QUIET = 15
 
 
 def count(root, groups):
@@ -36,8 +38,8 @@ def count(root, groups):
     return {name: value for name, value in counts.items() if value is not None}, memory
 
 
-def settle(root, groups, aim=None, patience=60):
-    """Counts when they have not changed for three seconds; with an aim, waits until none is above it."""
+def settle(root, groups, aim=None, patience=180):
+    """Counts when they have not changed for a while; with an aim, waits until none is above it."""
     deadline = time.monotonic() + patience
     last, since = count(root, groups)[0], time.monotonic()
     while time.monotonic() < deadline:
@@ -45,7 +47,7 @@ def settle(root, groups, aim=None, patience=60):
         now = count(root, groups)[0]
         if now != last:
             last, since = now, time.monotonic()
-        quiet = time.monotonic() - since >= 3
+        quiet = time.monotonic() - since >= QUIET
         if quiet and (aim is None or all(now[name] <= aim[name] for name in aim)):
             break
     return count(root, groups)
@@ -99,7 +101,7 @@ def leaks(settings, result):
         groups = process.group_names(process.inside(root))
         if not groups:
             raise RuntimeError("an instance is in no control group of the server")
-        # The pools grow with demand: they shall have grown before it is counted.
+        # What grows with demand shall have grown once, and the pools be small again, before it is counted.
         flood(rouse, names, min(wanted, 3000))
         rouse.wait_until_gone(connection)
         before, memory_before = settle(root, groups)
@@ -135,7 +137,7 @@ def measure(settings):
     result = Result("Soak: many instances at a time, many starts in a row")
     thousand(settings, result)
     leaks(settings, result)
-    result.notes.append("Counted once the server is at rest, before (after some thousand starts, so that pools have "
-                        "their size) and after. The kernel's own count of network namespaces is that of the "
+    result.notes.append("Counted once the server is at rest and its pools are small again, before (after some "
+                        "thousand starts) and after. The kernel's own count of network namespaces is that of the "
                         "whole machine and is shown beside it, not judged.")
     return result
