@@ -18,6 +18,7 @@ mod rig;
 mod secrets;
 mod services;
 mod snapshots;
+mod starts;
 mod world;
 
 use dockerd::Dockerd;
@@ -53,7 +54,12 @@ fn main() -> ExitCode {
     };
     let sandbox = names(
         Driver::Sandbox,
-        &[bytecode::NAMES, memory::NAMES, snapshots::NAMES],
+        &[
+            bytecode::NAMES,
+            memory::NAMES,
+            snapshots::NAMES,
+            starts::NAMES,
+        ],
     );
     let docker = names(Driver::Docker, &[docker::NAMES]);
     let all = || sandbox.iter().chain(&docker);
@@ -125,7 +131,8 @@ async fn run(rig: &Rig, name: &str) -> bool {
             || private::run(rig, name).await
             || secrets::run(rig, name).await
             || services::run(rig, name).await
-            || snapshots::run(rig, name).await;
+            || snapshots::run(rig, name).await
+            || starts::run(rig, name).await;
         assert!(found, "no test is named {name}");
     };
     let ended = tokio::time::timeout(PATIENCE, AssertUnwindSafe(test).catch_unwind()).await;

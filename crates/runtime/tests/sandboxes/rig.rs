@@ -55,9 +55,14 @@ impl Rig {
 
     /// A runtime that knows nothing of what the first one did, with the same files.
     pub(crate) async fn restarted(&self) -> Runtime {
+        self.with(|options| options).await
+    }
+
+    /// The same with other options.
+    pub(crate) async fn with(&self, change: impl FnOnce(Options) -> Options) -> Runtime {
         let (sender, _) = mpsc::channel(8);
         let (launcher, storage) = (self.launcher.clone(), self.storage.clone());
-        let options = options(&self.data, self.driver, &self.docker_host);
+        let options = change(options(&self.data, self.driver, &self.docker_host));
         let made = Runtime::open(options, launcher, storage, sender);
         made.await.unwrap()
     }

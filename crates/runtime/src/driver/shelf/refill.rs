@@ -80,6 +80,10 @@ pub(super) async fn make(inner: Arc<Inner>, kind: Arc<Kind>) -> bool {
     match made {
         Ok(armed) => {
             shelf.put(armed);
+            if inner.scarce.load(Ordering::Relaxed) {
+                // It was begun before; whoever said so has cleared the shelves already.
+                shelf.ready.clear();
+            }
             true
         }
         Err(error) => {

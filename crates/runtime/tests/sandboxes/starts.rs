@@ -1,0 +1,144 @@
+//! How an instance comes to be, by what was made ahead.
+
+use crate::rig::{Rig, answer, call};
+use model::{InstanceId, RuntimeName, StartKind};
+use runtime::{Instance, InstanceSpec, Options, Runtime};
+use serde_json::json;
+use std::time::Duration;
+
+crate::tests!(
+    a_function_takes_the_stem_that_waits,
+    without_stems_python_is_forked_and_node_starts_afresh,
+    a_program_starts_in_the_sandbox_that_waits,
+    what_is_kept_ready_is_given_up_while_memory_is_scarce,
+);
+
+const PYTHON: &str = "def handler(event, context): return event\n";
+const NODE: &str = "exports.handler = async (event) => event;";
+const PROVIDED: &str = "#!/usr/bin/python3\n\
+    import os, urllib.request as r\n\
+    api = 'http://%s/2018-06-01/runtime/' % os.environ['AWS_LAMBDA_RUNTIME_API']\n\
+    while True:\n\
+    \x20   call = r.urlopen(api + 'invocation/next')\n\
+    \x20   id = call.headers['Lambda-Runtime-Aws-Request-Id']\n\
+    \x20   r.urlopen(api + 'invocation/%s/response' % id, call.read())\n";
+
+/// That makes so much ahead. It pins nothing: the launcher has one list, which is the rig's.
+async fn runtime(rig: &Rig, armed: usize, stems: usize) -> Runtime {
+    let options = |options: Options| Options {
+        armed,
+        stems,
+        pin: 0,
+        ..options
+    };
+    rig.with(options).await
+}
+
+async fn provided(rig: &Rig) -> InstanceSpec {
+    let files = [("bootstrap", PROVIDED, true)];
+    rig.function(RuntimeName::Provided, "unused.handler", &files)
+        .await
+}
+
+/// One more instance of the function, which works.
+async fn start(runtime: &Runtime, spec: &InstanceSpec) -> Instance {
+    let id = InstanceId::generate();
+    let spec = InstanceSpec { id, ..spec.clone() };
+    let instance = runtime.start(spec).await.unwrap();
+    assert_eq!(answer(&call(&instance, "1").await), json!(1));
+    instance
+}
+
+/// Starts instances until one is of this kind; those before it, while it is not made yet, are of the others.
+async fn until(runtime: &Runtime, spec: &InstanceSpec, wanted: StartKind, before: &[StartKind]) {
+    loop {
+        let instance = start(runtime, spec).await;
+        let kind = instance.start_kind();
+        instance.stop(Duration::ZERO).await;
+        if kind == wanted {
+            return;
+        }
+        assert!(before.contains(&kind), "{kind:?} before {wanted:?}");
+    }
+}
+
+/// The next ones are all of this kind, while those before live.
+async fn always(runtime: &Runtime, spec: &InstanceSpec, wanted: StartKind) {
+    let mut alive = Vec::new();
+    for _ in 0..3 {
+        let instance = start(runtime, spec).await;
+        assert_eq!(instance.start_kind(), wanted);
+        alive.push(instance);
+    }
+}
+
+async fn a_function_takes_the_stem_that_waits(rig: &Rig) {
+    use StartKind::{Armed, Cold, Fork, Stem};
+    let runtime = runtime(rig, 1, 1).await;
+    let python = rig.python(PYTHON).await;
+    until(&runtime, &python, Stem, &[Cold, Armed, Fork]).await;
+    let node = rig.node(NODE).await;
+    until(&runtime, &node, Stem, &[Cold, Armed]).await;
+}
+
+async fn without_stems_python_is_forked_and_node_starts_afresh(rig: &Rig) {
+    use StartKind::{Cold, Fork};
+    let runtime = runtime(rig, 0, 0).await;
+    let python = rig.python(PYTHON).await;
+    // Until the zygote is ready.
+    until(&runtime, &python, Fork, &[Cold]).await;
+    always(&runtime, &python, Fork).await;
+    always(&runtime, &rig.node(NODE).await, Cold).await;
+}
+
+async fn a_program_starts_in_the_sandbox_that_waits(rig: &Rig) {
+    use StartKind::{Armed, Cold};
+    let provided = provided(rig).await;
+    let ahead = runtime(rig, 1, 0).await;
+    until(&ahead, &provided, Armed, &[Cold]).await;
+    // An interpreter without a stem is such a program.
+    until(&ahead, &rig.node(NODE).await, Armed, &[Cold]).await;
+    let nothing = runtime(rig, 0, 1).await;
+    always(&nothing, &provided, Cold).await;
+}
+
+/// How many processes may open so many files, which is one function's of one test.
+fn processes(files: u32) -> usize {
+    let folders = std::fs::read_dir("/proc").unwrap().flatten();
+    let bounds =
+        folders.filter_map(|entry| std::fs::read_to_string(entry.path().join("limits")).ok());
+    let files = files.to_string();
+    let is_own = |bounds: &String| {
+        let mut lines = bounds.lines();
+        let line = lines.find_map(|line| line.strip_prefix("Max open files"));
+        line.and_then(|line| line.split_whitespace().next()) == Some(files.as_str())
+    };
+    bounds.filter(is_own).count()
+}
+
+async fn until_processes(files: u32, done: impl Fn(usize) -> bool) {
+    while !done(processes(files)) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn what_is_kept_ready_is_given_up_while_memory_is_scarce(rig: &Rig) {
+    use StartKind::{Armed, Cold, Fork, Stem};
+    // By the bound of files its sandboxes are told from all others, a zygote's too.
+    for (mut spec, files, (armed, stems), ready, made) in [
+        (rig.python(PYTHON).await, 701, (0, 2), Stem, Fork),
+        (rig.node(NODE).await, 702, (0, 2), Stem, Cold),
+        (provided(rig).await, 703, (2, 0), Armed, Cold),
+    ] {
+        let runtime = runtime(rig, armed, stems).await;
+        spec.limits.files = files;
+        until(&runtime, &spec, ready, &[Cold, Fork]).await;
+        until_processes(files, |count| count > 0).await;
+        runtime.set_scarce(true);
+        until_processes(files, |count| count == 0).await;
+        always(&runtime, &spec, made).await;
+        until_processes(files, |count| count == 0).await;
+        runtime.set_scarce(false);
+        until(&runtime, &spec, ready, &[Cold, Fork]).await;
+    }
+}
