@@ -43,6 +43,8 @@ pub(crate) struct Interpreter {
     pub(crate) prefix: Option<PathBuf>,
     /// Such as `v20.11.1`.
     pub(crate) version: String,
+    /// What it has mapped as it starts, itself and its libraries, if it was asked.
+    pub(crate) mapped: Arc<[PathBuf]>,
 }
 
 /// What of the host instances get. A cheap handle.
@@ -155,7 +157,8 @@ fn candidates(name: &str, first: Option<&str>) -> Vec<PathBuf> {
     all
 }
 
-/// Runs an interpreter that prints two lines: something, and its version. `None` if it does not.
+/// Runs an interpreter that prints lines: its program, its version, and what else it is asked. `None` if it
+/// fails.
 fn ask(program: &Path, arguments: &[&str]) -> Option<Vec<String>> {
     let output = Command::new(program)
         .args(arguments.iter().map(OsStr::new))
@@ -172,7 +175,12 @@ fn ask(program: &Path, arguments: &[&str]) -> Option<Vec<String>> {
         .then(|| text.lines().map(str::to_owned).collect())
 }
 
-const ASK_NODE: &str = "console.log(process.execPath + '\\n' + process.version)";
+/// Without `/proc` it still is a Node.js.
+const ASK_NODE: &str = r"console.log(process.execPath + '\n' + process.version);
+try {
+  const maps = require('node:fs').readFileSync('/proc/self/maps', 'utf8');
+  console.log([...new Set(maps.match(/\/.*$/gm))].join('\n'));
+} catch {}";
 
 /// Node.js 20, or else the first newer one.
 fn find_node() -> Result<Interpreter> {
@@ -182,10 +190,13 @@ fn find_node() -> Result<Interpreter> {
         let Some(lines) = ask(&candidate, &["-e", ASK_NODE]) else {
             continue;
         };
-        let [program, version] = lines.as_slice() else {
+        let [program, version, mapped @ ..] = lines.as_slice() else {
             continue;
         };
-        let found = place(Path::new(program), version);
+        let found = place(Path::new(program), version).map(|found| Interpreter {
+            mapped: mapped.iter().map(PathBuf::from).collect(),
+            ..found
+        });
         match (major(version), found) {
             (Some(20), Some(found)) => return Ok(found),
             (Some(21..), Some(found)) => newer = newer.or(Some(found)),
@@ -262,6 +273,7 @@ fn place(program: &Path, version: &str) -> Option<Interpreter> {
         program,
         prefix,
         version: version.to_owned(),
+        mapped: Arc::default(),
     })
 }
 
@@ -286,6 +298,14 @@ mod tests {
         let loose = folder.path().join("python3.11");
         std::fs::write(&loose, "").unwrap();
         assert_eq!(place(&loose, "3.11.7"), None);
+    }
+
+    #[test]
+    fn a_node_tells_what_it_maps() {
+        let found = find_node().unwrap();
+        assert!(found.mapped.contains(&found.program), "{found:?}");
+        let is_libc = |path: &PathBuf| path.ends_with("libc.so.6");
+        assert!(found.mapped.iter().any(is_libc), "{found:?}");
     }
 
     #[test]

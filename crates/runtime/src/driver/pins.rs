@@ -1,5 +1,6 @@
 //! What the managed runtimes read when they start, kept in memory while functions use them. The files
-//! are those that stems and zygotes have mapped and imported.
+//! are those that stems and zygotes have mapped and imported, and where no stem of Node.js is made, those that
+//! it maps when it is asked for its version.
 
 use super::kind::Preload;
 use crate::bootstrap;
@@ -114,6 +115,16 @@ impl Pins {
     pub(super) fn lacks_node(&self) -> bool {
         let table = self.inner.table();
         self.inner.bytes > 0 && (table.node_is_old || !table.files.contains_key(&Source::Node))
+    }
+
+    /// These are a Node.js's files, as far as none that waits has told of its own, which it shall still do.
+    pub(super) fn suppose_node(&self, files: impl FnOnce() -> Vec<PathBuf>) {
+        if self.inner.bytes == 0 || self.inner.table().files.contains_key(&Source::Node) {
+            return;
+        }
+        // If one tells meanwhile, the next one does so again.
+        self.learn(Source::Node, files());
+        self.inner.table().node_is_old = true;
     }
 
     /// These are the files of a source now, as instances see them.

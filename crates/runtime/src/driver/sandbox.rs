@@ -13,7 +13,7 @@ use super::surroundings::{Parts, Surroundings, blame};
 use super::warmth::Warmth;
 use super::zygotes::{Ready, Zygotes};
 use crate::environment::is_shared;
-use crate::{Error, InstanceSpec, Options, Result};
+use crate::{Error, InstanceSpec, Options, Result, bootstrap};
 use launcher::{Launcher, Work};
 use model::{Contract, RuntimeName, Snapshot};
 use std::collections::HashMap;
@@ -98,7 +98,7 @@ impl SandboxDriver {
         Ok(Kept {
             _announced: announced,
             _files: files,
-            _pinned: self.pins.used(spec.runtime),
+            _pinned: self.pin(spec.runtime, &sources),
             _compiled: compiled,
         })
     }
@@ -108,6 +108,19 @@ impl SandboxDriver {
         self.shelves.set_scarce(scarce);
         self.warmth.set_scarce(scarce);
         self.bytecode.set_scarce(scarce);
+    }
+
+    /// What the runtime reads is kept in memory while it is in use, also if none of it waits that could tell.
+    fn pin(&self, runtime: RuntimeName, sources: &Sources) -> Arc<()> {
+        let used = self.pins.used(runtime);
+        if let (RuntimeName::Nodejs20, Some(interpreter)) = (runtime, &sources.interpreter) {
+            self.pins.suppose_node(|| {
+                let script = Path::new(bootstrap::FOLDER).join("index.js");
+                let own = [interpreter.program.clone(), script];
+                interpreter.mapped.iter().cloned().chain(own).collect()
+            });
+        }
+        used
     }
 
     /// Which prepared sandbox fits. Starts the zygote that it needs.
@@ -165,9 +178,9 @@ impl SandboxDriver {
     /// See [`crate::Runtime::start`].
     pub(crate) async fn start(&self, spec: InstanceSpec) -> Result<Contained> {
         let begun = Instant::now();
-        self.pins.used(spec.runtime);
         let files = self.files.lay(&spec).await?;
         let sources = self.sources(&spec, files.as_deref()).await?;
+        self.pin(spec.runtime, &sources);
         let plan = plan::plan(&spec, &sources)?;
         self.warmth.starting(&spec.code, &plan.assignment.work);
         let kind = self.kind(&spec, &sources, &plan);

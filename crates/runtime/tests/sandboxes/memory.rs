@@ -3,16 +3,18 @@
 use crate::images;
 use crate::rig::{Rig, answer, call};
 use launcher::residency::resident;
-use model::{Code, RuntimeName};
+use model::{Code, InstanceId, RuntimeName};
+use runtime::{Instance, InstanceSpec, Options};
 use rustix::fs::{Advice, fadvise};
 use serde_json::json;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use storage::Guess;
 
 crate::tests!(
     what_runtimes_read_stays_in_memory,
+    a_node_stays_in_memory_though_none_waits,
     what_starts_read_is_read_ahead,
 );
 
@@ -55,11 +57,41 @@ async fn what_runtimes_read_stays_in_memory(rig: &Rig) {
         assert_eq!(answer(&call(&instance, "1").await), json!(1));
         let path = bootstraps.join(file);
         until("it is pinned", || let_go(&path) > 0).await;
+        let program = program(&instance);
+        until("the interpreter is pinned", || is_whole(&program)).await;
     }
     // What nothing reads is not.
     let other = bootstraps.join("other");
     std::fs::write(&other, "other").unwrap();
     assert_eq!(let_go(&other), 0);
+}
+
+/// The interpreter of an instance, which is at the same place inside.
+fn program(instance: &Instance) -> PathBuf {
+    std::fs::read_link(format!("/proc/{}/exe", instance.pid())).unwrap()
+}
+
+/// Whether all of it stays in memory; of what is only running, there is no more than was needed.
+fn is_whole(path: &Path) -> bool {
+    let_go(path) >= path.metadata().unwrap().len()
+}
+
+async fn a_node_stays_in_memory_though_none_waits(rig: &Rig) {
+    // What is pinned for the rig's runtime goes.
+    rig.launcher.pin(Vec::new(), 0).await.unwrap();
+    let options = |options: Options| Options {
+        stems: 0,
+        ..options
+    };
+    let runtime = rig.with(options).await;
+    let spec = rig.node("exports.handler = async (event) => event;").await;
+    let unpinned = rig.with(|options| Options { pin: 0, ..options }).await;
+    let instance = unpinned.start(spec.clone()).await.unwrap();
+    let program = program(&instance);
+    until("it is not pinned", || !is_whole(&program)).await;
+    let id = InstanceId::generate();
+    let _kept = runtime.start(InstanceSpec { id, ..spec }).await.unwrap();
+    until("it is pinned", || is_whole(&program)).await;
 }
 
 /// Larger than what is kept in memory because it is little.

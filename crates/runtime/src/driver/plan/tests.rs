@@ -12,6 +12,7 @@ fn sources(folder: &Path) -> Sources {
             program: PathBuf::from("/usr/bin/node"),
             prefix: None,
             version: "v20.0.0".into(),
+            mapped: std::sync::Arc::default(),
         }),
         volumes: Vec::new(),
         region: "us-east-1".into(),
