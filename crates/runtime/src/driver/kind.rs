@@ -2,9 +2,11 @@
 
 use super::snapshots::Init;
 use super::zygotes::Imported;
-use crate::InstanceSpec;
+use crate::host::Interpreter;
+use crate::{InstanceSpec, environment};
 use launcher::{Root, Shape};
 use model::{Contract, RuntimeName};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -181,11 +183,28 @@ pub(super) fn of_zygote(shape: &Shape) -> Option<Shape> {
     })
 }
 
+/// What a zygote starts with: of the variables that a function sets, none, since others are forked from it too.
+pub(super) fn environment_of_zygote(
+    spec: &InstanceSpec,
+    interpreter: &Interpreter,
+    region: &str,
+) -> Vec<(String, String)> {
+    let plain = InstanceSpec {
+        environment: BTreeMap::new(),
+        ..spec.clone()
+    };
+    early(&environment::build(&plain, Some(interpreter), region))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::driver::plan::{Sources, plan};
     use crate::spec::tests::spec;
+    use crate::{Peer, bootstrap};
+    use launcher::{Bind, Volume};
+    use std::path::PathBuf;
 
     fn python() -> InstanceSpec {
         InstanceSpec {
@@ -245,5 +264,102 @@ mod tests {
         set(&mut node, "NODE_OPTIONS");
         assert_eq!(stem_of(&node), Stem::None);
         assert_eq!(stem(&python(), &[], &[], true, false), Stem::None);
+    }
+
+    fn sources(folder: &Path, volumes: Vec<Volume>) -> Sources {
+        Sources {
+            folder: folder.to_owned(),
+            bootstraps: PathBuf::from("/data/var-runtime"),
+            interpreter: Some(interpreter()),
+            volumes,
+            region: "us-east-1".to_owned(),
+            egress: !folder.ends_with("plain"),
+        }
+    }
+
+    fn interpreter() -> Interpreter {
+        Interpreter {
+            program: PathBuf::from("/usr/bin/python3.11"),
+            prefix: None,
+            version: "3.11.2".to_owned(),
+            mapped: Arc::default(),
+        }
+    }
+
+    /// A function of which all is its own.
+    fn peculiar() -> InstanceSpec {
+        let mut spec = python();
+        for (name, value) in [
+            ("TOKEN", "secret"),
+            ("TZ", "EST5"),
+            ("HOME", "/var/task"),
+            ("PYTHONPATH", "/usr/share/other"),
+            ("LD_LIBRARY_PATH", "/usr/share/other"),
+        ] {
+            spec.environment.insert(name.to_owned(), value.to_owned());
+        }
+        spec.peers.push(Peer {
+            name: "catalog".parse().unwrap(),
+            aliases: Vec::new(),
+            ports: vec![80],
+        });
+        spec.limits.files = 64;
+        spec
+    }
+
+    #[test]
+    fn a_zygote_sees_nothing_of_one_function() {
+        let volume = |source: &str, target: &str| Volume {
+            source: source.into(),
+            target: target.into(),
+            read_only: true,
+        };
+        let volumes = vec![
+            volume("/data/volumes/photos", "/mnt/photos"),
+            volume("/data/memory/key", "/run/secrets/key"),
+        ];
+        let code = Path::new("/data/code/own");
+        let own = plan(&peculiar(), &sources(code, volumes)).unwrap();
+        assert_eq!(own.assignment.code.len(), 1, "it has code");
+        assert_eq!(own.shape.volumes.len(), 2);
+        let zygotes = of_zygote(&own.shape).unwrap();
+        assert!(zygotes.volumes.is_empty() && zygotes.hosts.is_empty());
+        assert!(zygotes.listen.is_empty() && !zygotes.egress && !zygotes.serves);
+        let bootstraps = Bind {
+            source: "/data/var-runtime".into(),
+            target: bootstrap::FOLDER.into(),
+        };
+        assert_eq!(zygotes.binds, [bootstraps]);
+        let Root::Host { binds } = &zygotes.root else {
+            panic!("{zygotes:?}");
+        };
+        let shows = |bind: &Bind| Path::new("/data").starts_with(&bind.source);
+        assert!(
+            !binds
+                .iter()
+                .any(|bind| shows(bind) || bind.source.starts_with("/data"))
+        );
+        // So it is any other function's zygote too.
+        let plain = sources(Path::new("/data/code/plain"), Vec::new());
+        let other = plan(&python(), &plain).unwrap();
+        assert_ne!(other.shape, own.shape);
+        assert_eq!(of_zygote(&other.shape).unwrap(), zygotes);
+        // What an image shows is one function's.
+        let root = Root::Image {
+            folder: code.to_owned(),
+        };
+        assert_eq!(of_zygote(&Shape { root, ..zygotes }), None);
+    }
+
+    #[test]
+    fn a_zygote_has_no_variables_of_a_function() {
+        let of = |spec: &InstanceSpec| environment_of_zygote(spec, &interpreter(), "us-east-1");
+        assert_eq!(of(&peculiar()), of(&python()));
+        let names: Vec<String> = of(&python()).into_iter().map(|(name, _)| name).collect();
+        assert!(names.contains(&"PATH".to_owned()) && names.contains(&"TZ".to_owned()));
+        assert!(
+            !names.iter().any(|name| name.contains("SECRET")),
+            "{names:?}"
+        );
     }
 }

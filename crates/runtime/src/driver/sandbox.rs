@@ -140,6 +140,7 @@ impl SandboxDriver {
         let zygote = |preload| {
             let interpreter = sources.interpreter.as_ref()?;
             let zygotes = &self.zygotes;
+            let environment = || kind::environment_of_zygote(spec, interpreter, &sources.region);
             zygotes.get(&shape, preload, &interpreter.program, environment)
         };
         let full = match (spec.runtime, spec.contract) {

@@ -101,7 +101,7 @@ impl Zygotes {
         shape: &Shape,
         preload: Preload,
         program: &Path,
-        environment: &[(String, String)],
+        environment: impl FnOnce() -> Vec<(String, String)>,
     ) -> Option<Arc<Ready>> {
         let key = (kind::of_zygote(shape)?, preload);
         let mut states = self.states();
@@ -126,7 +126,7 @@ impl Zygotes {
                 program.display().to_string(),
                 format!("{}/zygote.py", bootstrap::FOLDER),
             ];
-            tokio::spawn(self.clone().start(key, argv, kind::early(environment)));
+            tokio::spawn(self.clone().start(key, argv, environment()));
         }
         found
     }
