@@ -4,8 +4,10 @@
 //! sandboxes do not suffice grows, and shrinks again when nothing has missed for a while. The fall is
 //! gentle: a stem, then a fork of the zygote, then a sandbox that only executes, then one from nothing.
 
+mod demand;
 mod refill;
 
+use self::demand::{Demand, Size};
 use super::kind::{Kind, Stem};
 use super::pins::Pins;
 use super::snapshots::Snapshots;
@@ -16,7 +18,7 @@ use model::{Limits, StartKind};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::{Notify, oneshot};
 
 /// How much is made ahead.
@@ -27,15 +29,6 @@ pub(super) struct Bounds {
     /// Stems that wait for each kind in use; 0: none is ever made ahead.
     pub(super) stems: usize,
 }
-
-/// Most sandboxes on one shelf, without a stem, with a fork of a zygote, with a program of its own.
-const MOST: [usize; 3] = [64, 32, 4];
-/// Most sandboxes that wait on all shelves.
-const MOST_IN_ALL: usize = 256;
-/// A shelf that was not used for so long, and that nobody has announced to use, is cleared.
-const UNUSED: Duration = Duration::from_secs(600);
-/// A shelf is made smaller when nothing has missed for so long.
-const CALM: Duration = Duration::from_secs(10);
 
 /// What a start gets.
 pub(super) struct Taken {
@@ -53,14 +46,7 @@ struct Shelf {
     /// How many are being made.
     arming: usize,
     waiters: VecDeque<Waiter>,
-    /// How many shall be ready.
-    target: usize,
-    /// Functions that may use it.
-    announced: usize,
-    /// The only function that could use it is gone.
-    retired: bool,
-    used: Instant,
-    missed: Instant,
+    demand: Demand,
     /// Those of the last function that took one, or announced itself: likely the next one's.
     limits: Limits,
 }
@@ -103,11 +89,10 @@ impl Drop for Announced {
             let mut shelves = inner.shelves();
             for kind in &self.kinds {
                 if let Some(shelf) = shelves.get_mut(kind) {
-                    shelf.announced = shelf.announced.saturating_sub(1);
                     // No other function can use what was made from one, or shows its secrets.
                     let own =
                         matches!(kind.stem, Stem::Snapshot(_)) || !kind.shape.volumes.is_empty();
-                    shelf.retired = own && shelf.announced == 0;
+                    shelf.demand.withdraw(own);
                 }
             }
         }
@@ -128,47 +113,24 @@ impl Inner {
         }
     }
 
-    fn base(&self, kind: &Kind) -> usize {
-        match kind.stem {
-            Stem::None => self.bounds.armed,
-            Stem::Python(_) | Stem::Snapshot(_) => self.bounds.stems,
-            Stem::Node { .. } => self.bounds.stems.min(2),
-        }
-    }
-
-    fn most(&self, kind: &Kind) -> usize {
-        if self.base(kind) == 0 {
-            return 0;
-        }
-        let [plain, fork, program] = MOST;
-        match kind.stem {
-            Stem::None => plain,
-            Stem::Python(_) | Stem::Snapshot(_) => fork,
-            Stem::Node { .. } => program,
-        }
-        .max(self.base(kind))
+    fn size(&self, kind: &Kind) -> Size {
+        Size::of(&kind.stem, self.bounds)
     }
 }
 
 impl Shelf {
-    fn new(target: usize) -> Self {
-        let now = Instant::now();
+    fn new(size: Size) -> Self {
         Self {
             ready: VecDeque::new(),
             arming: 0,
             waiters: VecDeque::new(),
-            target,
-            announced: 0,
-            retired: false,
-            used: now,
-            missed: now,
+            demand: Demand::new(size, Instant::now()),
             limits: Limits::default(),
         }
     }
 
     fn pop(&mut self) -> Option<Armed> {
-        self.used = Instant::now();
-        self.retired = false;
+        self.demand.used(Instant::now());
         loop {
             let armed = self.ready.pop_front()?;
             if armed.is_alive() {
@@ -227,13 +189,12 @@ impl Shelves {
         let kinds = kinds
             .into_iter()
             .map(|kind| {
-                let base = self.inner.base(&kind);
+                let size = self.inner.size(&kind);
                 let kind = Arc::new(kind);
                 let shelf = shelves
                     .entry(kind.clone())
-                    .or_insert_with(|| Shelf::new(base));
-                shelf.announced += 1;
-                shelf.retired = false;
+                    .or_insert_with(|| Shelf::new(size));
+                shelf.demand.announce();
                 shelf.limits.clone_from(limits);
                 kind
             })
@@ -337,16 +298,16 @@ impl Shelves {
     /// Takes what is ready; else asks for one more, if that is wanted.
     fn look(&self, kind: Kind, limits: &Limits, wait: bool) -> Look {
         let mut shelves = self.inner.shelves();
-        let base = self.inner.base(&kind);
+        let size = self.inner.size(&kind);
         let kind = Arc::new(kind);
         let shelf = shelves
             .entry(kind.clone())
-            .or_insert_with(|| Shelf::new(base));
+            .or_insert_with(|| Shelf::new(size));
         shelf.limits.clone_from(limits);
         let look = match shelf.pop() {
             Some(armed) => Look::Ready(armed),
             None => {
-                self.inner.missed(&kind, shelf);
+                shelf.demand.missed(size, Instant::now());
                 match wait {
                     true => Look::Waiting(self.inner.wait(&kind, shelf)),
                     false => Look::Nothing,
@@ -368,12 +329,6 @@ enum Look {
 }
 
 impl Inner {
-    /// More shall be ready the next time.
-    fn missed(&self, kind: &Kind, shelf: &mut Shelf) {
-        shelf.missed = Instant::now();
-        shelf.target = (shelf.target * 2).min(self.most(kind));
-    }
-
     /// Makes one more, and takes whichever is made first.
     fn wait(
         self: &Arc<Self>,

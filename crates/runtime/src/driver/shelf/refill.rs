@@ -1,6 +1,7 @@
 //! Filling the shelves, when nobody waits for it.
 
-use super::{CALM, Inner, MOST_IN_ALL, Shelf, UNUSED};
+use super::demand::emptiest;
+use super::{Inner, Shelf};
 use crate::driver::kind::{Kind, Stem};
 use crate::driver::pins::Source;
 use crate::{Error, Result};
@@ -50,21 +51,16 @@ fn next(inner: &Inner) -> Option<Arc<Kind>> {
         return None;
     }
     let mut shelves = inner.shelves();
-    let all: usize = shelves.values().map(|shelf| shelf.ready.len()).sum();
-    if all >= MOST_IN_ALL {
-        return None;
-    }
     let lacks = |kind: &Kind, shelf: &Shelf| {
-        let target = if shelf.retired { 0 } else { shelf.target };
-        let missing = shelf.ready.len() + shelf.arming < target + shelf.waiters.len();
+        let wanted = shelf.demand.wanted(shelf.waiters.len());
+        let missing = shelf.ready.len() + shelf.arming < wanted;
         let forked = matches!(kind.stem, Stem::Python(_) | Stem::Snapshot(_));
         missing && (!forked || inner.can_fork(kind))
     };
-    // The emptiest first.
-    let (kind, shelf) = shelves
-        .iter_mut()
-        .filter(|(kind, shelf)| lacks(kind, shelf))
-        .min_by_key(|(_, shelf)| shelf.ready.len())?;
+    let (kind, shelf) = emptiest(shelves.iter_mut().map(|(kind, shelf)| {
+        let (ready, lacks) = (shelf.ready.len(), lacks(kind, shelf));
+        ((kind, shelf), ready, lacks)
+    }))?;
     shelf.arming += 1;
     Some(kind.clone())
 }
@@ -161,17 +157,9 @@ fn shrink(inner: &Inner) {
     let now = Instant::now();
     let mut shelves = inner.shelves();
     shelves.retain(|kind, shelf| {
-        let base = inner.base(kind);
         shelf.ready.retain(Armed::is_alive);
-        if shelf.target > base && now - shelf.missed > CALM {
-            shelf.target = (shelf.target / 2).max(base);
-            shelf.missed = now;
-        }
-        let unused = shelf.retired || shelf.announced == 0 && now - shelf.used > UNUSED;
-        if unused {
-            shelf.target = 0;
-        }
-        shelf.ready.truncate(shelf.target);
+        let (target, unused) = shelf.demand.shrink(inner.size(kind), now);
+        shelf.ready.truncate(target);
         !unused || shelf.arming > 0 || !shelf.waiters.is_empty()
     });
     inner.snapshots.retain(|kind| shelves.contains_key(kind));
