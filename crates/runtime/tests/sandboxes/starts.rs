@@ -4,6 +4,7 @@ use crate::rig::{Rig, answer, call};
 use model::{InstanceId, RuntimeName, StartKind};
 use runtime::{Instance, InstanceSpec, Options, Runtime};
 use serde_json::json;
+use std::collections::HashSet;
 use std::time::Duration;
 
 crate::tests!(
@@ -11,6 +12,7 @@ crate::tests!(
     without_stems_python_is_forked_and_node_starts_afresh,
     a_program_starts_in_the_sandbox_that_waits,
     what_is_kept_ready_is_given_up_while_memory_is_scarce,
+    forks_of_a_zygote_that_has_numpy_draw_different_numbers,
 );
 
 const PYTHON: &str = "def handler(event, context): return event\n";
@@ -140,5 +142,39 @@ async fn what_is_kept_ready_is_given_up_while_memory_is_scarce(rig: &Rig) {
         until_processes(files, |count| count == 0).await;
         runtime.set_scarce(false);
         until(&runtime, &spec, ready, &[Cold, Fork]).await;
+    }
+}
+
+/// Debian's python3-numpy. Its global generator is seeded once, by the zygote's import.
+const NUMPY: &str = "import sys\n\
+    PRELOADED = 'numpy.random' in sys.modules\n\
+    import numpy\n\
+    def handler(event, context):\n\
+    \x20   return [PRELOADED, numpy.random.random(), numpy.random.randint(2 ** 62)]\n";
+
+async fn forks_of_a_zygote_that_has_numpy_draw_different_numbers(rig: &Rig) {
+    let options = |options: Options| Options {
+        armed: 0,
+        stems: 0,
+        pin: 0,
+        preload: vec!["numpy".to_owned()],
+        ..options
+    };
+    let runtime = rig.with(options).await;
+    let spec = rig.python(NUMPY).await;
+    let (mut seen, mut forks) = (HashSet::new(), 0);
+    while forks < 3 {
+        let id = InstanceId::generate();
+        let spec = InstanceSpec { id, ..spec.clone() };
+        let instance = runtime.start(spec).await.unwrap();
+        if instance.start_kind() != StartKind::Fork {
+            continue;
+        }
+        forks += 1;
+        let told = answer(&call(&instance, "1").await);
+        assert_eq!(told[0], json!(true), "the zygote has no numpy");
+        for number in [&told[1], &told[2]] {
+            assert!(seen.insert(number.to_string()), "{number} twice");
+        }
     }
 }
