@@ -7,6 +7,8 @@ use crate::bench::{
 };
 use crate::zygote::Nursery;
 use launcher::{Assignment, Sandbox, Stem, Volume, Work};
+use rustix::fs::{Advice, fadvise};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 pub(crate) const CASES: &[Case] = &[
@@ -16,6 +18,10 @@ pub(crate) const CASES: &[Case] = &[
         namespaces,
     ),
     ("counters_of_a_slot_start_again", counters),
+    (
+        "files_that_the_last_one_read_are_not_charged_to_the_next",
+        residue,
+    ),
     ("a_slot_that_was_frozen_is_thawed", thawed),
     ("a_network_that_is_not_quiet_is_not_used_again", not_quiet),
     (
@@ -185,6 +191,38 @@ fn counters() {
         let mut roomy = program(&["/usr/bin/python3", "-c", script]);
         roomy.limits.memory = 512 << 20;
         assert_eq!(run(&bench, roomy).await.0.stdout, "0\n");
+    });
+}
+
+/// What a group of version 1 has been charged for outlives its processes: the pages of files that they were
+/// the first to read.
+fn residue() {
+    const FILE: u64 = 32 << 20;
+    const READ: &str =
+        "for _ in iter(lambda file=open('/opt/file', 'rb'): file.read(1 << 20), b''): pass";
+    // On a disk, since what is in memory only is its writer's.
+    let folder = tempfile::TempDir::new_in("/var/tmp").unwrap();
+    let path = folder.path().join("file");
+    std::fs::write(&path, vec![1; FILE as usize]).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let file = std::fs::File::open(&path).unwrap();
+    file.sync_all().unwrap();
+    fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+    with(|bench| async move {
+        let seeing = |mut spec: Spec| {
+            spec.shape.binds = vec![bind(path.clone(), "/opt/file")];
+            spec
+        };
+        let reader = seeing(program(&["/usr/bin/python3", "-c", READ]));
+        let (output, before) = run(&bench, reader).await;
+        assert_eq!(output.exit.code, Some(0), "{}", output.stderr);
+        let used = output.exit.usage;
+        assert!(used.memory_peak > FILE, "{used:?}");
+        // The same group, from which they were taken: one that cannot be emptied is not used again.
+        let (output, after) = run(&bench, seeing(shell("true"))).await;
+        assert_eq!(before == after, recycles(&before), "{before:?} {after:?}");
+        let next = output.exit.usage;
+        assert!(next.memory_peak < FILE / 2, "{used:?} {next:?}");
     });
 }
 
