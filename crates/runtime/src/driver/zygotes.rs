@@ -44,10 +44,29 @@ impl Ready {
     }
 }
 
-enum State {
+type State = Of<Ready>;
+
+/// What there is of a zygote.
+enum Of<R> {
     Starting,
-    Ready(Arc<Ready>),
+    Ready(Arc<R>),
     Failed(Instant),
+}
+
+impl<R> Of<R> {
+    /// The one that is ready, and whether one is to be started. `forks`: of it.
+    fn look(
+        known: Option<&Self>,
+        now: Instant,
+        forks: impl Fn(&R) -> u32,
+    ) -> (Option<Arc<R>>, bool) {
+        match known {
+            None => (None, true),
+            Some(Self::Starting) => (None, false),
+            Some(Self::Failed(when)) => (None, now.saturating_duration_since(*when) > HOLD),
+            Some(Self::Ready(ready)) => (Some(ready.clone()), forks(ready) >= FORKS),
+        }
+    }
 }
 
 /// See the module. A cheap handle.
@@ -105,15 +124,8 @@ impl Zygotes {
     ) -> Option<Arc<Ready>> {
         let key = (kind::of_zygote(shape)?, preload);
         let mut states = self.states();
-        let (found, start) = match states.get(&key) {
-            None => (None, true),
-            Some(State::Starting) => (None, false),
-            Some(State::Failed(when)) => (None, when.elapsed() > HOLD),
-            Some(State::Ready(ready)) => {
-                let old = ready.forks.load(Ordering::Relaxed) >= FORKS;
-                (Some(ready.clone()), old)
-            }
-        };
+        let forks = |ready: &Ready| ready.forks.load(Ordering::Relaxed);
+        let (found, start) = State::look(states.get(&key), Instant::now(), forks);
         if start {
             // One that is replaced serves until its successor is ready.
             if let Some(ready) = &found {
@@ -194,5 +206,37 @@ async fn pin(pins: Pins, source: Source, ready: Arc<Ready>) {
         }
         // It has ended; the next one is asked again.
         Err(error) => tracing::debug!(%error, "a zygote did not tell which files it has read"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether one is found, and one is to be started, with so many forks.
+    fn look(known: Option<&Of<u32>>, now: Instant) -> (bool, bool) {
+        let (found, start) = Of::look(known, now, |forks| *forks);
+        (found.is_some(), start)
+    }
+
+    #[test]
+    fn a_zygote_is_replaced_after_so_many_forks_and_serves_meanwhile() {
+        let now = Instant::now();
+        let after = |forks| look(Some(&Of::Ready(Arc::new(forks))), now);
+        assert_eq!(look(None, now), (false, true));
+        assert_eq!(look(Some(&Of::Starting), now), (false, false));
+        assert_eq!((after(0), after(FORKS - 1)), ((true, false), (true, false)));
+        assert_eq!(after(FORKS), (true, true));
+    }
+
+    #[test]
+    fn after_a_failure_none_is_started_for_a_while() {
+        let failed = Instant::now();
+        let at = |now| look(Some(&Of::Failed(failed)), now);
+        assert_eq!(
+            (at(failed), at(failed + HOLD)),
+            ((false, false), (false, false))
+        );
+        assert_eq!(at(failed + HOLD + Duration::from_millis(1)), (false, true));
     }
 }
