@@ -1,6 +1,5 @@
 """Images and settings that try to lead the launcher astray while it makes a sandbox."""
 
-import subprocess
 import tarfile
 import threading
 import time
@@ -10,7 +9,6 @@ import e2e
 import images
 import pytest
 from cases import words
-from conftest import HERE
 from images import Entry
 
 PLACE = "image"
@@ -188,27 +186,6 @@ def test_working_dir_by_descriptors(attacked, host, judge, small, tmp_path, way)
     held = answers <= INSIDE | NOT_STARTED | {"refused"}
     judge(f"3-working-dir-{way}", PLACE, "|".join(sorted(answers)), str(sorted(set(details))[:4]), held,
           f"a working directory of `/proc/self/fd/N` by the {way} (CVE-2024-21626)", 3)
-
-
-def test_the_launcher_is_not_overwritten(attacked, host, judge, small, tmp_path):
-    """An entry point `#!/proc/self/exe` makes the kernel run rouse inside, with a loader of the image."""
-    loader = tmp_path / "loader"
-    subprocess.run(["gcc", "-nostdlib", "-static-pie", "-fPIE", "-O1", "-fno-stack-protector", "-o", loader,
-                    HERE / "program/loader/loader.c"], check=True)
-    entries = [Entry("entry", b"#!/proc/self/exe\n"), folder("lib64"), folder("lib"),
-               Entry("lib64/ld-linux-x86-64.so.2", loader.read_bytes())]
-    archive = images.image(tmp_path / "image.tar", [small, entries], User="0", Entrypoint=["/entry"])
-    attacked.import_image(archive, "attack/exe:1")
-    deploy_anew(attacked, tmp_path, one_function("attack/exe:1"))
-    ending, detail = attacked.attack("hostile", "privileges")
-    log = attacked.rouse("logs", "hostile", "--tail", "50").stdout
-    ran = [line for line in log.splitlines() if "loader of" in line]
-    numbers = ran[-1].rsplit(":", 1)[1].split() if ran else []
-    refused = {"-13": "EACCES", "-26": "ETXTBSY", "-30": "EROFS", "-1": "EPERM"}
-    answer = "|".join(sorted({refused.get(number, "done") for number in numbers})) or ending
-    held = "done" not in answer and not host.damage()
-    judge("3-launcher-overwrite", PLACE, answer, f"{ran[-1:]} {detail}", held,
-          "overwrite the launcher by an entry point `#!/proc/self/exe`", 3)
 
 
 def test_paths_swapped_during_set_up(attacked, host, judge, tmp_path, rootless):

