@@ -4,9 +4,23 @@ import http.client
 import json
 import threading
 import time
+from pathlib import Path
 
 # Between the neighbour's calls.
 GAP = 0.004
+
+
+def processes_of(name):
+    """Numbers of the processes whose environment says that they are the function, as the host has them."""
+    wanted = f"AWS_LAMBDA_FUNCTION_NAME={name}\0".encode()
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if wanted in environ.read_bytes():
+                found.append(int(environ.parent.name))
+        except OSError:
+            continue
+    return found
 
 
 class Watch:

@@ -11,12 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/msg.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -68,6 +70,60 @@ static void pidfd(int argc, char **argv) {
   int own = (int)syscall(SYS_pidfd_open, 1, 0);
   tried("pidfd_getfd of pid 1", own < 0 ? -1 : syscall(SYS_pidfd_getfd, own, 0, 0));
   tried("kcmp", syscall(SYS_kcmp, getpid(), foreign(argc, argv), 0, 0, 0));
+}
+
+/* What a process of this instance counts and keeps, for the attacks of others on it. */
+static struct {
+  volatile int beats, signals;
+  char secret[64];
+} *held;
+
+static void count(int signal) {
+  (void)signal;
+  held->signals++;
+}
+
+/* SECRET: leaves a process behind that holds it and counts. Started by the main process, which shows it to later
+ * calls. */
+static void hold(int argc, char **argv) {
+  held = mmap(NULL, sizeof *held, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (held == MAP_FAILED || argc < 2) return tried("hold", -1);
+  snprintf(held->secret, sizeof held->secret, "%s", argv[1]);
+  signal(SIGURG, count);
+  if (fork() == 0) {
+    setsid();
+    for (int fd = 0; fd < 64; fd++) close(fd);
+    for (;; usleep(5000)) held->beats++;
+  }
+  told("hold", "holding");
+}
+
+/* SECRET: whether that process still counts, untouched. */
+static void still_held(int argc, char **argv) {
+  const char *secret = argument(argc, argv, 1);
+  if (!held) return told("nothing is held", "lost");
+  int before = held->beats;
+  usleep(100000);
+  noted("%d beats", held->beats);
+  told("its beats", held->beats > before + 2 ? "whole" : "stopped");
+  told("its secret", strcmp(held->secret, secret) == 0 ? "whole" : "changed");
+  told("its signals", held->signals == 0 ? "whole" : "signalled");
+}
+
+/* PID…: processes of another instance, by the host's numbers. */
+static void neighbours(int argc, char **argv) {
+  char path[64];
+  struct stat what;
+  cpu_set_t set;
+  for (int i = 1; i < argc; i++) {
+    pid_t pid = (pid_t)atoi(argv[i]);
+    tried("kill", kill(pid, 0));
+    tried("pidfd_open", syscall(SYS_pidfd_open, pid, 0));
+    tried("getsid", getsid(pid));
+    tried("sched_getaffinity", sched_getaffinity(pid, sizeof set, &set));
+    snprintf(path, sizeof path, "/proc/%d", pid);
+    tried(path, stat(path, &what));
+  }
 }
 
 /* The host's canary counts this signal, which nobody else heeds. */
@@ -186,6 +242,9 @@ const struct attack processes[] = {
     {"ptrace-own", trace_own, 0},
     {"process_vm", memory, 0},
     {"pidfd_getfd", pidfd, 0},
+    {"hold", hold, 1},
+    {"still-held", still_held, 0},
+    {"neighbours", neighbours, 0},
     {"kill-all", kill_all, 0},
     {"kill-host", kill_host, 0},
     {"process-settings", settings, 0},
