@@ -31,6 +31,8 @@ DOCUMENT = REPO / "docs/security.md"
 # The runs that the table puts side by side: sandboxes, those of a server without root, containers of the driver
 # `docker`, containers of `docker run`.
 KEPT = ("rouse", "rouse-rootless", "driver", "docker")
+# Of the neighbour's own p99 just before, from which on a flood is not contained.
+MOST = 2
 BEGIN, END = "<!-- attacks: written by ./test attack --docker -->", "<!-- end of attacks -->"
 
 
@@ -127,7 +129,9 @@ def mark(row):
         return "–"
     answer = row["answer"].replace("|", ", ")
     damage = f" **canary: {', '.join(row['damage'])}**" if row["damage"] else ""
-    return f"{'yes' if row['contained'] else '**no**'}: {answer}{damage}"
+    felt = row.get("ratio", 0) > MOST
+    contained = row["contained"] and not felt
+    return f"{'yes' if contained else '**no**'}: {answer}{', **neighbour**' if felt else ''}{damage}"
 
 
 def joined(rows, places):
@@ -145,7 +149,8 @@ def neighbour(rows):
     measured = rows.get("folder", {})
     if "ratio" not in measured:
         return ""
-    return f"; neighbour's p99 {measured['ratio']} times, control plane {measured['control']} ms"
+    over = f" (over {MOST}×)" if measured["ratio"] > MOST else ""
+    return f"; neighbour's p99 {measured['ratio']} times{over}, control plane {measured['control']} ms"
 
 
 def table():
@@ -159,7 +164,9 @@ def table():
     out = io.StringIO()
     docker = kept["docker"]
     out.write(f"Docker Engine {docker['version']}, {kept['rouse']['machine']}. A case is contained when every "
-              "answer is one of the stated ones and each canary on the host is whole.\n")
+              "answer is one of the stated ones and each canary on the host is whole; a flood when besides no call of a "
+              f"neighbour fails, its p99 is at most {MOST} times what it was just before, and the control plane answers "
+              "within a second.\n")
     apart = "; ".join(f"{what} ({why})" for what, why in APART.items())
     out.write(f"\nNot asked of the driver `docker`: {apart}.\n")
     for group, title in GROUPS.items():

@@ -1,16 +1,15 @@
 """Using up what all share: capped or killed, recorded, and a neighbour and the control plane go on.
 
 The neighbour's p99 against its own just before is measured, printed and reported, best of three; by
-itself it fails nothing. Failed calls of the neighbour do, and a control plane that takes a second or more
-in each of three attempts."""
+itself it fails nothing, but the table says where it is over twice. Failed calls of the neighbour fail, and a
+control plane that takes a second or more; an attempt with neither is kept before one with, whatever its p99."""
 
 import os
-from pathlib import Path
 
 import e2e
 import pytest
 from cases import words
-from neighbour import during
+from neighbour import during, processes_of
 
 MIB = 1 << 20
 PLACE = "folder"
@@ -30,6 +29,8 @@ FLOODS = {
     "headers": ("10 000 headers in a response", "headers", "400 413 431 closed"),
 }
 ATTEMPTS = 3
+# Milliseconds.
+SLOW = 1000
 
 
 @pytest.fixture
@@ -50,29 +51,22 @@ def flood(attacked, program, tmp_path):
     attacked.client("lambda").delete_function(FunctionName="flood")
 
 
-def processes_of(name):
-    """Processes whose environment says that they are the function."""
-    wanted = f"AWS_LAMBDA_FUNCTION_NAME={name}\0".encode()
-    found = 0
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            found += wanted in environ.read_bytes()
-        except OSError:
-            continue
-    return found
-
-
 def attempt(server, command):
-    """Watches up to three times; keeps the one that the neighbour felt least."""
-    best = None
+    """Watches up to three times; keeps the attempt that went on as it should, and of those the one that the
+    neighbour felt least."""
+    kept = []
     for _ in range(ATTEMPTS):
         alone, watch, answers = during(server, lambda: server.attack("flood", command))
         ratio = watch.p99 / alone.p99
-        if best is None or ratio < best[0]:
-            best = (ratio, alone, watch, answers)
-        if best[0] <= 2 and max(best[2].control) < 1000:
+        kept.append((not went_on(alone, watch), ratio, alone, watch, answers))
+        if went_on(alone, watch) and ratio <= 2:
             break
-    return best
+    return min(kept, key=lambda one: one[:2])[1:]
+
+
+def went_on(alone, watch):
+    """No call of the neighbour failed, and the control plane answered within a second."""
+    return not alone.failed and not watch.failed and max(watch.control) < SLOW
 
 
 def verdict(judge, name, tried, contained, best, place=PLACE):
@@ -82,7 +76,7 @@ def verdict(judge, name, tried, contained, best, place=PLACE):
     measured = (f"neighbour's p99 {watch.p99:.1f} ms, {ratio:.1f} times {alone.p99:.1f} ms before; "
                 f"{len(watch.times)} calls, {len(watch.failed)} failed; control plane {slowest:.0f} ms at most")
     print(f"{name}: {measured}")
-    held = got <= set(contained.split()) and not watch.failed and not alone.failed and slowest < 1000
+    held = got <= set(contained.split()) and went_on(alone, watch)
     judge(f"6-{name}", place, "|".join(sorted(got)), f"{measured}; {answers[-1][1][:300]}", held, tried, 6,
           ratio=round(ratio, 2), control=round(slowest))
 
@@ -111,7 +105,7 @@ def test_a_call_that_is_deaf_to_signals(attacked, judge, flood):
 def test_a_daemon_that_outlives_its_call(attacked, judge, flood):
     flood(concurrency={"max": 1, "keep_alive": "1s"})
     best = attempt(attacked, "daemon 600")
-    assert processes_of("flood") >= 2
+    assert len(processes_of("flood")) >= 2
     e2e.wait_for("the daemon to go with its instance", lambda: not processes_of("flood"))
     verdict(judge, "daemon", "children with a session of their own that compute after their call",
             "started EAGAIN", best)
