@@ -173,7 +173,7 @@ def table():
         out.write(f"\n### {title}\n\n| attack | rouse | without root | its driver `docker` | `docker run` |\n"
                   "|---|---|---|---|---|\n")
         for about in (rows[case] for case in rows if rows[case]["group"] == group):
-            rouse, rootless = (joined(about[name], [*EVERYWHERE, "image"]) for name in ("rouse", "rouse-rootless"))
+            rouse, rootless = (joined(about[name], [*EVERYWHERE, "image", "python"]) for name in ("rouse", "rouse-rootless"))
             rootless = ("the same" if rootless == rouse else rootless) + neighbour(about["rouse-rootless"])
             rouse += neighbour(about["rouse"])
             driver = joined(about["driver"], DRIVEN)

@@ -38,5 +38,10 @@ extern int api_port;
 /* Posts this call's answer; gives the status. */
 int respond(const char *json);
 
+/* Whether this process is it, or comes from it. */
+int descends_from(int ancestor);
+/* Looks everywhere for a text, which is given backwards: says `secret` where it is, `none` elsewhere. */
+void search(const char *turned);
+
 /* Runs `name` and writes {"case":…,"answer":…,"detail":…} to `out`. */
 void run_attack(char *command, char *out, size_t room);

@@ -23,6 +23,23 @@
 extern char **environ;
 enum { KEY = 0x0a77ac4 };
 
+/* What is used again for sandboxes after each other: by the range of user ids one tells the slot. */
+static void slot(void) {
+  char line[128] = "", to[64];
+  int from = -1;
+  FILE *map = fopen("/proc/self/uid_map", "re");
+  if (map && fgets(line, sizeof line, map)) sscanf(line, "%*d %d", &from);
+  if (map) fclose(map);
+  noted("users %d", from);
+  static const char *const kinds[] = {"net", "ipc"};
+  for (int i = 0; i < 2; i++) {
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/ns/%s", kinds[i]);
+    ssize_t length = readlink(path, to, sizeof to - 1);
+    if (length > 0) noted("%.*s", (int)length, to);
+  }
+}
+
 static int put(const char *path, const char *text) {
   int fd = open(path, O_CREAT | O_RDWR, 0666);
   if (fd >= 0) write(fd, text, strlen(text));
@@ -40,11 +57,16 @@ static void plant(int argc, char **argv) {
   put("/dev/shm/planted", secret);
   mkdir("/tmp/.hidden", 0777);
   put("/tmp/.hidden/planted", secret);
+  int unseen = memfd_create("planted", 0), deleted = put("/tmp/deleted", secret);
+  write(unseen, secret, strlen(secret));
+  unlink("/tmp/deleted");
   void *memory = id < 0 ? (void *)-1 : shmat(id, NULL, 0);
   if (memory != (void *)-1) strcpy(memory, secret);
   semget(KEY, 1, IPC_CREAT | 0666);
-  msgget(KEY, IPC_CREAT | 0666);
-  mq_open("/planted", O_CREAT | O_RDWR, 0666, NULL);
+  struct { long kind; char text[64]; } message = {.kind = 1};
+  snprintf(message.text, sizeof message.text, "%s", secret);
+  msgsnd(msgget(KEY, IPC_CREAT | 0666), &message, sizeof message.text, IPC_NOWAIT);
+  mq_send(mq_open("/planted", O_CREAT | O_RDWR, 0666, NULL), secret, strlen(secret), 0);
   bind(abstract, (void *)&at, offsetof(struct sockaddr_un, sun_path) + 13);
   listen(abstract, 1);
   bind(listener, (void *)&tcp, sizeof tcp);
@@ -59,10 +81,11 @@ static void plant(int argc, char **argv) {
     close(0), close(1), close(2);
     /* The result's pipe must close, the listeners must not. */
     for (int fd = 3; fd < 64; fd++)
-      if (fd != abstract && fd != listener) close(fd);
+      if (fd != abstract && fd != listener && fd != unseen && fd != deleted) close(fd);
     pause();
     _exit(0);
   }
+  slot();
   told("plant", "planted");
 }
 
@@ -97,9 +120,10 @@ static int holds(const char *path, const char *text) {
   return found;
 }
 
-/* SECRET: looked for in fresh memory and in the environment. */
+/* SECRET, backwards: looked for everywhere; besides, nothing may be there that an instance can leave. */
 static void find(int argc, char **argv) {
-  const char *secret = argument(argc, argv, 1);
+  const char *turned = argument(argc, argv, 1);
+  slot();
   struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "\0attack-plant"};
   int found = entries("/tmp") + entries("/dev/shm");
   told("files", found ? "found" : "none");
@@ -125,13 +149,13 @@ static void find(int argc, char **argv) {
   for (char **variable = environ; *variable; variable++) found += strstr(*variable, "PLANTED=") == *variable;
   told("environment", found ? "found" : "none");
   found = 0;
-  for (int pid = 2; pid < 32768; pid++)
-    found += pid != getpid() && kill(pid, 0) == 0;
+  for (int pid = 2; pid < 4096; pid++)
+    found += kill(pid, 0) == 0 && !descends_from(pid);
   told("processes", found ? "found" : "none");
   /* The platform's own name server, 127.0.0.53:53, is there for whoever may connect out. */
   found = lines("/proc/net/udp") > holds("/proc/net/udp", "3500007F:0035");
   told("datagram sockets", found ? "found" : "none");
-  (void)secret;
+  search(turned);
 }
 
 /* Descriptors of this process other than the standard ones and the result's. */

@@ -218,7 +218,7 @@ static pid_t parent_of(pid_t pid) {
   return parent;
 }
 
-static int descends_from(pid_t ancestor) {
+int descends_from(pid_t ancestor) {
   for (pid_t pid = getpid(); pid > 0; pid = parent_of(pid))
     if (pid == ancestor) return 1;
   return 0;
