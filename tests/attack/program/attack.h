@@ -23,6 +23,8 @@ void told(const char *what, const char *word);
 void noted(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Sends what was told so far and ends this process. */
 void conclude(void) __attribute__((noreturn));
+/* Where an attack that runs in a child writes its answer. */
+extern int result_fd;
 /* The argument, or an end that says that it is missing. */
 const char *argument(int argc, char **argv, int index);
 

@@ -158,20 +158,41 @@ static void find(int argc, char **argv) {
   search(turned);
 }
 
-/* Descriptors of this process other than the standard ones and the result's. */
+/* Whether pid 1 is still the launcher's program that waits: it keeps the socket by which it was told. */
+static int waits(void) {
+  char to[64];
+  ssize_t length = readlink("/proc/1/exe", to, sizeof to - 1);
+  to[length > 0 ? length : 0] = 0;
+  return strncmp(to, "/memfd:rouse-park", 17) == 0;
+}
+
+/* Descriptors of the first process: `/dev/null`, its output's two pipes, and the one by which this attack answers,
+ * if it is its child. Whatever else is open, or cannot be seen, is told. */
 static void descriptors_left(int argc, char **argv) {
   (void)argc, (void)argv;
-  char path[64], to[256];
-  int count = 0;
-  for (int fd = 0; fd < 1024; fd++) {
+  char path[300], to[256];
+  struct stat answers = {0}, what;
+  int others = 0, unseen = 0, standard = 0;
+  DIR *folder = opendir("/proc/1/fd");
+  if (!folder) return tried("/proc/1/fd", -1);
+  fstat(result_fd, &answers);
+  for (struct dirent *entry; (entry = readdir(folder));) {
+    if (entry->d_name[0] == '.') continue;
+    int fd = atoi(entry->d_name);
     snprintf(path, sizeof path, "/proc/1/fd/%d", fd);
     ssize_t length = readlink(path, to, sizeof to - 1);
-    if (length < 0) continue;
-    to[length] = 0;
+    to[length > 0 ? length : 0] = 0;
     noted("%d %s", fd, to);
-    count += fd > 2 && strncmp(to, "socket:", 7) != 0 && strncmp(to, "pipe:", 5) != 0;
+    if (length < 0 || stat(path, &what) < 0) unseen++;
+    else if (fd == 0 && strcmp(to, "/dev/null") == 0) standard++;
+    else if ((fd == 1 || fd == 2) && strncmp(to, "pipe:", 5) == 0) standard++;
+    else if (S_ISFIFO(what.st_mode) && what.st_dev == answers.st_dev && what.st_ino == answers.st_ino) noted("ours");
+    else if (fd == 3 && strncmp(to, "socket:", 7) == 0 && waits()) noted("the launcher's");
+    else others++;
   }
-  told("descriptors", count ? "others" : "standard only");
+  closedir(folder);
+  if (unseen) told("some of them", "unseen");
+  told("descriptors", others || standard != 3 ? "others" : "standard only");
 }
 
 const struct attack leftovers[] = {

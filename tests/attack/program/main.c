@@ -16,7 +16,7 @@
 static const struct attack *groups[] = {mounts, kernel, descriptors, processes, sockets,
                                         calls,  floods, network,     leftovers};
 static char words[512], detail[3072];
-static int result_fd = -1;
+int result_fd = -1;
 
 static void add(char *list, size_t room, const char *separator, const char *text) {
   size_t have = strlen(list);
