@@ -14,6 +14,9 @@ APART = {
     "the other floods": "their bounds are the server's and its scheduler's, the same code for both drivers",
     "Runtime API, doors and way out": "the same sockets, which the launcher puts into both; the runtime's tests ask both",
     "what others left": "a container is never used again",
+    "the launcher's program that waits": "no container has it",
+    "another function's instance": "its processes are kept apart as the host's are, at which the same is aimed",
+    "programs with rights of their own": "no_new_privs, by which they gain nothing, is asked of it",
     "archives that attack who unpacks them": "unpacked before a driver sees them",
 }
 # What the zygote's two capabilities change has a test of its own.

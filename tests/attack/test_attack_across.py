@@ -18,7 +18,7 @@ PLACES = ("folder", "image as root", "image as 1000", FORK)
 AIMED = {
     "ptrace": "trace processes", "process_vm": "read and write the memory of processes",
     "pidfd_getfd": "pidfd_getfd and kcmp of processes", "kill-all": "kill(-1) at processes",
-    "kill-host": "kill processes in five ways", "process-settings": "limits, priority, affinity of processes",
+    "kill-host": "five ways to kill processes", "process-settings": "limits, priority, affinity of processes",
 }
 CASE = {case.name: case for case in CASES}
 NAME = f"held-{os.getpid()}"

@@ -17,7 +17,8 @@ SYS_ADMIN = bytes([1, 0, 0, 2]) + (1 << 21).to_bytes(4, "little") + bytes(12)
 # name → what is tried, what it says where nothing prevents it, how one sees inside that the file has the right.
 RIGHTS = {
     "suid": ("a set-user-id program", "euid 0, uid 1000", "its mode is 104755"),
-    "capabilities": ("a program with CAP_SYS_ADMIN as a file capability", "effective 200000", "file capabilities: some"),
+    "capabilities": ("a program with CAP_SYS_ADMIN as a file capability", "effective 200000",
+                     "file capabilities: some"),
 }
 INSIDE = "image as 1000"
 FILE = "/privileged-{}"
