@@ -4,9 +4,20 @@ use crate::{Error, Result};
 use model::RuntimeName;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// Where they are inside an instance.
 pub(crate) const FOLDER: &str = "/var/runtime";
+
+/// Where Node.js looks for how much memory it may take (libuv's `uv_get_constrained_memory`).
+pub(crate) const BOUNDS: &str = "/sys/fs/cgroup";
+/// With version 1 of control groups and with version 2.
+const BOUND: [&str; 4] = [
+    "memory/memory.limit_in_bytes",
+    "memory/memory.soft_limit_in_bytes",
+    "memory.max",
+    "memory.high",
+];
 
 const FILES: [(&str, &str); 6] = [
     ("index.js", include_str!("../../bootstrap/index.js")),
@@ -57,6 +68,43 @@ pub(crate) fn write(folder: &Path) -> Result<PathBuf> {
         std::fs::rename(&fresh, &path).map_err(io(&path))?;
     }
     std::fs::canonicalize(&runtime).map_err(io(&runtime))
+}
+
+/// Writes, once, what tells a Node.js that it may take so much memory, in bytes, to be shown at [`BOUNDS`]. `runtime` is
+/// what [`write`] gave; beside it are as many as functions have sizes.
+///
+/// # Errors
+/// Of the file system.
+pub(crate) fn bounds(runtime: &Path, memory: u64) -> Result<PathBuf> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock();
+    let all = runtime.with_file_name("node-memory");
+    let folder = all.join(memory.to_string());
+    if folder.exists() {
+        return Ok(folder);
+    }
+    let written = || {
+        // One that was begun and not finished.
+        let fresh = all.join("new");
+        if fresh.exists() {
+            std::fs::remove_dir_all(&fresh)?;
+        }
+        for folder in [all.clone(), fresh.clone(), fresh.join("memory")] {
+            std::fs::create_dir_all(&folder)?;
+            set_mode(&folder, 0o755)?;
+        }
+        for name in BOUND {
+            let path = fresh.join(name);
+            std::fs::write(&path, format!("{memory}\n"))?;
+            set_mode(&path, 0o644)?;
+        }
+        std::fs::rename(fresh, &folder)
+    };
+    written().map_err(|source| Error::Bootstrap {
+        path: folder.display().to_string(),
+        source,
+    })?;
+    Ok(folder)
 }
 
 fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {

@@ -271,6 +271,7 @@ mod tests {
             folder: folder.to_owned(),
             bootstraps: PathBuf::from("/data/var-runtime"),
             interpreter: Some(interpreter()),
+            bounds: None,
             volumes,
             region: "us-east-1".to_owned(),
             egress: !folder.ends_with("plain"),

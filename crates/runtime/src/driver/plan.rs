@@ -24,6 +24,8 @@ pub(super) struct Sources {
     pub(super) bootstraps: PathBuf,
     /// The interpreter of a managed runtime.
     pub(super) interpreter: Option<Interpreter>,
+    /// What Node.js shall take its bounds of memory from, in place of arguments.
+    pub(super) bounds: Option<PathBuf>,
     /// The spec's volumes with their folders, and its secrets and configs.
     pub(super) volumes: Vec<Volume>,
     /// The region that instances are told.
@@ -70,16 +72,22 @@ pub(super) fn plan(spec: &InstanceSpec, sources: &Sources) -> Result<Plan> {
     let environment = environment::build(spec, interpreter, &sources.region);
     let root = root(spec, sources);
     let image = spec.image.as_ref();
-    let runtimes = || bind(&sources.bootstraps, bootstrap::FOLDER);
+    let runtimes = || {
+        let bounds = sources.bounds.iter();
+        let bounds = bounds.map(|folder| bind(folder, bootstrap::BOUNDS));
+        std::iter::once(bind(&sources.bootstraps, bootstrap::FOLDER)).chain(bounds)
+    };
     let own = || bind(&sources.folder, TASK_ROOT);
     // The code is not part of the shape, so that functions share what is made ahead; but for those that
     // have run before an instance is made, when nothing may be mounted any more.
     let (binds, places, code) = match (&root, spec.snapshot) {
         (Root::Image { .. }, _) => (Vec::new(), Vec::new(), Vec::new()),
-        (Root::Host { .. }, Snapshot::Init) => (vec![runtimes(), own()], Vec::new(), Vec::new()),
+        (Root::Host { .. }, Snapshot::Init) => {
+            (runtimes().chain([own()]).collect(), Vec::new(), Vec::new())
+        }
         (Root::Host { .. }, Snapshot::None) => {
             let place = PathBuf::from(TASK_ROOT);
-            (vec![runtimes()], vec![place], vec![own()])
+            (runtimes().collect(), vec![place], vec![own()])
         }
     };
     let default_dir = match (&spec.code, image.map(|image| image.working_dir.as_str())) {
@@ -242,12 +250,23 @@ fn image_argv(spec: &InstanceSpec) -> Vec<String> {
 fn node_argv(spec: &InstanceSpec, sources: &Sources) -> Result<Vec<String>> {
     let mut argv = vec![program(sources)?];
     let options = spec.environment.get("NODE_OPTIONS");
-    if !options.is_some_and(|options| options.contains("max-old-space-size")) {
+    let told = options.is_some_and(|options| options.contains("max-old-space-size"));
+    if !told && sources.bounds.is_none() {
         let heap = spec.limits.memory / MIB * 9 / 10;
         argv.push(format!("--max-old-space-size={heap}"));
     }
     argv.push(format!("{}/index.js", bootstrap::FOLDER));
     Ok(argv)
+}
+
+/// Of which memory V8, which takes half of it for its heap, must hear to take nine tenths of the instance's; `None` if
+/// only an argument makes it: it takes at least 256 MiB, and of less than 15 GiB at most 2 GiB. An argument
+/// has Node.js refuse the compiled form of its own modules, which it was built with, since other flags of V8 might have
+/// made another; that is a fifth of its start.
+pub(super) fn bounds_of_node(spec: &InstanceSpec) -> Option<u64> {
+    let managed = spec.runtime == RuntimeName::Nodejs20 && spec.contract == Contract::Lambda;
+    let memory = spec.limits.memory;
+    (managed && (256 * MIB..=2275 * MIB).contains(&memory)).then_some(memory / 5 * 9)
 }
 
 fn program(sources: &Sources) -> Result<String> {

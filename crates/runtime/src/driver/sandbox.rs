@@ -239,9 +239,12 @@ impl SandboxDriver {
         shadows
     }
 
-    /// With the secrets and configs that were laid out.
+    /// With the secrets and configs that were laid out, and the bounds of a Node.js.
     async fn sources(&self, spec: &InstanceSpec, files: Option<&Laid>) -> Result<Sources> {
         let mut sources = self.surroundings.sources(spec).await?;
+        if let Some(memory) = plan::bounds_of_node(spec) {
+            sources.bounds = Some(bootstrap::bounds(&sources.bootstraps, memory)?);
+        }
         let files = files.into_iter().flat_map(Laid::volumes);
         sources.volumes.extend(files);
         Ok(sources)

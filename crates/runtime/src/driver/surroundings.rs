@@ -134,6 +134,7 @@ impl Surroundings {
             folder,
             bootstraps: self.bootstraps.clone(),
             interpreter,
+            bounds: None,
             volumes,
             region: self.region.to_string(),
             egress: self.can_egress && *self.egress_of(spec) != Egress::None,

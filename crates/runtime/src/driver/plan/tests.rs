@@ -14,6 +14,7 @@ fn sources(folder: &Path) -> Sources {
             version: "v20.0.0".into(),
             mapped: std::sync::Arc::default(),
         }),
+        bounds: None,
         volumes: Vec::new(),
         region: "us-east-1".into(),
         egress: true,
@@ -56,6 +57,37 @@ fn working_dir(plan: &Plan) -> &str {
         Work::Execute { working_dir, .. } => working_dir,
         Work::Tell(_) => panic!("a plan executes"),
     }
+}
+
+#[test]
+fn a_node_gets_its_bounds_by_an_argument_unless_they_lie_where_it_looks() {
+    let of = |memory: u64, bounds: Option<&str>| {
+        let mut spec = spec();
+        spec.limits.memory = memory * MIB;
+        let mut sources = sources(Path::new("/code"));
+        sources.bounds = bounds.map(PathBuf::from);
+        let plan = plan(&spec, &sources).unwrap();
+        let places: Vec<String> = plan.shape.binds.iter().map(shown).collect();
+        (bounds_of_node(&spec), argv(&plan).to_vec(), places)
+    };
+    let runtime = "/data/var-runtime at /var/runtime".to_owned();
+    let (small, argv, places) = of(255, None);
+    assert_eq!((small, places), (None, vec![runtime.clone()]));
+    assert_eq!(argv[1], "--max-old-space-size=229");
+    assert_eq!(of(256, None).0, Some(256 * MIB / 5 * 9));
+    assert_eq!(of(2276, None).0, None);
+    let (_, argv, places) = of(256, Some("/data/460"));
+    assert_eq!(argv, ["/usr/bin/node", "/var/runtime/index.js"]);
+    assert_eq!(places, [runtime, "/data/460 at /sys/fs/cgroup".to_owned()]);
+    let python = InstanceSpec {
+        runtime: RuntimeName::Python311,
+        ..spec()
+    };
+    assert_eq!(bounds_of_node(&python), None);
+}
+
+fn shown(bind: &Bind) -> String {
+    format!("{} at {}", bind.source.display(), bind.target.display())
 }
 
 #[test]
