@@ -1,6 +1,6 @@
 //! What a sandbox shall be like, before it is known what shall run in it.
 
-use crate::bounds::{MOUNTS_MAX, check_host, check_path, check_target, within};
+use crate::bounds::{MOUNTS_MAX, check_bind, check_host, check_path, check_target, within};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -159,7 +159,7 @@ impl Shape {
         within("volumes", self.volumes.len(), MOUNTS_MAX)?;
         for bind in root.iter().chain(&self.binds) {
             check_path(&bind.source)?;
-            check_target(&bind.target)?;
+            check_bind(&bind.target)?;
         }
         for volume in &self.volumes {
             check_path(&volume.source)?;
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn each_bound_of_a_shape_is_named() {
-        let cases: [Change<Shape>; 8] = [
+        let cases: [Change<Shape>; 10] = [
             (|s| s.hostname = "a b".to_owned(), "host name"),
             (|s| s.hosts[0].0 = "a\n1.2.3.4 b".to_owned(), "host name"),
             (|s| s.listen = vec![s.listen[0]; 65], "listeners"),
@@ -215,10 +215,19 @@ mod tests {
             (|s| s.binds = vec![bind("/a/../b", "/c")], "plain absolute"),
             (|s| s.binds = vec![bind("/a", "/proc/self")], "mounted on"),
             (|s| s.places = vec!["/dev/x".into()], "mounted on"),
+            (|s| s.places = vec!["/sys/fs/cgroup".into()], "mounted on"),
+            (|s| s.binds = vec![bind("/a", "/sys/fs")], "mounted on"),
         ];
         for (change, word) in cases {
             refused(shape(), change, Shape::check, word);
         }
+    }
+
+    #[test]
+    fn what_is_told_of_the_control_group_may_be_bound() {
+        let mut shape = shape();
+        shape.binds = vec![bind("/a", "/sys/fs/cgroup")];
+        assert_eq!(shape.check(), Ok(()));
     }
 
     #[test]

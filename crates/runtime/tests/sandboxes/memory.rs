@@ -1,7 +1,7 @@
 //! What is kept in memory, and what is read ahead.
 
 use crate::images;
-use crate::rig::{Rig, answer, call};
+use crate::rig::{MIB, Rig, answer, call};
 use launcher::residency::resident;
 use model::{Code, InstanceId, RuntimeName};
 use runtime::{Instance, InstanceSpec, Options};
@@ -16,7 +16,16 @@ crate::tests!(
     what_runtimes_read_stays_in_memory,
     a_node_stays_in_memory_though_none_waits,
     what_starts_read_is_read_ahead,
+    a_node_takes_its_bounds_from_where_it_looks,
 );
+
+const BOUNDS: &str = "const v8 = require('node:v8');
+    exports.handle = async () => ({
+      heap: v8.getHeapStatistics().heap_size_limit,
+      told: process.constrainedMemory(),
+      left: process.availableMemory(),
+      arguments: process.execArgv.length,
+    });";
 
 /// Asks the kernel to let go of the file; how many bytes of it are in memory then.
 fn let_go(path: &Path) -> u64 {
@@ -77,8 +86,6 @@ fn is_whole(path: &Path) -> bool {
 }
 
 async fn a_node_stays_in_memory_though_none_waits(rig: &Rig) {
-    // What is pinned for the rig's runtime goes.
-    rig.launcher.pin(Vec::new(), 0).await.unwrap();
     let options = |options: Options| Options {
         stems: 0,
         ..options
@@ -88,7 +95,13 @@ async fn a_node_stays_in_memory_though_none_waits(rig: &Rig) {
     let unpinned = rig.with(|options| Options { pin: 0, ..options }).await;
     let instance = unpinned.start(spec.clone()).await.unwrap();
     let program = program(&instance);
-    until("it is not pinned", || !is_whole(&program)).await;
+    // What is pinned for the rig's runtime goes, also if that was just about to.
+    let mut gone = 0;
+    while gone < 25 {
+        rig.launcher.pin(Vec::new(), 0).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        gone = if is_whole(&program) { 0 } else { gone + 1 };
+    }
     let id = InstanceId::generate();
     let _kept = runtime.start(InstanceSpec { id, ..spec }).await.unwrap();
     until("it is pinned", || is_whole(&program)).await;
@@ -139,4 +152,41 @@ async fn what_starts_read_is_read_ahead(rig: &Rig) {
     let warmed = rig.storage.warm(&spec.code, Guess::default(), 0, || true);
     assert_eq!(warmed.await.unwrap().files, 0, "nor past a bound");
     assert_eq!(in_memory(&script), 0);
+}
+
+async fn a_node_takes_its_bounds_from_where_it_looks(rig: &Rig) {
+    let files = [("app.js", BOUNDS, false)];
+    // What of it is the heap's at least, and how many arguments tell so.
+    for (memory, heap, arguments) in [
+        (128, 115, 1),
+        (512, 460, 0),
+        (1000, 900, 0),
+        (3000, 2700, 1),
+    ] {
+        let mut spec = rig
+            .function(RuntimeName::Nodejs20, "app.handle", &files)
+            .await;
+        spec.limits.memory = memory * MIB;
+        // With one that waited, and with one that did not.
+        let other = rig
+            .with(|options| Options {
+                stems: 0,
+                ..options
+            })
+            .await;
+        for runtime in [&rig.runtime, &other] {
+            let spec = InstanceSpec {
+                id: InstanceId::generate(),
+                ..spec.clone()
+            };
+            let instance = runtime.start(spec).await.unwrap();
+            let told = answer(&call(&instance, "1").await);
+            assert_eq!(told["told"], json!(memory * MIB), "{told}");
+            assert_eq!(told["arguments"], json!(arguments), "{told}");
+            let left = told["left"].as_u64().unwrap();
+            assert!(left > 0 && left < memory * MIB, "{told}");
+            let least = heap * MIB..=heap * MIB + 50 * MIB;
+            assert!(least.contains(&told["heap"].as_u64().unwrap()), "{told}");
+        }
+    }
 }
