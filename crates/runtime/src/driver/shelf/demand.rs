@@ -93,9 +93,12 @@ impl Demand {
             self.missed = now;
         }
         let unused = self.retired || self.announced == 0 && now - self.used > UNUSED;
-        if unused {
-            self.target = 0;
-        }
+        // One that was cleared while something was still made for it may be wanted again.
+        self.target = if unused {
+            0
+        } else {
+            self.target.max(size.base)
+        };
         (self.target, unused)
     }
 }
@@ -202,6 +205,9 @@ mod tests {
         assert_eq!(demand.shrink(size, later + UNUSED), (8, false));
         assert_eq!(demand.shrink(size, later + UNUSED + MOMENT), (0, true));
         assert_eq!(demand.wanted(0), 0);
+        // If it is still there, since one was being made, it may be used again.
+        demand.announce();
+        assert_eq!(demand.shrink(size, later + UNUSED + MOMENT), (8, false));
     }
 
     #[test]
