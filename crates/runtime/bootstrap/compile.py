@@ -34,7 +34,10 @@ MEMORY = 400 << 20
 MODULE_PATIENCE, PATIENCE = 20, 10
 UNFINISHED = 75
 
-COMPILED, REFUSED, UNREADABLE = range(3)
+COMPILED, REFUSED, UNREADABLE, GIVEN_UP = range(4)
+# Laid for a source that the compiler came to no end with: the next turn leaves it alone, and the interpreter takes it
+# for nothing, since it is no bytecode of any version.
+NOTHING = bytes(16)
 ANSWER = struct.Struct(">BI")
 REQUEST = struct.Struct(">I")
 
@@ -61,12 +64,14 @@ def sources(root):
 
 def bytecode_of(source, cached):
     """How large it is, if the code has it compiled so that the interpreter takes it (PEP 552): by the hash of its
-    source, or by a time, which unpacking has most likely changed."""
+    source, or by a time, which unpacking has most likely changed. Or if it was given up."""
     try:
         with open(cached, "rb") as file:
             head, size = file.read(16), os.fstat(file.fileno()).st_size
     except OSError:
         return None
+    if head == NOTHING:
+        return size
     flags, rest = int.from_bytes(head[4:8], "little"), head[8:]
     if head[:4] != MAGIC_NUMBER:
         return None
@@ -165,7 +170,7 @@ class Compiler:
             self.child = None
 
     def compile(self, source):
-        """Status and content. A source that takes too long, or the child with it, is refused."""
+        """Status and content. A source that takes too long, or the child with it, is given up."""
         if self.child is None:
             self.start()
         end = time.monotonic() + MODULE_PATIENCE
@@ -176,7 +181,7 @@ class Compiler:
             return status, exactly(self.connection, length, end)
         except (OSError, EOFError):
             self.stop()
-            return REFUSED, b""
+            return GIVEN_UP, NOTHING
 
 
 class Turn:
@@ -217,7 +222,7 @@ class Turn:
     def add(self, source, name):
         status, content = self.compiler.compile(source)
         self.all_read &= status != UNREADABLE
-        if status != COMPILED:
+        if status not in (COMPILED, GIVEN_UP):
             return 0
         size = len(content) + 2 * len(name.encode()) + ENTRY
         if size <= self.left:

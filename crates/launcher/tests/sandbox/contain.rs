@@ -22,6 +22,10 @@ pub(crate) const CASES: &[Case] = &[
         standard_streams_open_again,
     ),
     ("binds_are_read_only", binds_are_read_only),
+    (
+        "what_is_told_of_the_control_group_is_seen",
+        what_is_told_of_the_control_group_is_seen,
+    ),
     ("volumes_keep_what_is_written", volumes_keep_what_is_written),
     ("neighbours_share_no_user_id", neighbours_share_no_user_id),
 ];
@@ -296,6 +300,33 @@ fn binds_are_read_only() {
         let output = bench.run(spec).await;
         assert_eq!(output.stdout, "codefile0\n", "{}", output.stderr);
         assert!(output.stderr.contains("Read-only"), "{}", output.stderr);
+    });
+}
+
+/// Where libuv looks, whichever version the host has: its group is the root of what a sandbox sees.
+fn what_is_told_of_the_control_group_is_seen() {
+    with(|bench| async move {
+        let told = bench.data.path().join("told");
+        std::fs::create_dir_all(told.join("memory")).unwrap();
+        std::fs::write(told.join("memory.max"), "2\n").unwrap();
+        std::fs::write(told.join("memory/memory.limit_in_bytes"), "1\n").unwrap();
+        let mut spec = shell(
+            "if grep -q ^0::/ /proc/self/cgroup && ! grep -q :memory: /proc/self/cgroup; then \
+             path=$(cut -c4- /proc/self/cgroup)/memory.max; else \
+             path=memory$(sed -n s/.*:memory://p /proc/self/cgroup)/memory.limit_in_bytes; fi; \
+             cat /sys/fs/cgroup/$path; echo x > /sys/fs/cgroup/$path; mkdir /sys/fs/cgroup/x; ls /sys",
+        );
+        spec.shape.binds.push(bind(&told, "/sys/fs/cgroup"));
+        let output = bench.run(spec).await;
+        let (number, seen) = output.stdout.split_once('\n').unwrap();
+        assert!(["1", "2"].contains(&number), "{}", output.stdout);
+        assert_eq!(seen, "fs\n", "{}", output.stderr);
+        assert_eq!(
+            output.stderr.matches("Read-only").count(),
+            2,
+            "{}",
+            output.stderr
+        );
     });
 }
 

@@ -2,9 +2,10 @@
 
 use crate::{Error, Result};
 use model::RuntimeName;
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// Where they are inside an instance.
 pub(crate) const FOLDER: &str = "/var/runtime";
@@ -70,41 +71,50 @@ pub(crate) fn write(folder: &Path) -> Result<PathBuf> {
     std::fs::canonicalize(&runtime).map_err(io(&runtime))
 }
 
-/// Writes, once, what tells a Node.js that it may take so much memory, in bytes, to be shown at [`BOUNDS`]. `runtime` is
-/// what [`write`] gave; beside it are as many as functions have sizes.
+/// What tells a Node.js that it may take so much memory, in bytes, to be shown at [`BOUNDS`]; written if it is not there
+/// yet. `runtime` is what [`write`] gave; beside it are as many as functions have sizes.
 ///
 /// # Errors
 /// Of the file system.
 pub(crate) fn bounds(runtime: &Path, memory: u64) -> Result<PathBuf> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _one = ONE_AT_A_TIME.lock();
+    /// Those that this process has seen whole.
+    static SEEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     let all = runtime.with_file_name("node-memory");
     let folder = all.join(memory.to_string());
-    if folder.exists() {
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if seen.contains(&folder) {
         return Ok(folder);
     }
-    let written = || {
-        // One that was begun and not finished.
-        let fresh = all.join("new");
-        if fresh.exists() {
-            std::fs::remove_dir_all(&fresh)?;
-        }
-        for folder in [all.clone(), fresh.clone(), fresh.join("memory")] {
-            std::fs::create_dir_all(&folder)?;
-            set_mode(&folder, 0o755)?;
-        }
-        for name in BOUND {
-            let path = fresh.join(name);
-            std::fs::write(&path, format!("{memory}\n"))?;
-            set_mode(&path, 0o644)?;
-        }
-        std::fs::rename(fresh, &folder)
-    };
-    written().map_err(|source| Error::Bootstrap {
-        path: folder.display().to_string(),
-        source,
-    })?;
+    let text = format!("{memory}\n");
+    let whole = |name| std::fs::read_to_string(folder.join(name)).is_ok_and(|told| told == text);
+    if !BOUND.into_iter().all(whole) {
+        write_bounds(&all, &folder, &text).map_err(|source| Error::Bootstrap {
+            path: folder.display().to_string(),
+            source,
+        })?;
+    }
+    seen.insert(folder.clone());
     Ok(folder)
+}
+
+fn write_bounds(all: &Path, folder: &Path, text: &str) -> std::io::Result<()> {
+    // What an earlier process began, or the power's end has left empty.
+    let fresh = all.join("new");
+    for old in [&fresh, folder] {
+        if old.exists() {
+            std::fs::remove_dir_all(old)?;
+        }
+    }
+    for folder in [all, &fresh, &fresh.join("memory")] {
+        std::fs::create_dir_all(folder)?;
+        set_mode(folder, 0o755)?;
+    }
+    for name in BOUND {
+        let path = fresh.join(name);
+        std::fs::write(&path, text)?;
+        set_mode(&path, 0o644)?;
+    }
+    std::fs::rename(fresh, folder)
 }
 
 fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {

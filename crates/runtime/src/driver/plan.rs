@@ -259,14 +259,16 @@ fn node_argv(spec: &InstanceSpec, sources: &Sources) -> Result<Vec<String>> {
     Ok(argv)
 }
 
-/// Of which memory V8, which takes half of it for its heap, must hear to take nine tenths of the instance's; `None` if
-/// only an argument makes it: it takes at least 256 MiB, and of less than 15 GiB at most 2 GiB. An argument
-/// has Node.js refuse the compiled form of its own modules, which it was built with, since other flags of V8 might have
-/// made another; that is a fifth of its start.
-pub(super) fn bounds_of_node(spec: &InstanceSpec) -> Option<u64> {
+/// Of how many bytes V8, which takes half of them for its heap, must hear to take nine tenths of the instance's, on a
+/// machine with so many; `None` if only an argument makes it: it takes at least 256 MiB, of less than 15 GiB at
+/// most 2 GiB, and never more than half of the machine's. An argument has Node.js refuse the compiled form of its own
+/// modules, which it was built with, since other flags of V8 might have made another; that is a fifth of its start.
+pub(super) fn bounds_of_node(spec: &InstanceSpec, machine: u64) -> Option<u64> {
     let managed = spec.runtime == RuntimeName::Nodejs20 && spec.contract == Contract::Lambda;
-    let memory = spec.limits.memory;
-    (managed && (256 * MIB..=2275 * MIB).contains(&memory)).then_some(memory / 5 * 9)
+    // Whole ones, so that there are few.
+    let memory = spec.limits.memory / MIB;
+    let told = memory * MIB / 5 * 9;
+    (managed && (256..=2275).contains(&memory) && told <= machine).then_some(told)
 }
 
 fn program(sources: &Sources) -> Result<String> {

@@ -242,7 +242,7 @@ impl SandboxDriver {
     /// With the secrets and configs that were laid out, and the bounds of a Node.js.
     async fn sources(&self, spec: &InstanceSpec, files: Option<&Laid>) -> Result<Sources> {
         let mut sources = self.surroundings.sources(spec).await?;
-        if let Some(memory) = plan::bounds_of_node(spec) {
+        if let Some(memory) = plan::bounds_of_node(spec, machine_memory()) {
             sources.bounds = Some(bootstrap::bounds(&sources.bootstraps, memory)?);
         }
         let files = files.into_iter().flat_map(Laid::volumes);
@@ -257,4 +257,10 @@ fn message<'a>(environment: impl Iterator<Item = &'a (String, String)>) -> Resul
         environment.map(|(name, value)| (name, value)).collect();
     let message = serde_json::json!({ "environment": environment });
     serde_json::to_vec(&message).map_err(|error| Error::Missing(error.to_string()))
+}
+
+/// Bytes that this machine has.
+fn machine_memory() -> u64 {
+    let about = rustix::system::sysinfo();
+    about.totalram * u64::from(about.mem_unit)
 }

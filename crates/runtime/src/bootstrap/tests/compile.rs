@@ -43,7 +43,7 @@ const HURRIED: &str = "late = []\n\
     compiler.Compiler.compile = hurried\n";
 
 /// One source ends the compiler, one cannot be read, and one takes longer than any has.
-const FATAL: &str = "compiler.MODULE_PATIENCE = 3\n\
+const FATAL: &str = "compiler.MODULE_PATIENCE, compiler.PATIENCE = 3, 2\n\
     whole = compiler.compiled\n\
     def fatal(source):\n\
     \x20   if 'fatal' in source: os.kill(os.getpid(), 11)\n\
@@ -193,7 +193,13 @@ async fn whatever_a_source_does_to_the_compiler_the_others_are_compiled() {
     let bad = ["a/fatal", "b/endless"];
     modules(task.path(), &bad);
     modules(task.path(), &["a/x", "a/y", "b/x", "b/y", "c"]);
-    assert_eq!(otherwise(task.path(), FATAL).await, (0, 5));
+    // The time is up after the one that is endless; it and the other are remembered.
+    assert_eq!(otherwise(task.path(), FATAL).await.0, 75);
+    assert_eq!(otherwise(task.path(), FATAL).await.0, 0);
+    assert_eq!(otherwise(task.path(), FATAL).await, (0, 0));
+    let laid = |folder: &str| std::fs::read_dir(task.path().join(folder)).unwrap().count();
+    let all = ["a", "b", "."].map(|folder| laid(&format!("{folder}/__pycache__")));
+    assert_eq!(all, [3, 3, 1]);
     // What could not be read may be another time.
     modules(task.path(), &["unreadable", "d"]);
     assert_eq!(otherwise(task.path(), FATAL).await, (75, 1));

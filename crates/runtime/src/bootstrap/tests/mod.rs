@@ -27,6 +27,33 @@ fn it_can_be_written_again_and_be_read_by_all() {
     }
 }
 
+#[test]
+fn what_tells_of_memory_is_whole_whatever_was_left_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = write(folder.path()).unwrap();
+    let told = runtime.with_file_name("node-memory");
+    std::fs::create_dir_all(told.join("460/memory")).unwrap();
+    std::fs::create_dir_all(told.join("new/memory")).unwrap();
+    for name in &BOUND[..3] {
+        std::fs::write(told.join("460").join(name), "").unwrap();
+        std::fs::write(told.join("new").join(name), "1").unwrap();
+    }
+    for memory in [460, 920, 460] {
+        let shown = bounds(&runtime, memory).unwrap();
+        assert_eq!(shown, told.join(memory.to_string()));
+        for name in BOUND {
+            let path = shown.join(name);
+            assert_eq!(
+                std::fs::read_to_string(&path).unwrap(),
+                format!("{memory}\n")
+            );
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o644);
+        }
+    }
+    assert!(!told.join("new").exists());
+}
+
 mod compile;
 mod node;
 mod python;

@@ -68,7 +68,11 @@ fn a_node_gets_its_bounds_by_an_argument_unless_they_lie_where_it_looks() {
         sources.bounds = bounds.map(PathBuf::from);
         let plan = plan(&spec, &sources).unwrap();
         let places: Vec<String> = plan.shape.binds.iter().map(shown).collect();
-        (bounds_of_node(&spec), argv(&plan).to_vec(), places)
+        (
+            bounds_of_node(&spec, 4096 * MIB),
+            argv(&plan).to_vec(),
+            places,
+        )
     };
     let runtime = "/data/var-runtime at /var/runtime".to_owned();
     let (small, argv, places) = of(255, None);
@@ -76,6 +80,12 @@ fn a_node_gets_its_bounds_by_an_argument_unless_they_lie_where_it_looks() {
     assert_eq!(argv[1], "--max-old-space-size=229");
     assert_eq!(of(256, None).0, Some(256 * MIB / 5 * 9));
     assert_eq!(of(2276, None).0, None);
+    // V8 asks how much the machine has, too.
+    let mut large = spec();
+    large.limits.memory = 2000 * MIB + 5;
+    let told = 3600 * MIB;
+    assert_eq!(bounds_of_node(&large, told), Some(told));
+    assert_eq!(bounds_of_node(&large, told - 1), None);
     let (_, argv, places) = of(256, Some("/data/460"));
     assert_eq!(argv, ["/usr/bin/node", "/var/runtime/index.js"]);
     assert_eq!(places, [runtime, "/data/460 at /sys/fs/cgroup".to_owned()]);
@@ -83,7 +93,7 @@ fn a_node_gets_its_bounds_by_an_argument_unless_they_lie_where_it_looks() {
         runtime: RuntimeName::Python311,
         ..spec()
     };
-    assert_eq!(bounds_of_node(&python), None);
+    assert_eq!(bounds_of_node(&python, 4096 * MIB), None);
 }
 
 fn shown(bind: &Bind) -> String {
