@@ -82,10 +82,14 @@ def test_leftovers(attacked, judge, pair, who, kind):
         if who != "another instance":
             e2e.wait_for("the instance to go", lambda: not attacked.shows("first"))
         # Backwards, so that what looks for it does not find its own.
-        answer, details = attacked.attack(finder, f"find {secret[::-1]}")
-        found |= words(answer)
-        reused += slot(details) in planted_in
-        shared |= before & namespaces(details)
+        # Once more where slots go round in a way that keeps the two apart.
+        for _ in range(2 if turn % 3 == 2 and not reused else 1):
+            answer, details = attacked.attack(finder, f"find {secret[::-1]}")
+            found |= words(answer)
+            reused += slot(details) in planted_in
+            shared |= before & namespaces(details)
+            if found != {"none"} or secret in details:
+                break
         if found != {"none"} or secret in details or (turn + 1 >= ROUNDS and reused >= REUSED):
             break
     answer = "|".join(sorted(found))
