@@ -151,7 +151,7 @@ def test_official_aws_lambda_ric(server, ric_node):
 
 
 def test_official_rust_lambda_runtime(server):
-    program = CACHE / "lambda-rust/release/lambda-rust"
+    program = CACHE / "lambda-rust/debug/lambda-rust"
     create(server, "rust", "provided.al2023", zipped({"bootstrap": program.read_bytes()}), "any.any")
     error, told, _ = server.invoke("rust", {"name": "photo"})
     assert error is None, told

@@ -125,8 +125,10 @@ pub(crate) async fn run(corridor: Arc<Corridor>) {
 async fn round(corridor: &Arc<Corridor>, last: &mut Option<Target>) -> Result<Option<Timestamp>> {
     // Set before looking: a place that is freed from here on wakes the loop once more.
     let dispatcher = &corridor.dispatcher;
-    #[cfg(not(feature = "planted-lost-wakeup"))]
-    dispatcher.starved.store(true, Ordering::Release);
+    let lost_wakeup = state::planted::bug("lost-wakeup");
+    if !lost_wakeup {
+        dispatcher.starved.store(true, Ordering::Release);
+    }
     let now = Timestamp::now();
     let due = corridor.state.due_targets(now).await?;
     let mut due = in_turn(due.into_iter().map(|(target, _)| target), last.as_ref());
@@ -153,9 +155,9 @@ async fn round(corridor: &Arc<Corridor>, last: &mut Option<Target>) -> Result<Op
         due = more;
     }
     let next = corridor.state.next_due(now).await?;
-    // A bug that the simulation must catch: what was freed since the look does not wake the loop.
-    #[cfg(feature = "planted-lost-wakeup")]
-    dispatcher.starved.store(starved, Ordering::Release);
+    if lost_wakeup {
+        dispatcher.starved.store(starved, Ordering::Release);
+    }
     if !starved {
         dispatcher.starved.store(false, Ordering::Release);
         return Ok(next);

@@ -5,7 +5,7 @@ use crate::error::{Done, Failure};
 use crate::events::{MAX_PAYLOADS, insert, read, targets};
 use crate::job::Tx;
 use crate::row::{all, first, int, run};
-use crate::{Result, State, cancellations, crash, partitions, queues, runs};
+use crate::{Result, State, cancellations, crash, partitions, planted, queues, runs};
 use model::{Event, EventId, EventState, NewEvent, NewMessage, QueueName, Run, Target, Timestamp};
 use rusqlite::{Connection, params};
 
@@ -229,8 +229,12 @@ fn settle(tx: &Tx<'_>, settlement: &Settlement) -> Done<bool> {
                  not_before = coalesce(?5, not_before), due = ?5, ended = ?6, last_error = ?7
              WHERE id = ?1 AND epoch = ?2 AND state = 'leased' RETURNING target"
         );
-        #[cfg(feature = "planted-no-epoch-guard")]
-        let sql = planted(&sql);
+        // Whoever was leased the event once may settle it.
+        let sql = if planted::bug("no-epoch-guard") {
+            sql.replace("epoch = ?2", "?2 <= epoch")
+        } else {
+            sql
+        };
         let change = params![
             settlement.id.0.into_bytes(),
             int(settlement.epoch),
@@ -260,12 +264,6 @@ fn settle(tx: &Tx<'_>, settlement: &Settlement) -> Done<bool> {
         return Ok(true);
     }
     Ok(false)
-}
-
-/// A bug that the simulation must catch: whoever was leased the event once may settle it.
-#[cfg(feature = "planted-no-epoch-guard")]
-fn planted(sql: &str) -> String {
-    sql.replace("epoch = ?2", "?2 <= epoch")
 }
 
 /// The beginning of a text that somebody outside chose.

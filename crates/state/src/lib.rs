@@ -33,6 +33,7 @@ mod objects;
 mod once;
 mod overdue;
 mod partitions;
+pub mod planted;
 mod pushes;
 mod queues;
 mod readers;

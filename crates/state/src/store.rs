@@ -7,7 +7,7 @@ use crate::job::{Job, Tx, job};
 use crate::readers::Readers;
 use crate::runs::RunBuffer;
 use crate::writer::{BUSY_WAIT, QUEUE, Writer};
-use crate::{Error, Result, cancellations, folder, leases, partitions, replays, schema};
+use crate::{Error, Result, cancellations, folder, leases, partitions, planted, replays, schema};
 use model::{EventId, Timestamp};
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
@@ -203,16 +203,6 @@ fn lock(jobs: &Mutex<Sender>) -> std::sync::MutexGuard<'_, Sender> {
     jobs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(all(feature = "planted-synchronous-normal", not(debug_assertions)))]
-compile_error!("a planted bug is for tests: it exists in debug builds only");
-
-/// FULL: each commit is an fsync of the log.
-const SYNCHRONOUS: &str = if cfg!(feature = "planted-synchronous-normal") {
-    "NORMAL"
-} else {
-    "FULL"
-};
-
 /// The writing connection.
 fn connect(path: &PathBuf) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -225,7 +215,13 @@ fn connect(path: &PathBuf) -> Result<Connection> {
     let configure = || -> rusqlite::Result<()> {
         db.busy_timeout(BUSY_WAIT)?;
         db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-        db.pragma_update(None, "synchronous", SYNCHRONOUS)?;
+        // Each commit is an fsync of the log.
+        let synchronous = if planted::bug("synchronous-normal") {
+            "NORMAL"
+        } else {
+            "FULL"
+        };
+        db.pragma_update(None, "synchronous", synchronous)?;
         db.pragma_update(None, "foreign_keys", true)?;
         db.pragma_update(None, "temp_store", "MEMORY")?;
         db.pragma_update(None, "trusted_schema", false)?;

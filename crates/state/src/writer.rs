@@ -4,14 +4,12 @@
 //! then answers. So many requests share one fsync, one request that fails undoes only itself, and
 //! an answer means that the change is on disk.
 
-#[cfg(all(feature = "planted-early-acknowledgement", not(debug_assertions)))]
-compile_error!("a planted bug is for tests: it exists in debug builds only");
-
 use crate::acceptance::together;
 use crate::checkpoint::{Checkpoint, abort_if_unsafe};
 use crate::counters::Counters;
 use crate::crash;
 use crate::job::{Answer, Job, Tx, Undone, Work};
+use crate::planted;
 use crate::runs::RunBuffer;
 use rusqlite::{Connection, ffi};
 use std::cell::Cell;
@@ -100,9 +98,8 @@ impl Writer {
             result = self.step(&tx, job, &mut answers);
             crash::point("request-ran");
         }
-        #[cfg(feature = "planted-early-acknowledgement")]
-        for answer in answers.drain(..) {
-            answer(None);
+        if planted::bug("early-acknowledgement") {
+            answers.drain(..).for_each(|answer| answer(None));
         }
         let commit = |()| {
             crash::point("commit-before");

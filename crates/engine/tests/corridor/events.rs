@@ -1,10 +1,7 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 //! Events: leased, attempted, retried, buried, replayed, cancelled, given back.
 
-mod house;
-
+use crate::house::{House, event, failed, function, ok, steady, until};
 use engine::Cancelled;
-use house::{House, event, failed, function, ok, steady, until};
 use model::{Ending, EventId, EventQuery, EventState, Jitter, Kind, Principal};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

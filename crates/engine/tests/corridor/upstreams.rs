@@ -1,11 +1,8 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 //! Pulling through from a registry that fails in every way that one can: what it sends is checked, gone on with, or
 //! refused, and it learns nothing that it should not.
 
-mod house;
-
+use crate::house::{House, steady};
 use engine::Engine;
-use house::{House, steady};
 use model::{
     ContentDigest, Kind, ManifestReference, RepositoryName, Secret, Timestamp, Upstream,
     UpstreamName,

@@ -1,10 +1,7 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 //! What events leave at their end, what waits too long, and what is sent twice.
 
-mod house;
-
+use crate::house::{House, event, failed, function, steady, until};
 use bytes::Bytes;
-use house::{House, event, failed, function, steady, until};
 use model::{
     BucketName, DeadLetter, Delivery, Destinations, Event, EventFilter, EventId, EventState, Kind,
     NewEvent, Principal, QueueAttributes, QueueName, Target, Timestamp,
@@ -75,7 +72,7 @@ async fn message(house: &House, name: &QueueName) -> model::Message {
     };
     let received = house
         .engine
-        .receive_messages(asked, Some(house::SOON))
+        .receive_messages(asked, Some(crate::house::SOON))
         .await;
     received.unwrap().messages.remove(0)
 }

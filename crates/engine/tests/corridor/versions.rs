@@ -1,10 +1,7 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 //! Versions and aliases: pinned, picked by weight, deployed, rolled back.
 
-mod house;
-
+use crate::house::{House, event, function, ok, steady, within};
 use engine::{AliasChange, Call, Options, Publish, PutAlias};
-use house::{House, event, function, ok, steady, within};
 use model::{
     Deployment, Ending, EventState, FunctionName, FunctionSpec, Kind, Outcome, Owner, Qualifier,
     Share,
@@ -303,7 +300,7 @@ async fn deploying(house: &House, mut slow: FunctionSpec, more: Vec<FunctionSpec
         };
         engine.deploy(deployment).await
     });
-    house::until("its start", async || {
+    crate::house::until("its start", async || {
         let versions = house.engine.list_versions(&f()).await.unwrap();
         (versions.len() == 3).then_some(())
     })
@@ -467,7 +464,7 @@ async fn events_of_an_alias_have_retries_and_destinations_of_their_own() {
         let mut new = event(&model::Target::Function { name: f.clone() });
         new.delivery.qualifier = said;
         let id = house.engine.submit(new).await.unwrap();
-        let ended = house::until("its end", async || {
+        let ended = crate::house::until("its end", async || {
             let event = house.engine.get_event(id).await.unwrap();
             event.state.is_end().then_some(event)
         });
@@ -496,6 +493,6 @@ fn picky_calls() -> Fake {
             takes: Duration::ZERO,
             fails: None,
         },
-        |_| (Duration::ZERO, house::failed(), true),
+        |_| (Duration::ZERO, crate::house::failed(), true),
     )
 }

@@ -1,10 +1,7 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 //! Secrets and configs: given when an instance starts, followed when they are set, refused where they cannot be.
 
-mod house;
-
+use crate::house::{House, ok, until};
 use engine::{Engine, Options, Put, SecretKeys};
-use house::{House, ok, until};
 use model::{
     ChangeKind, FunctionSpec, Kind, MAX_SECRET, SecretKind, SecretMount, SecretName, SecretUse,
 };

@@ -1,10 +1,7 @@
-#![allow(clippy::unwrap_used, missing_docs)]
 //! Reservations and start kinds, through the whole engine.
 
-mod house;
-
+use crate::house::{House, function, steady};
 use engine::{Options, Put};
-use house::{House, function, steady};
 use model::{EventState, Kind, StartKind};
 use std::time::Duration;
 

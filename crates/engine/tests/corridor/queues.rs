@@ -1,11 +1,8 @@
 //! Queues in the engine: who waits is woken, events become messages, mappings call functions.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod house;
-
+use crate::house::{House, event, failed, ok, steady, until, within};
 use bytes::Bytes;
 use engine::Receive;
-use house::{House, event, failed, ok, steady, until, within};
 use model::{
     Ending, EventState, Kind, MappingSpec, MessageId, NewMessage, QueueAttributes, QueueName,
     Target, Timestamp,

@@ -1,10 +1,7 @@
 //! Events on buses: to the targets of the rules that fit, and no deeper than the bound.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
-mod house;
-
+use crate::house::{House, event, function, steady, until};
 use engine::{Options, PutRule};
-use house::{House, event, function, steady, until};
 use model::{
     BusName, Event, EventFilter, EventId, EventState, NewEvent, RuleTarget, Secret, Target,
     Transformer,

@@ -1,10 +1,7 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 //! Schedules: they wake their targets, and are those that manifests declare.
 
-mod house;
-
+use crate::house::{House, function, steady, until};
 use engine::ScheduleFilter;
-use house::{House, function, steady, until};
 use model::{
     ChangeKind, Deployment, EventFilter, EventState, Kind, ScheduleKey, ScheduleSpec, Target,
 };
@@ -88,8 +85,8 @@ async fn a_pause_holds_and_a_target_that_is_gone_is_told() {
 #[tokio::test]
 async fn a_deployment_makes_changes_and_drops_what_it_schedules() {
     let house = House::open(steady(0, 0)).await;
-    let catalog = house::service("catalog", "/tick");
-    let owner = house::service("catalog", "");
+    let catalog = crate::house::service("catalog", "/tick");
+    let owner = crate::house::service("catalog", "");
     let mut deployment = Deployment {
         project: "shop".into(),
         functions: vec![house.spec("f").await],

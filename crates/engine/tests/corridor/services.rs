@@ -1,9 +1,6 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 //! Services: kept running, restarted, replaced, reached, woken.
 
-mod house;
-
-use house::{House, event, function, ok, service, steady, until, within};
+use crate::house::{House, event, function, ok, service, steady, until, within};
 use model::{
     ChangeKind, Condition, Dependency, Event, EventState, Kind, Owner, ReplicaStatus, Restart,
     ServiceSpec, VolumeMount,

@@ -1,10 +1,7 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 //! Functions: declared, changed, called, deployed.
 
-mod house;
-
+use crate::house::{House, function, ok, service, steady, until};
 use engine::{Call, Error, Put};
-use house::{House, function, ok, service, steady, until};
 use model::{
     BucketSpec, ChangeKind, Code, Deployment, Digest, Egress, Ending, ImageConfig, ImageRecord,
     InstanceState, Kind, NotificationRule, RuntimeName, Target,

@@ -1,11 +1,8 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 //! Tags of the registry that functions follow: every push becomes a version, or is said to be none.
 
-mod house;
-
+use crate::house::{House, ok, until, within};
 use bytes::Bytes;
 use engine::{Call, ImageRelease};
-use house::{House, ok, until, within};
 use model::{
     Code, ContentDigest, Ending, FunctionName, ManifestReference, Push, Qualifier, RepositoryName,
     Share,

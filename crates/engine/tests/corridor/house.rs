@@ -1,11 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    dead_code,
-    unreachable_pub,
-    missing_docs
-)]
-//! A whole engine over a real store and storage, with the fake driver below.
+//! A whole engine over a real store and storage, with the fake driver.
 
 use bytes::Bytes;
 use engine::{Call, Engine, Options, Put};
