@@ -1,7 +1,7 @@
 """Kills a server at every crash point, by the events of each source that reaches it, and holds what the
 next start makes of it against what the clients were answered.
 
-ROUSE_TEST_CRASH_ROUNDS (1): how often each; ROUSE_TEST_CRASH_SEED; ROUSE_TEST_CRASH_WORLDS (2): servers
+ROUSE_TEST_CRASH_ROUNDS (1): how often each; ROUSE_TEST_CRASH_SEED; ROUSE_TEST_CRASH_WORLDS (4): servers
 at a time; ROUSE_TEST_CRASH_PAUSE (30): milliseconds for which the thread at the point stalls first.
 """
 
@@ -27,7 +27,7 @@ POINTS = [line.split("\t") for line in (STATE / "crash/points.tsv").read_text().
 PAIRS = [(name, source) for name, sources, _ in POINTS for source in sources.split(",")]
 ROUNDS = int(os.environ.get("ROUSE_TEST_CRASH_ROUNDS", "1"))
 SEED = int(os.environ.get("ROUSE_TEST_CRASH_SEED", "0")) or random.randrange(2**32)
-WORLDS = int(os.environ.get("ROUSE_TEST_CRASH_WORLDS", "2"))
+WORLDS = int(os.environ.get("ROUSE_TEST_CRASH_WORLDS", "4"))
 PAUSE = int(os.environ.get("ROUSE_TEST_CRASH_PAUSE", "30"))
 # How long a server may take to reach the point, on a slow machine.
 PATIENCE = 60

@@ -4,7 +4,8 @@ A server works while every change below its data folder is written down. Then, f
 its folder is put together from what was durable then, and more or less of what was not; a server is
 started on it, and what it makes of it is held against what was answered until that moment.
 
-ROUSE_TEST_POWER_POINTS (50): moments; ROUSE_TEST_POWER_SEED.
+ROUSE_TEST_POWER_POINTS (50): moments; ROUSE_TEST_POWER_WAYS (2): in how many ways the power goes at each,
+nothing of what was not durable and, in turn, some of it; ROUSE_TEST_POWER_SEED.
 """
 
 import os
@@ -21,7 +22,8 @@ from world import SOURCES, World
 
 POINTS = int(os.environ.get("ROUSE_TEST_POWER_POINTS", "50"))
 SEED = int(os.environ.get("ROUSE_TEST_POWER_SEED", "0")) or random.randrange(2**32)
-WAYS = ("nothing", "names", "torn", "prefix")
+SOME = ("names", "torn", "prefix")
+WAYS = int(os.environ.get("ROUSE_TEST_POWER_WAYS", "2"))
 AT_A_TIME = 2
 
 
@@ -119,6 +121,12 @@ def test_the_log_tells_all_that_was_done(recorded, tmp_path):
     assert {"state.db", "state.db-wal"} <= synced
 
 
+def ways(number):
+    """What stays of what was not durable, when the power goes the so-manieth time."""
+    turned = SOME[number % len(SOME):] + SOME[:number % len(SOME)]
+    return ("nothing", *turned)[:WAYS]
+
+
 def judge(recorded, folder, position):
     """Starts a server on what was left, and holds it against the ledger of that moment."""
     world = World(folder, recorded.witness)
@@ -151,12 +159,12 @@ def test_what_was_answered_outlives_the_power(recorded, tmp_path):
             while done < len(recorded.records) and recorded.records[done][0] <= position:
                 at.do(*recorded.records[done][1:])
                 done += 1
-            for how in WAYS:
+            for how in ways(number):
                 folder, seed = tmp_path / f"{number}-{how}", SEED + number
                 folder.mkdir()
                 at.write_out(folder / "data", how, seed)
                 running.append(pool.submit(run, folder, position, how, seed))
             while sum(not one.done() for one in running) > 4 * AT_A_TIME:
                 time.sleep(0.05)
-    print(f"{len(moments)} losses of power in {len(WAYS)} ways, {sum(judged)} answers held against the store")
+    print(f"{len(moments)} losses of power in {WAYS} ways each, {sum(judged)} answers held against the store")
     assert not lost, "\n\n".join(lost)[:8000]
