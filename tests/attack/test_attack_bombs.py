@@ -2,15 +2,31 @@
 
 import gzip
 import os
+import subprocess
 
 import pytest
 from members import (END, folder, gzip_zeros, header, link, member, pax, zip_file, zip_of_one_kernel, zipped,
                      zstd_zeros)
-from offered import Image, faults, sha256
-from test_attack_layers import contained, offered  # noqa: F401
+from offered import Image, Offered, OfferedRootless, faults, sha256
+from test_attack_layers import contained  # noqa: F401
 
 TEN_GIGABYTES = 10_000_000_000
 PACKED = {"gzip": gzip_zeros, "zstd": zstd_zeros}
+
+
+@pytest.fixture(scope="module")
+def offered(tmp_path_factory, rootless):
+    """Its data folder is in memory: on a disk the kernel takes minutes for a million files."""
+    server = OfferedRootless() if rootless else Offered(tmp_path_factory.mktemp("around"))
+    server.data.mkdir(exist_ok=True)
+    about = server.data.stat()
+    options = f"size=6g,nr_inodes=4m,mode=700,uid={about.st_uid},gid={about.st_gid}"
+    # In the mount namespace of these tests.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "attacked", server.data], check=True)
+    yield server.start()
+    server.stop()
+    subprocess.run(["umount", server.data], check=True)
+    server.remove()
 
 
 def bomb(path, pack):
