@@ -239,6 +239,10 @@ class OrdinaryServer(Server):
         shutil.rmtree(self.folder)
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "minutes: waits for minutes of the clock; ./test runs it beside the others")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def binaries():
     for needed in (ROUSE, AWS):

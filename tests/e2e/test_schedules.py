@@ -346,6 +346,7 @@ def times(server, name):
     return [parse(event["subject"]) for event in ticks(server, name)]
 
 
+@pytest.mark.minutes
 def test_what_was_missed_while_it_was_down_is_made_up_for_as_declared(own_server, tmp_path):
     folder = tmp_path / "project"
     (folder / "echo").mkdir(parents=True)
