@@ -16,6 +16,9 @@ from wire import Connection
 
 CLIENTS = (4, 16, 64)
 INSTANCES = 4
+# Calls at a time of an instance that takes several, so that all clients find room, as they do behind nginx.
+SHARED = 16
+SHARING = f"rouse, http, {SHARED} calls an instance"
 # Calls of one kind in a row, before the next kind has its turn: what the machine does meanwhile meets all.
 TURN = 20
 
@@ -109,6 +112,8 @@ def throughput(rouse, nginx, seconds):
         "nginx proxy_pass": lambda clients: plain_load(f"http://127.0.0.1:{nginx.front}/", clients, seconds),
         "rouse, http": lambda clients: plain_load(
             f"http://127.0.0.1:{rouse.port}/fn/many-http/", clients, seconds, token),
+        SHARING: lambda clients: plain_load(
+            f"http://127.0.0.1:{rouse.port}/fn/shared-http/", clients, seconds, token),
         "rouse, lambda": lambda clients: offer(
             rouse.port, rouse.token, invocations(["many-lambda"]), clients, seconds)["rate"],
     }
@@ -123,11 +128,13 @@ def throughput(rouse, nginx, seconds):
 def functions():
     http = {"contract": "http", "command": ["/var/task/bootstrap"]}
     keep = {"keep_alive": "600s", "queue": 1000}
+    many = {**keep, "min": INSTANCES, "max": INSTANCES}
     return {
         "one-lambda": function(programs.STATIC, concurrency={**keep, "max": 1}),
         "one-http": function(programs.STATIC, **http, concurrency={**keep, "max": 1}),
-        "many-lambda": function(programs.STATIC, concurrency={**keep, "min": INSTANCES, "max": INSTANCES}),
-        "many-http": function(programs.STATIC, **http, concurrency={**keep, "min": INSTANCES, "max": INSTANCES}),
+        "many-lambda": function(programs.STATIC, concurrency=many),
+        "many-http": function(programs.STATIC, **http, concurrency=many),
+        "shared-http": function(programs.STATIC, **http, concurrency={**many, "per_instance": SHARED}),
     }
 
 
@@ -159,24 +166,28 @@ def report(result, found, rates):
         added = one["p50"] - base
         times = "-" if name == "handler alone" else f"{added / (peer - base):.2f}×"
         rows.append([name, number(one["p50"]), number(one["p99"]), number(added), times])
-        result.figures[name] = {**one, **{f"rate with {c} clients": rate for c, rate in rates[name].items()}}
+        result.figures[name] = one
     result.table("one client, one instance, ms", ["", "p50", "p99", "added to the handler's own", "added / nginx's"],
                  rows)
     rows = [[name, *(f"{number(one[c])} ({one[c] / rates['nginx proxy_pass'][c]:.2f})" for c in CLIENTS)]
             for name, one in rates.items()]
+    for name, one in rates.items():
+        told = {f"rate with {clients} clients": rate for clients, rate in one.items()}
+        result.figures[name] = {**result.figures.get(name, {}), **told}
     result.table(f"calls a second, {INSTANCES} instances (share of nginx's)",
                  ["", *(f"{clients} clients" for clients in CLIENTS)], rows)
     added = (found["rouse, http"]["p50"] - base) / (peer - base)
     result.goals.append(Goal("added p50, http function, in multiples of nginx's", 1.5, added, "×"))
-    for clients in CLIENTS:
-        share = rates["rouse, http"][clients] / rates["nginx proxy_pass"][clients]
-        result.goals.append(Goal(f"throughput of an http function, {clients} clients, share of nginx's", 0.7, share,
-                                 "", least=True))
+    for name, what in (("rouse, http", "an http function"), (SHARING, f"one of {SHARED} calls an instance")):
+        for clients in CLIENTS:
+            share = rates[name][clients] / rates["nginx proxy_pass"][clients]
+            result.goals.append(Goal(f"throughput of {what}, {clients} clients, share of nginx's", 0.7, share,
+                                     "", least=True))
     result.notes += [
         "The handler is the same static program: on a Unix socket, behind nginx on that Unix socket, and as a "
         "function. nginx and rouse are asked over TCP, rouse with its bearer token; the handler alone over the "
         "Unix socket (one client) or a port of its own (load).",
         f"nginx may open as many connections to its upstream as it likes, each with a process; rouse has {INSTANCES} "
-        "instances that answer one call at a time each. The load on the Lambda function is POSTs that wrk makes "
+        f"instances that answer one call at a time each, or {SHARED} where it is said. The load on the Lambda function is POSTs that wrk makes "
         "by a script, which costs it some rate.",
     ]
