@@ -10,6 +10,7 @@
 
 mod buses;
 mod delivery;
+mod dependencies;
 mod events;
 mod follow;
 mod functions;
