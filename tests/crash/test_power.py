@@ -122,7 +122,7 @@ def test_the_log_tells_all_that_was_done(recorded, tmp_path):
 
 
 def ways(number):
-    """What stays of what was not durable, when the power goes the so-manieth time."""
+    """What stays of what was not durable at the moment of this number."""
     turned = SOME[number % len(SOME):] + SOME[:number % len(SOME)]
     return ("nothing", *turned)[:WAYS]
 
