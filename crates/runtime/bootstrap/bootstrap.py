@@ -5,20 +5,16 @@ import importlib
 import json
 import logging
 import os
-import select
 import signal
 import socket
 import sys
 import time
 
 API = "/2018-06-01/runtime/"
-# What the platform brings for functions to import, and one of it.
+# Bytes that are read at once.
+READ = 8192
+# What the platform brings for functions to import.
 MODULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "modules")
-REHEARSED = "snapshot_restore_py"
-# Of a zygote; the interpreter adapts its code to what it has seen eight times or more.
-REHEARSALS = 20
-# Seconds until a fork takes it that no call waits for it.
-PATIENCE = 0.03
 
 
 class BootstrapError(Exception):
@@ -33,14 +29,15 @@ class RuntimeApi:
     """The Runtime API over one kept connection. Not `http.client`, which takes longer to import than
     all the rest: the other end always answers with a Content-Length."""
 
-    def __init__(self, address):
+    def __init__(self, address, connect=socket.SocketType.connect):
         host, port = address.rsplit(":", 1)
         self.host = address
-        # Not `create_connection`, which asks for names and so reads the modules for that.
-        self.socket = socket.socket()
-        self.socket.connect((host, int(port)))
+        # Not `create_connection`, which asks for names and so reads the modules for that. And not the class
+        # that is written in Python, nor its `makefile`: a fork copies what they touch.
+        self.socket = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM)
+        connect(self.socket, (host, int(port)))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.reader = self.socket.makefile("rb")
+        self.reader = open(self.socket.fileno(), "rb", READ, closefd=False)
 
     def ask(self, method, route, body=b"", headers=()):
         """Gives status, headers with lower case names, and body."""
@@ -70,13 +67,19 @@ class RuntimeApi:
         """Asks something that answers at once, over a pair of sockets."""
         here, there = socket.socketpair()
         kept = self.socket, self.reader
-        self.socket, self.reader = here, here.makefile("rb")
-        with here, there, self.reader:
+        self.socket = socket.SocketType(fileno=here.detach())
+        self.reader = open(self.socket.fileno(), "rb", READ, closefd=False)
+        with there:
             answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
             there.sendall(answer * 2)
             self.ask("GET", "invocation/next")
             self.ask("POST", "invocation/0/response", b"{}")
+        self.close()
         self.socket, self.reader = kept
+
+    def close(self):
+        self.reader.close()
+        self.socket.close()
 
     def post_error(self, route, error_type, report):
         printable = "".join(c if " " <= c <= "~" else "?" for c in error_type)
@@ -252,109 +255,6 @@ def answer_one(api, handler, logs):
     sys.stdout.flush()
     sys.stderr.flush()
     api.ask("POST", f"invocation/{request_id}/response", answer)
-
-
-def reseed():
-    """After a fork: what generates random numbers must not go on where its siblings do. Python's own
-    generator is seeded by the fork, and whatever asks the kernel needs nothing."""
-    ssl = sys.modules.get("ssl")
-    if ssl is not None:
-        ssl.RAND_add(os.urandom(32), 32.0)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and "numpy.random" in sys.modules:
-        # Its whole state at once: to seed it touches more than twice as many pages.
-        key = numpy.frombuffer(os.urandom(624 * 4), "u4")
-        numpy.random.set_state(("MT19937", key, 624, 0, 0.0))
-
-
-def rehearse():
-    """Does once what a start and every call do, so that its memory and caches are this process's own:
-    after a fork the first touch of each page costs a copy."""
-    headers = {"lambda-runtime-aws-request-id": "", "lambda-runtime-deadline-ms": "1"}
-    context = Context(headers)
-    context.get_remaining_time_in_millis()
-    run(lambda event, _: event, b'{"a": [1, 2.5, "b", null, true]}', context)
-    logging.root.isEnabledFor(logging.INFO)
-    own = dict(os.environ)
-    replace_environment({**own, "ROUSE_REHEARSAL": "1"})
-    replace_environment(own)
-    time.tzset()
-    # Imports the codec that every connection by name asks for.
-    "localhost".encode("idna")
-
-
-def rehearse_import():
-    """Imports a small module as if it were a handler's; it is not there before and not there afterwards."""
-    if REHEARSED in sys.modules:
-        # What was preloaded has brought its own.
-        return
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    sys.path.insert(0, MODULES)
-    try:
-        load_handler(f"{REHEARSED}.register_before_snapshot")
-    except BootstrapError as error:
-        # A start is slower then, and as good.
-        print(f"rehearsal: {error}", file=sys.stderr)
-    finally:
-        sys.path.remove(MODULES)
-        sys.path_importer_cache.pop(MODULES, None)
-        sys.modules.pop(REHEARSED, None)
-        sys.dont_write_bytecode = before
-
-
-def is_readable(connection, patience):
-    return bool(select.select([connection], [], [], patience)[0])
-
-
-def rehearse_ahead():
-    """In the zygote: what its forks do first, so that they find the modules for it imported, and the
-    interpreter's code adapted to it: what a fork adapts by itself, it copies first."""
-    api = RuntimeApi.__new__(RuntimeApi)
-    api.host, api.socket, api.reader = "", None, None
-    for _ in range(REHEARSALS):
-        reseed()
-        rehearse()
-        rehearse_import()
-        api.rehearse()
-
-
-def wait(control, logs):
-    """In a fork of the zygote: waits on the socket `control` for the function's variables, then runs
-    as ever. The connection is made ahead: the platform takes it when there is a function."""
-    reseed()
-    api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
-    with socket.socket(fileno=control) as told:
-        told.send(b"1")
-        # Whoever is waited for already does not rehearse.
-        patience = PATIENCE
-        for part in (rehearse, rehearse_import, api.rehearse):
-            if is_readable(told, patience):
-                break
-            part()
-            patience = 0
-        message = told.recv(256 * 1024)
-    if not message:
-        sys.exit(0)
-    environment = json.loads(message)["environment"]
-    replace_environment(environment)
-    task_root = environment["LAMBDA_TASK_ROOT"]
-    os.chdir(task_root)
-    # What was known of the empty folder does not hold any more.
-    for path in [path for path in sys.path_importer_cache if path.startswith(task_root)]:
-        del sys.path_importer_cache[path]
-    serve(api, logs)
-
-
-def replace_environment(environment):
-    """Sets and removes what differs only: most of what a fork has, its function has too."""
-    zone = os.environ.get("TZ")
-    for name in [name for name in os.environ if name not in environment]:
-        del os.environ[name]
-    for name, value in environment.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
-    if environment.get("TZ") != zone:
-        time.tzset()
 
 
 def main():

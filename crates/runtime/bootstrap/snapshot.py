@@ -13,8 +13,10 @@ import stat
 import sys
 import time
 
+import zygote  # first: it notes what every instance has imported
+
 import bootstrap
-import zygote
+import stem
 
 CONTROL = zygote.CONTROL
 HOOKS = "snapshot_restore_py"
@@ -37,8 +39,19 @@ def run_hooks(registered, error_type):
             raise bootstrap.BootstrapError(error_type, message) from error
 
 
+def give_way():
+    """A function may have modules of the names of what only this program has imported."""
+    zygote.hide()
+    brought = {name.partition(".")[0] for name in os.listdir(os.environ["LAMBDA_TASK_ROOT"])}
+    for name in list(sys.modules):
+        top = name.partition(".")[0]
+        if top in brought and top not in zygote.ORDINARY:
+            del sys.modules[name]
+
+
 def initialise():
     """All that instances shall not do again. Gives the handler."""
+    give_way()
     bootstrap.set_path()
     os.chdir(os.environ["LAMBDA_TASK_ROOT"])
     handler = bootstrap.load_handler(os.environ["_HANDLER"])
@@ -136,9 +149,9 @@ class Snapshot:
 
     def wait(self):
         """Waits for a call that needs an instance, then runs as ever."""
-        bootstrap.reseed()
+        stem.reseed()
         api = bootstrap.RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
-        bootstrap.rehearse()
+        stem.rehearse()
         api.rehearse()
         with socket.socket(fileno=CONTROL) as told:
             told.send(b"1")
@@ -169,7 +182,7 @@ def main():
         told = {"type": error_type[:200], "message": report["errorMessage"][:MESSAGE_MAX]}
         control.send(json.dumps({"init_error": told}).encode())
         sys.exit(1)
-    bootstrap.rehearse()
+    stem.rehearse()
     # What lives now lives for ever: the collector must not touch it, or each fork would copy it.
     gc.collect()
     gc.freeze()

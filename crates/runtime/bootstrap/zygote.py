@@ -3,22 +3,81 @@
 Runs nothing but the interpreter's own modules and those that the host's administrator chose; no user's
 code, ever. The launcher speaks to it on descriptor 3: first the system call filter, then for each fork
 a request in JSON with the descriptors of an armed sandbox. The fork enters that sandbox, gives up
-everything, and waits there for its function (`bootstrap.wait`)."""
+everything, and waits there for its function (`stem.wait`)."""
+
+import os
+import sys
+
+
+class Hooks:
+    """What modules want done around a fork, which the interpreter is not told one by one. In forks of the zygote
+    that is not done which only makes locks anew that another thread might have held: a zygote has one thread, and
+    a fork copies the hundred pages that are touched by it. In forks of its own a function finds all as ever."""
+
+    NEEDLESS = ("threading", "logging")
+
+    def __init__(self):
+        self.register = os.register_at_fork
+        self.all = []
+        self.now = None
+        os.register_at_fork = self.keep
+
+    def keep(self, *, before=None, after_in_child=None, after_in_parent=None):
+        self.all.append((before, after_in_child, after_in_parent))
+
+    def settle(self):
+        """Everything has been imported that will be."""
+        os.register_at_fork = self.register
+        self.of_function = self.in_order(self.all)
+        self.now = self.in_order(one for one in self.all if not self.is_needless(one))
+        self.register(before=self.before, after_in_child=self.in_child, after_in_parent=self.in_parent)
+
+    def is_needless(self, hooks):
+        return all(getattr(hook, "__module__", None) in self.NEEDLESS for hook in hooks if hook is not None)
+
+    def in_order(self, hooks):
+        hooks = list(hooks)
+        ordered = enumerate((hooks[::-1], hooks, hooks))
+        return [[one[which] for one in some if one[which] is not None] for which, some in ordered]
+
+    def before(self):
+        for hook in self.now[0]:
+            hook()
+
+    def in_child(self):
+        for hook in self.now[1]:
+            hook()
+        self.now = self.of_function
+
+    def in_parent(self):
+        for hook in self.now[2]:
+            hook()
+
+
+def tops():
+    return {name.partition(".")[0] for name in sys.modules}
+
+
+# Before the other imports, which tell theirs.
+hooks = Hooks() if __name__ == "__main__" else None
+
+import bootstrap
+
+# What every instance has imported before its function, zygote or not.
+ORDINARY = tops()
 
 import ctypes
 import gc
 import importlib
 import json
-import os
 import platform
 import resource
 import signal
 import socket
 import struct
-import sys
 import threading
 
-import bootstrap
+import stem
 
 CONTROL = 3
 MESSAGE_MAX = 64 * 1024
@@ -93,8 +152,10 @@ def read():
     return folders
 
 
-def tops():
-    return {name.partition(".")[0] for name in sys.modules}
+def hide():
+    """A function may have modules of these names itself."""
+    for name in ("bootstrap", "stem", "zygote"):
+        sys.modules.pop(name, None)
 
 
 class Fork:
@@ -129,7 +190,8 @@ class Fork:
 
 
 class Zygote:
-    def __init__(self):
+    def __init__(self, generators):
+        self.generators = generators
         self.control = socket.socket(fileno=CONTROL)
         self.seal = Seal(self.control.recv(MESSAGE_MAX))
         self.fork = Fork()
@@ -162,7 +224,7 @@ class Zygote:
         code = 1
         try:
             self.enter(request, fds)
-            bootstrap.wait(CONTROL, self.logs)
+            stem.wait(CONTROL, self.logs, self.generators)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         except BaseException as error:  # noqa: BLE001
@@ -283,13 +345,14 @@ def leave(code):
 
 def main():
     memory = Memory()
-    own = tops()
     preload(os.environ.pop("ROUSE_PRELOAD", "").split(","))
-    beyond = sorted(tops() - own - set(sys.builtin_module_names))
-    bootstrap.rehearse_ahead()
+    generators = stem.rehearse_ahead()
+    hide()
+    beyond = sorted(tops() - ORDINARY - set(sys.builtin_module_names))
     if threading.active_count() != 1:
         raise SystemExit("zygote: a preloaded module has started a thread, which no fork would have")
-    zygote = Zygote()
+    zygote = Zygote(generators)
+    hooks.settle()
     # What lives now lives for ever: the collector must not touch it, or each fork would copy it.
     gc.collect()
     gc.freeze()

@@ -20,10 +20,11 @@ const BOUND: [&str; 4] = [
     "memory.high",
 ];
 
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("index.js", include_str!("../../bootstrap/index.js")),
     ("bootstrap.py", include_str!("../../bootstrap/bootstrap.py")),
     ("compile.py", include_str!("../../bootstrap/compile.py")),
+    ("stem.py", include_str!("../../bootstrap/stem.py")),
     ("zygote.py", include_str!("../../bootstrap/zygote.py")),
     ("snapshot.py", include_str!("../../bootstrap/snapshot.py")),
     (

@@ -87,14 +87,14 @@ fn takes_late(spec: &InstanceSpec) -> bool {
         .all(|name| name == LATE || !EARLY.iter().any(|early| name.starts_with(early)))
 }
 
-/// The stem for a function. `shadows`: whether its code brings modules of its own that the zygote has
+/// The stem for a function. `shadows`: whether its code brings modules of its own that this zygote has
 /// imported from elsewhere; `has_libraries`: whether it has a folder for the dynamic loader.
 pub(super) fn stem(
     spec: &InstanceSpec,
     argv: &[String],
     environment: &[(String, String)],
     has_libraries: bool,
-    shadows: bool,
+    shadows: impl Fn(Preload) -> bool,
 ) -> Stem {
     if spec.contract != Contract::Lambda || !takes_late(spec) {
         return Stem::None;
@@ -106,8 +106,11 @@ pub(super) fn stem(
         },
         // The dynamic loader remembers that a folder was missing.
         RuntimeName::Python311 if has_libraries => Stem::None,
-        RuntimeName::Python311 if shadows => Stem::Python(Preload::Bootstrap),
-        RuntimeName::Python311 => Stem::Python(Preload::Modules),
+        RuntimeName::Python311 => {
+            let fitting = [Preload::Modules, Preload::Bootstrap];
+            let fitting = fitting.into_iter().find(|preload| !shadows(*preload));
+            fitting.map_or(Stem::None, Stem::Python)
+        }
         RuntimeName::Provided | RuntimeName::Image => Stem::None,
     }
 }
@@ -242,14 +245,20 @@ mod tests {
 
     #[test]
     fn what_shadows_gets_a_zygote_without() {
-        let of = |shadows| stem(&python(), &[], &[], false, shadows);
-        assert_eq!(of(false), Stem::Python(Preload::Modules));
-        assert_eq!(of(true), Stem::Python(Preload::Bootstrap));
+        let of = |shadowed: &[Preload]| {
+            stem(&python(), &[], &[], false, |preload| {
+                shadowed.contains(&preload)
+            })
+        };
+        assert_eq!(of(&[]), Stem::Python(Preload::Modules));
+        assert_eq!(of(&[Preload::Modules]), Stem::Python(Preload::Bootstrap));
+        // What every zygote has imported itself.
+        assert_eq!(of(&[Preload::Modules, Preload::Bootstrap]), Stem::None);
     }
 
     #[test]
     fn libraries_and_early_variables_need_a_program_of_their_own() {
-        let stem_of = |spec: &InstanceSpec| stem(spec, &["node".to_owned()], &[], false, false);
+        let stem_of = |spec: &InstanceSpec| stem(spec, &["node".to_owned()], &[], false, |_| false);
         let mut early = python();
         let set = |spec: &mut InstanceSpec, name: &str| {
             spec.environment.insert(name.to_owned(), "1".to_owned());
@@ -263,7 +272,7 @@ mod tests {
         assert!(matches!(stem_of(&node), Stem::Node { .. }));
         set(&mut node, "NODE_OPTIONS");
         assert_eq!(stem_of(&node), Stem::None);
-        assert_eq!(stem(&python(), &[], &[], true, false), Stem::None);
+        assert_eq!(stem(&python(), &[], &[], true, |_| false), Stem::None);
     }
 
     fn sources(folder: &Path, volumes: Vec<Volume>) -> Sources {

@@ -15,7 +15,8 @@ use super::zygotes::{Ready, Zygotes};
 use crate::environment::is_shared;
 use crate::{Error, InstanceSpec, Options, Result, bootstrap};
 use launcher::{Launcher, Work};
-use model::{Contract, RuntimeName, Snapshot};
+use model::{RuntimeName, Snapshot};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,7 +34,7 @@ pub(crate) struct SandboxDriver {
     surroundings: Surroundings,
     files: Files,
     /// Which code brings modules of its own that zygotes have imported.
-    shadowing: Arc<Mutex<HashMap<PathBuf, bool>>>,
+    shadowing: Arc<Mutex<HashMap<(PathBuf, Preload), bool>>>,
 }
 
 /// What is kept ready for a function for as long as this exists.
@@ -89,7 +90,7 @@ impl SandboxDriver {
         let interpreter = sources.interpreter.as_ref();
         let interpreter = interpreter.map(|one| one.program.as_path());
         let compiled = self.bytecode.ensure(spec, &plan, interpreter);
-        let kind = self.kind(spec, &sources, &plan);
+        let (kind, _) = self.kind(spec, &sources, &plan);
         let announced = self.shelves.announce(kind.with_plain(), &spec.limits);
         if let Stem::Snapshot(_) = kind.stem {
             // How it fails, its first call is told.
@@ -123,19 +124,20 @@ impl SandboxDriver {
         used
     }
 
-    /// Which prepared sandbox fits. Starts the zygote that it needs.
-    fn kind(&self, spec: &InstanceSpec, sources: &Sources, plan: &Plan) -> Kind {
+    /// Which prepared sandbox fits, and whether that is certain. Starts the zygote that it needs: until that is
+    /// ready, nobody knows what it has imported.
+    fn kind(&self, spec: &InstanceSpec, sources: &Sources, plan: &Plan) -> (Kind, bool) {
         let shape = plan.shape.clone();
         let Work::Execute {
             argv, environment, ..
         } = &plan.assignment.work
         else {
             let stem = Stem::None;
-            return Kind { shape, stem };
+            return (Kind { shape, stem }, true);
         };
         if spec.snapshot == Snapshot::Init {
             let stem = Stem::Snapshot(Arc::new(self.init(spec, plan, argv, environment)));
-            return Kind { shape, stem };
+            return (Kind { shape, stem }, true);
         }
         let zygote = |preload| {
             let interpreter = sources.interpreter.as_ref()?;
@@ -143,17 +145,17 @@ impl SandboxDriver {
             let environment = || kind::environment_of_zygote(spec, interpreter, &sources.region);
             zygotes.get(&shape, preload, &interpreter.program, environment)
         };
-        let full = match (spec.runtime, spec.contract) {
-            (RuntimeName::Python311, Contract::Lambda) => zygote(Preload::Modules),
-            _ => None,
+        let is_certain = Cell::new(true);
+        let shadows = |preload| match zygote(preload) {
+            Some(found) => self.shadows(&sources.folder, preload, &found),
+            None => {
+                is_certain.set(false);
+                false
+            }
         };
-        let shadows = full.is_some_and(|full| self.shadows(&sources.folder, &full));
         let has_libraries = sources.folder.join("lib").exists();
         let stem = kind::stem(spec, argv, environment, has_libraries, shadows);
-        if stem == Stem::Python(Preload::Bootstrap) {
-            zygote(Preload::Bootstrap);
-        }
-        Kind { shape, stem }
+        (Kind { shape, stem }, is_certain.get())
     }
 
     /// What the function's own zygote is made from.
@@ -184,10 +186,14 @@ impl SandboxDriver {
         self.pin(spec.runtime, &sources);
         let plan = plan::plan(&spec, &sources)?;
         self.warmth.starting(&spec.code, &plan.assignment.work);
-        let kind = self.kind(&spec, &sources, &plan);
+        let (mut kind, is_certain) = self.kind(&spec, &sources, &plan);
         // What is made ahead with them goes when the last instance that has them does.
         let announce = |_: &Arc<Laid>| self.shelves.announce(kind.with_plain(), &spec.limits);
         let announced = files.as_ref().map(announce);
+        if !is_certain {
+            // A zygote may become ready this moment, of which it is not known whether it fits.
+            kind.stem = Stem::None;
+        }
         let Taken {
             armed,
             has_stem,
@@ -223,19 +229,20 @@ impl SandboxDriver {
     }
 
     /// Whether the code in `folder` brings modules of its own; looked at once.
-    fn shadows(&self, folder: &Path, zygote: &Ready) -> bool {
+    fn shadows(&self, folder: &Path, preload: Preload, zygote: &Ready) -> bool {
         let known = || {
             self.shadowing
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
         };
-        if let Some(known) = known().get(folder) {
+        let key = (folder.to_owned(), preload);
+        if let Some(known) = known().get(&key) {
             return *known;
         }
         let shadows = kind::shadows(folder, &zygote.imported);
         let mut known = known();
-        known.retain(|folder, _| folder.exists());
-        known.insert(folder.to_owned(), shadows);
+        known.retain(|(folder, _), _| folder.exists());
+        known.insert(key, shadows);
         shadows
     }
 

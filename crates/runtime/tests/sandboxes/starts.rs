@@ -1,7 +1,7 @@
 //! How an instance comes to be, by what was made ahead.
 
 use crate::rig::{Rig, answer, call};
-use model::{InstanceId, RuntimeName, StartKind};
+use model::{InstanceId, RuntimeName, Snapshot, StartKind};
 use runtime::{Instance, InstanceSpec, Options, Runtime};
 use serde_json::json;
 use std::collections::HashSet;
@@ -13,6 +13,8 @@ crate::tests!(
     a_program_starts_in_the_sandbox_that_waits,
     what_is_kept_ready_is_given_up_while_memory_is_scarce,
     forks_of_a_zygote_that_has_numpy_draw_different_numbers,
+    a_function_may_have_modules_of_the_names_of_a_zygotes,
+    a_function_in_a_fork_can_fork,
 );
 
 const PYTHON: &str = "def handler(event, context): return event\n";
@@ -149,15 +151,17 @@ async fn what_is_kept_ready_is_given_up_while_memory_is_scarce(rig: &Rig) {
 const NUMPY: &str = "import sys\n\
     PRELOADED = 'numpy.random' in sys.modules\n\
     import numpy\n\
+    import ssl\n\
     def handler(event, context):\n\
-    \x20   return [PRELOADED, numpy.random.random(), numpy.random.randint(2 ** 62)]\n";
+    \x20   secret = ssl.RAND_bytes(8).hex()\n\
+    \x20   return [PRELOADED, numpy.random.random(), numpy.random.randint(2 ** 62), secret, numpy.random.normal()]\n";
 
 async fn forks_of_a_zygote_that_has_numpy_draw_different_numbers(rig: &Rig) {
     let options = |options: Options| Options {
         armed: 0,
         stems: 0,
         pin: 0,
-        preload: vec!["numpy".to_owned()],
+        preload: vec!["numpy".to_owned(), "ssl".to_owned()],
         ..options
     };
     let runtime = rig.with(options).await;
@@ -173,8 +177,60 @@ async fn forks_of_a_zygote_that_has_numpy_draw_different_numbers(rig: &Rig) {
         forks += 1;
         let told = answer(&call(&instance, "1").await);
         assert_eq!(told[0], json!(true), "the zygote has no numpy");
-        for number in [&told[1], &told[2]] {
+        for number in &told.as_array().unwrap()[1..] {
             assert!(seen.insert(number.to_string()), "{number} twice");
+        }
+    }
+}
+
+async fn a_function_may_have_modules_of_the_names_of_a_zygotes(rig: &Rig) {
+    use StartKind::{Armed, Cold, Fork, Stem};
+    let runtime = runtime(rig, 0, 1).await;
+    until(&runtime, &rig.python(PYTHON).await, Stem, &[Cold, Fork]).await;
+    // Nothing else has a module of that name.
+    let hidden = [("stem.py", PYTHON, false), ("bootstrap.py", "", false)];
+    let hidden = rig.function(RuntimeName::Python311, "stem.handler", &hidden);
+    until(&runtime, &hidden.await, Stem, &[Cold, Fork]).await;
+    let own = [("resource.py", PYTHON, false)];
+    let mut own = rig
+        .function(RuntimeName::Python311, "resource.handler", &own)
+        .await;
+    // Both zygotes have one; the second is started for it.
+    for _ in 0..20 {
+        let kind = start(&runtime, &own).await.start_kind();
+        assert!(matches!(kind, Cold | Armed), "{kind:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    own.snapshot = Snapshot::Init;
+    start(&runtime, &own).await;
+}
+
+/// Tells what hooks that modules have registered do in a process of the function's own.
+const FORKS: &str = "import logging, os, random, threading\n\
+    def handler(event, context):\n\
+    \x20   read, write = os.pipe()\n\
+    \x20   with logging._lock:\n\
+    \x20       if os.fork() == 0:\n\
+    \x20           logging._acquireLock()\n\
+    \x20           alone = threading.enumerate() == [threading.main_thread()]\n\
+    \x20           os.write(write, f'{random.random()} {alone}'.encode())\n\
+    \x20           os._exit(0)\n\
+    \x20   os.wait()\n\
+    \x20   number, alone = os.read(read, 64).decode().split()\n\
+    \x20   return [float(number), random.random(), alone]\n";
+
+async fn a_function_in_a_fork_can_fork(rig: &Rig) {
+    let runtime = runtime(rig, 0, 0).await;
+    let spec = rig.python(FORKS).await;
+    loop {
+        let id = InstanceId::generate();
+        let spec = InstanceSpec { id, ..spec.clone() };
+        let instance = runtime.start(spec).await.unwrap();
+        let told = answer(&call(&instance, "1").await);
+        assert_ne!(told[0], told[1], "the same random numbers");
+        assert_eq!(told[2], json!("True"));
+        if instance.start_kind() == StartKind::Fork {
+            return;
         }
     }
 }
