@@ -1,14 +1,21 @@
 """Runs a Python handler: fetches calls from the Runtime API, hands them to the handler, posts what
 it answers. Talks to nobody else."""
 
+import os
+import sys
+
+# Where the function's code is; a zygote, which has none, is not told.
+TASK_ROOT = os.environ.get("LAMBDA_TASK_ROOT", "/var/task")
+# `PYTHONPATH` has it too; what is imported here is the interpreter's own, whatever a function brings.
+sys.path[:] = [path for path in sys.path if path != TASK_ROOT]
+
 import importlib
 import json
 import logging
-import os
 import signal
 import socket
-import sys
 import time
+from io import BufferedReader, FileIO
 
 API = "/2018-06-01/runtime/"
 # Bytes that are read at once.
@@ -34,10 +41,15 @@ class RuntimeApi:
         self.host = address
         # Not `create_connection`, which asks for names and so reads the modules for that. And not the class
         # that is written in Python, nor its `makefile`: a fork copies what they touch.
-        self.socket = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM)
+        self.use(socket.SocketType(socket.AF_INET, socket.SOCK_STREAM))
         connect(self.socket, (host, int(port)))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.reader = open(self.socket.fileno(), "rb", READ, closefd=False)
+
+    def use(self, connection):
+        # A function that is initialised before may have set a default.
+        connection.settimeout(None)
+        self.socket = connection
+        self.reader = BufferedReader(FileIO(connection.fileno(), "rb", closefd=False), READ)
 
     def ask(self, method, route, body=b"", headers=()):
         """Gives status, headers with lower case names, and body."""
@@ -67,8 +79,7 @@ class RuntimeApi:
         """Asks something that answers at once, over a pair of sockets."""
         here, there = socket.socketpair()
         kept = self.socket, self.reader
-        self.socket = socket.SocketType(fileno=here.detach())
-        self.reader = open(self.socket.fileno(), "rb", READ, closefd=False)
+        self.use(socket.SocketType(fileno=here.detach()))
         with there:
             answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
             there.sendall(answer * 2)
@@ -136,6 +147,10 @@ class Context:
 
     def log(self, message):
         sys.stdout.write(str(message))
+
+
+# The classes of what a handler is given.
+HANDED = (Context, ClientContext, _Client, Identity)
 
 
 class LogHandler(logging.StreamHandler):

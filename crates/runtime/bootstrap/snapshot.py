@@ -5,6 +5,9 @@ nobody believes what it says. The launcher speaks to it on descriptor 3: first t
 its forks, then for each fork one packet with the descriptors of an armed sandbox. What it says itself is
 one packet in JSON: that it can be forked, or why the initialisation failed."""
 
+import bootstrap  # first: it takes the function's code off the path
+import zygote  # next: it notes what every instance has imported
+
 import gc
 import json
 import os
@@ -13,9 +16,6 @@ import stat
 import sys
 import time
 
-import zygote  # first: it notes what every instance has imported
-
-import bootstrap
 import stem
 
 CONTROL = zygote.CONTROL

@@ -12,8 +12,6 @@ import time
 
 import bootstrap
 
-# Where a function's code is that a fork is given.
-TASK_ROOT = "/var/task"
 # One of the modules that the platform brings.
 REHEARSED = "snapshot_restore_py"
 # Of a zygote; the interpreter adapts its code to what it has seen eight times or more.
@@ -127,7 +125,7 @@ def rehearse_ahead():
         api = bootstrap.RuntimeApi("127.0.0.1:9001", lambda *_: None)
         api.rehearse()
         api.close()
-    find_ahead(TASK_ROOT)
+    find_ahead(bootstrap.TASK_ROOT)
     return generators
 
 

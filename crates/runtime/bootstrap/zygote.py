@@ -10,48 +10,27 @@ import sys
 
 
 class Hooks:
-    """What modules want done around a fork, which the interpreter is not told one by one. In forks of the zygote
-    that is not done which only makes locks anew that another thread might have held: a zygote has one thread, and
-    a fork copies the hundred pages that are touched by it. In forks of its own a function finds all as ever."""
+    """What modules want done around a fork. That of two of them only makes locks anew which another thread might
+    have held: a zygote has one thread, and each of its forks would copy the hundred pages that are touched. So
+    the interpreter is told of it in the fork, for those that a function makes itself."""
 
-    NEEDLESS = ("threading", "logging")
+    LATE = {"threading", "logging"}
 
     def __init__(self):
         self.register = os.register_at_fork
-        self.all = []
-        self.now = None
-        os.register_at_fork = self.keep
+        self.late = []
+        os.register_at_fork = self.sort
 
-    def keep(self, *, before=None, after_in_child=None, after_in_parent=None):
-        self.all.append((before, after_in_child, after_in_parent))
+    def sort(self, **hooks):
+        if {getattr(hook, "__module__", None) for hook in hooks.values()} <= self.LATE:
+            self.late.append(hooks)
+        else:
+            self.register(**hooks)
 
-    def settle(self):
-        """Everything has been imported that will be."""
+    def tell(self):
         os.register_at_fork = self.register
-        self.of_function = self.in_order(self.all)
-        self.now = self.in_order(one for one in self.all if not self.is_needless(one))
-        self.register(before=self.before, after_in_child=self.in_child, after_in_parent=self.in_parent)
-
-    def is_needless(self, hooks):
-        return all(getattr(hook, "__module__", None) in self.NEEDLESS for hook in hooks if hook is not None)
-
-    def in_order(self, hooks):
-        hooks = list(hooks)
-        ordered = enumerate((hooks[::-1], hooks, hooks))
-        return [[one[which] for one in some if one[which] is not None] for which, some in ordered]
-
-    def before(self):
-        for hook in self.now[0]:
-            hook()
-
-    def in_child(self):
-        for hook in self.now[1]:
-            hook()
-        self.now = self.of_function
-
-    def in_parent(self):
-        for hook in self.now[2]:
-            hook()
+        for hooks in self.late:
+            self.register(**hooks)
 
 
 def tops():
@@ -153,9 +132,13 @@ def read():
 
 
 def hide():
-    """A function may have modules of these names itself."""
+    """A function may have modules of these names itself. What it is handed is found where a bootstrap that is the
+    program has it, which is how it is pickled."""
     for name in ("bootstrap", "stem", "zygote"):
         sys.modules.pop(name, None)
+    for kind in bootstrap.HANDED:
+        kind.__module__ = "__main__"
+        setattr(sys.modules["__main__"], kind.__name__, kind)
 
 
 class Fork:
@@ -184,6 +167,8 @@ class Fork:
         pid = self.clone(*self.arguments)
         if pid == 0:
             self.in_child()
+            if hooks is not None:
+                hooks.tell()
         else:
             self.in_parent()
         return pid
@@ -347,18 +332,18 @@ def main():
     memory = Memory()
     preload(os.environ.pop("ROUSE_PRELOAD", "").split(","))
     generators = stem.rehearse_ahead()
+    files = read()
     hide()
     beyond = sorted(tops() - ORDINARY - set(sys.builtin_module_names))
     if threading.active_count() != 1:
         raise SystemExit("zygote: a preloaded module has started a thread, which no fork would have")
     zygote = Zygote(generators)
-    hooks.settle()
     # What lives now lives for ever: the collector must not touch it, or each fork would copy it.
     gc.collect()
     gc.freeze()
     memory.collapse()
     packages = [name for name in beyond if name not in sys.stdlib_module_names]
-    greeting = {"modules": beyond, "packages": packages, "files": read()}
+    greeting = {"modules": beyond, "packages": packages, "files": files}
     zygote.control.send(json.dumps(greeting).encode())
     zygote.serve()
 

@@ -27,7 +27,7 @@ pub(crate) const CASES: &[Case] = &[
     ("nothing_is_mounted_once_user_code_is_inside", late),
 ];
 
-const SOURCES: [(&str, &str); 3] = [
+const SOURCES: [(&str, &str); 4] = [
     (
         "snapshot.py",
         include_str!("../../../runtime/bootstrap/snapshot.py"),
@@ -39,6 +39,10 @@ const SOURCES: [(&str, &str); 3] = [
     (
         "bootstrap.py",
         include_str!("../../../runtime/bootstrap/bootstrap.py"),
+    ),
+    (
+        "stem.py",
+        include_str!("../../../runtime/bootstrap/stem.py"),
     ),
 ];
 const HOOKS: &str = include_str!("../../../runtime/bootstrap/modules/snapshot_restore_py.py");

@@ -21,6 +21,7 @@ pub(crate) const CASES: &[Case] = &[
 
 const ZYGOTE: &str = include_str!("../../../runtime/bootstrap/zygote.py");
 const BOOTSTRAP: &str = include_str!("../../../runtime/bootstrap/bootstrap.py");
+const STEM: &str = include_str!("../../../runtime/bootstrap/stem.py");
 const HOOKS: &str = include_str!("../../../runtime/bootstrap/modules/snapshot_restore_py.py");
 const VARIABLES: [(&str, &str); 4] = [
     ("PATH", "/usr/bin:/bin"),
@@ -43,6 +44,7 @@ fn python(bench: &Bench) -> Spec {
     std::fs::write(folder.join("zygote.py"), ZYGOTE).unwrap();
     std::fs::write(folder.join("modules/snapshot_restore_py.py"), HOOKS).unwrap();
     std::fs::write(folder.join("bootstrap.py"), BOOTSTRAP).unwrap();
+    std::fs::write(folder.join("stem.py"), STEM).unwrap();
     let mut spec = shell("true");
     spec.shape.binds = vec![bind(folder, "/opt/bootstrap")];
     spec.shape.places = vec!["/var/task".into()];
