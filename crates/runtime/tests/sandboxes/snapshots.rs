@@ -12,6 +12,7 @@ crate::tests!(
     random_numbers_of_restored_instances_differ,
     hooks_run_in_their_order_once_before_and_in_each_after,
     a_function_may_bring_the_hooks_itself,
+    what_an_initialisation_changes_does_not_touch_the_platforms_connection,
     a_hook_that_fails_is_named,
     an_initialisation_that_fails_is_what_every_start_is_told,
     an_initialisation_that_takes_too_much_memory_is_named,
@@ -189,6 +190,17 @@ async fn a_function_may_bring_the_hooks_itself(rig: &Rig) {
         answer(&call(&instance, "{}").await),
         serde_json::json!(["own"])
     );
+}
+
+async fn what_an_initialisation_changes_does_not_touch_the_platforms_connection(rig: &Rig) {
+    let text = "import builtins, socket\nsocket.setdefaulttimeout(0.01)\nbuiltins.open = None\n\
+         def handler(event, context): return 'still there'\n";
+    let instance = rig.start(function(rig, text).await).await;
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let told = answer(&call(&instance, "{}").await);
+        assert_eq!(told, serde_json::json!("still there"));
+    }
 }
 
 async fn a_hook_that_fails_is_named(rig: &Rig) {
