@@ -92,6 +92,13 @@ impl Process {
         };
         let (slot, asked, ending) = zygote.finish(status.as_ref());
         self.give_back(slot, false);
+        if !asked.is_empty() {
+            // It may have made a fork and not told of it, which the sandbox could not end without.
+            match self.watch_children() {
+                Ok(()) => kernel::signal_own(Signal::CHILD),
+                Err(failure) => eprintln!("launcher: {}: {}", failure.step, failure.reason),
+            }
+        }
         for sandbox in asked {
             if let Some(sandbox) = self.sandboxes.get_mut(&sandbox) {
                 sandbox.fail(Failure::new("forking the zygote", ENDED));

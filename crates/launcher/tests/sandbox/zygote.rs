@@ -8,6 +8,7 @@ use crate::bench::{
 use launcher::{Armed, Assignment, Sandbox, Stem, Work, Zygote};
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 pub(crate) const CASES: &[Case] = &[
     ("a_fork_is_contained_as_any_sandbox", contained),
@@ -17,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_zygotes_end_is_told_and_its_forks_live_on", zygotes_end),
     ("memory_ends_a_fork", memory),
     ("a_zygote_that_never_gets_ready_is_told", never_ready),
+    ("forks_that_a_zygote_did_not_tell_of_are_reaped", untold),
 ];
 
 const ZYGOTE: &str = include_str!("../../../runtime/bootstrap/zygote.py");
@@ -101,6 +103,32 @@ impl Nursery {
 
 fn with_nursery<F: Future<Output = ()>>(case: impl FnOnce(Nursery) -> F) {
     with(|bench| async move { case(Nursery::new(bench).await).await });
+}
+
+/// It is killed while it forks: each sandbox that was to have one is told so, and ends.
+fn untold() {
+    with(|mut bench| async move {
+        for turn in 0..120_u64 {
+            let nursery = Nursery::new(bench).await;
+            let mut arming = tokio::task::JoinSet::new();
+            for _ in 0..8 {
+                let launcher = nursery.bench.launcher.clone();
+                let (shape, limits) = (nursery.spec.shape.clone(), nursery.spec.limits.clone());
+                let zygote = nursery.zygote.number();
+                arming.spawn(async move {
+                    launcher
+                        .arm(shape, Stem::Fork { zygote }, limits)
+                        .await
+                        .map(drop)
+                });
+            }
+            tokio::time::sleep(Duration::from_micros(500 + 250 * turn)).await;
+            drop(nursery.zygote);
+            let ended = tokio::time::timeout(Duration::from_secs(60), arming.join_all());
+            ended.await.expect("a sandbox stays");
+            bench = nursery.bench;
+        }
+    });
 }
 
 fn contained() {
