@@ -120,6 +120,33 @@ def test_our_python_bootstrap(server):
     assert told["who"] == [1000, 1]
 
 
+SPAWN_PY = """
+import multiprocessing
+def work(there):
+    there.send(6 * 7)
+def handler(event, context):
+    processes = multiprocessing.get_context("spawn")
+    here, there = processes.Pipe()
+    process = processes.Process(target=work, args=(there,))
+    process.start()
+    there.close()
+    answer = here.recv()
+    process.join()
+    return [answer, process.exitcode]
+"""
+
+
+@pytest.mark.parametrize("snapshot", ["none", "init"])
+def test_a_python_function_spawns_processes(server, tmp_path, snapshot):
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/app.py").write_text(SPAWN_PY)
+    settings = f"{{runtime: {PYTHON_RUNTIME}, handler: app.handler, timeout: 20s, snapshot: {snapshot}}}"
+    server.deploy(tmp_path, f"services: {{spawns-{snapshot}: {{build: ./code, x-rouse: {settings}}}}}")
+    for _ in range(2):
+        error, answer, tail = server.invoke(f"spawns-{snapshot}", {})
+        assert (error, answer) == (None, [42, 0]), tail
+
+
 def test_our_node_bootstrap(server):
     create(server, "node", NODE_RUNTIME, zipped({"app.js": CONTEXT_JS}))
     told = tells_its_context(server, "node")

@@ -10,6 +10,7 @@ TASK_ROOT = os.environ.get("LAMBDA_TASK_ROOT", "/var/task")
 sys.path[:] = [path for path in sys.path if path != TASK_ROOT]
 
 import importlib
+import importlib.machinery
 import json
 import logging
 import signal
@@ -22,6 +23,9 @@ API = "/2018-06-01/runtime/"
 READ = 8192
 # What the platform brings for functions to import.
 MODULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "modules")
+
+# Of a module of this name `multiprocessing` knows that a new process must not run it again.
+sys.modules["__main__"].__spec__ = importlib.machinery.ModuleSpec("__main__", None)
 
 
 class BootstrapError(Exception):
