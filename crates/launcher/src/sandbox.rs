@@ -62,6 +62,8 @@ impl Member {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Plain,
+    /// A fork of a zygote runs in it.
+    Forked,
     /// One runs in it. `told`: its end was told, though forks of it live on.
     Snapshot {
         told: bool,
@@ -89,6 +91,8 @@ pub(crate) struct Sandbox {
     report: OwnedFd,
     /// How the stem does. The other end is for the stem, until it has it.
     control: Option<OwnedFd>,
+    /// What a fork has said of which its zygote has not told yet.
+    early: Option<Vec<u8>>,
     /// Until the server has them.
     ends: Option<Ends>,
     ended: Option<Option<WaitIdStatus>>,
@@ -144,11 +148,13 @@ impl Sandbox {
                     role: match stem {
                         Stem::Snapshot { .. } => Role::Snapshot { told: false },
                         Stem::Restored { .. } => Role::Restored,
-                        Stem::None | Stem::Program { .. } | Stem::Fork { .. } => Role::Plain,
+                        Stem::Fork { .. } => Role::Forked,
+                        Stem::None | Stem::Program { .. } => Role::Plain,
                     },
                     phase: Phase::Parking,
                     report: forked.report,
                     control: forked.control,
+                    early: None,
                     ends: Some(forked.ends),
                     ended: None,
                 };
@@ -334,12 +340,18 @@ impl Sandbox {
         Progress::Failed
     }
 
-    /// The fork exists; its end is to be awaited.
-    pub(crate) fn join(&mut self, process: kernel::Child) {
+    /// The fork exists; its end is to be awaited. What it has said before, if that arms the sandbox.
+    pub(crate) fn join(&mut self, process: kernel::Child) -> Option<Vec<u8>> {
         self.member = Some(Member::new(process));
         if self.is_snapshot() {
             self.phase = Phase::Running;
         }
+        let greeting = self.early.take();
+        match (&greeting, &self.phase) {
+            (Some(_), Phase::Warming) => self.phase = Phase::Armed,
+            _ => return None,
+        }
+        greeting
     }
 
     pub(crate) fn member(&self) -> Option<&kernel::Child> {

@@ -112,6 +112,11 @@ impl Zygote {
         kernel::signal(&self.process.pidfd, Signal::KILL);
     }
 
+    /// How many forks were asked for of which it has not told.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.len()
+    }
+
     #[expect(clippy::option_option, reason = "ended, and known how")]
     pub(crate) fn reap(&self) -> Option<Option<WaitIdStatus>> {
         wait(&self.process.pidfd)

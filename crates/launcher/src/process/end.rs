@@ -82,11 +82,16 @@ impl Process {
     }
 
     fn reap_zygote(&mut self, number: u64) -> Result<(), Gone> {
-        // What it said before it ended comes first.
-        self.said(number)?;
-        let Some(status) = self.zygotes.get(&number).and_then(Zygote::reap) else {
+        let Some(zygote) = self.zygotes.get(&number) else {
             return Ok(());
         };
+        let Some(status) = zygote.reap() else {
+            return Ok(());
+        };
+        // What it said before it ended comes first, of each fork.
+        for _ in 0..=zygote.asked() {
+            self.said(number)?;
+        }
         let Some(zygote) = self.zygotes.remove(&number) else {
             return Ok(());
         };

@@ -64,7 +64,7 @@ impl Process {
 
     /// A function's own zygote was forked. The server hears what it says, or how it ended.
     fn snapshot_begun(&mut self, number: u64, process: kernel::Child) -> Result<(), Gone> {
-        self.joined(number, Ok(process));
+        self.joined(number, Ok(process))?;
         let Some(sandbox) = self.sandboxes.get_mut(&number) else {
             return Ok(());
         };
@@ -99,10 +99,7 @@ impl Process {
                     },
                     &[],
                 ),
-                Word::Fork(sandbox, fork) => {
-                    self.joined(sandbox, fork);
-                    Ok(())
-                }
+                Word::Fork(sandbox, fork) => self.joined(sandbox, fork),
                 Word::End => {
                     let _ = epoll::delete(&self.epoll, zygote.control());
                     Ok(())
@@ -129,18 +126,20 @@ impl Process {
         }
     }
 
-    fn joined(&mut self, number: u64, fork: Result<kernel::Child, Failure>) {
+    fn joined(&mut self, number: u64, fork: Result<kernel::Child, Failure>) -> Result<(), Gone> {
         let Some(sandbox) = self.sandboxes.get_mut(&number) else {
             // It ended meanwhile, and with it whatever is in its pid namespace.
-            return;
+            return Ok(());
         };
         match fork {
             Ok(process) => {
-                sandbox.join(process);
+                let greeting = sandbox.join(process);
                 self.watch_member(number);
+                greeting.map_or(Ok(()), |greeting| self.armed(number, greeting))
             }
             Err(failure) => {
                 sandbox.fail(failure);
+                Ok(())
             }
         }
     }

@@ -141,9 +141,15 @@ impl Sandbox {
                 {
                     return self.fail(failure);
                 }
+                let greeting = buffer.get(..packet.length).unwrap_or_default().to_vec();
+                if self.role == Role::Forked && self.member.is_none() {
+                    // Nobody would hear of its end. A zygote that ends before it tells fails the sandbox, and
+                    // one that has been given away by then would fail a call.
+                    self.early = Some(greeting);
+                    return Progress::Waiting;
+                }
                 self.phase = Phase::Armed;
-                let greeting = buffer.get(..packet.length).unwrap_or_default();
-                Progress::Armed(greeting.to_vec())
+                Progress::Armed(greeting)
             }
             Ok(None) => self.died("it ended before it was ready to wait"),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,

@@ -19,6 +19,7 @@ pub(crate) const CASES: &[Case] = &[
     ("memory_ends_a_fork", memory),
     ("a_zygote_that_never_gets_ready_is_told", never_ready),
     ("forks_that_a_zygote_did_not_tell_of_are_reaped", untold),
+    ("a_fork_is_given_once_its_zygote_has_told_of_it", early),
 ];
 
 const ZYGOTE: &str = include_str!("../../../runtime/bootstrap/zygote.py");
@@ -116,10 +117,11 @@ fn untold() {
                 let (shape, limits) = (nursery.spec.shape.clone(), nursery.spec.limits.clone());
                 let zygote = nursery.zygote.number();
                 arming.spawn(async move {
-                    launcher
-                        .arm(shape, Stem::Fork { zygote }, limits)
-                        .await
-                        .map(drop)
+                    // Who has got one keeps it.
+                    if let Ok(armed) = launcher.arm(shape, Stem::Fork { zygote }, limits).await {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        assert!(armed.is_alive(), "it was given, and killed");
+                    }
                 });
             }
             tokio::time::sleep(Duration::from_micros(500 + 250 * turn)).await;
@@ -307,6 +309,40 @@ fn memory() {
         // The next one, perhaps in its slot, is not blamed for it; nor did the zygote suffer.
         let exit = nursery.run("raise SystemExit\n").await.exit;
         assert!(!exit.out_of_memory && exit.code == Some(0), "{exit:?}");
+    });
+}
+
+/// Says for its fork that it waits, and only later which process that is: itself.
+const EARLY: &str = "
+import os, socket, sys, time
+control = socket.socket(fileno=3)
+control.recv(1 << 16)
+control.send(b'{}')
+_, ends, _, _ = socket.recv_fds(control, 1 << 16, 32)
+os.write(ends[0], b'1')
+time.sleep(0.3)
+if sys.argv[1] == 'tells':
+    control.send(str(os.getpid()).encode())
+    time.sleep(1000)
+";
+
+fn early() {
+    with(|bench| async move {
+        let spec = python(&bench);
+        for word in ["tells", "ends"] {
+            let argv = ["/usr/bin/python3", "-c", EARLY, word].map(str::to_owned);
+            let zygote = bench
+                .launcher
+                .zygote(spec.shape.clone(), argv.into(), Vec::new());
+            let zygote = zygote.await.expect("a zygote");
+            let number = zygote.number();
+            let armed = bench.arm(&spec, Stem::Fork { zygote: number }).await;
+            match (word, armed) {
+                ("tells", Ok(armed)) => assert_eq!(armed.pid(), zygote.pid()),
+                ("ends", Err(why)) => assert!(why.to_string().contains("zygote"), "{why}"),
+                (_, other) => panic!("{word}: {}", other.is_ok()),
+            }
+        }
     });
 }
 

@@ -94,6 +94,8 @@ pub(super) async fn make(inner: Arc<Inner>, kind: Arc<Kind>) -> bool {
 }
 
 async fn arm(inner: &Inner, kind: &Kind) -> Result<Armed> {
+    // A zygote that is replaced meanwhile ends when it has made the fork.
+    let mut forked = None;
     let stem = match &kind.stem {
         Stem::None => launcher::Stem::None,
         Stem::Node { argv, environment } => {
@@ -109,7 +111,7 @@ async fn arm(inner: &Inner, kind: &Kind) -> Result<Armed> {
             let zygote =
                 zygote.ok_or_else(|| Error::Missing("the zygote is not ready".to_owned()))?;
             launcher::Stem::Fork {
-                zygote: zygote.fork(),
+                zygote: forked.insert(zygote).fork(),
             }
         }
         Stem::Snapshot(_) => {
