@@ -4,7 +4,7 @@ mod fork;
 mod member;
 mod word;
 
-pub(crate) use fork::{adopt, wait};
+pub(crate) use fork::{adopt, has_ended, wait};
 pub(crate) use word::Progress;
 
 use crate::descriptors::Reserved;
@@ -346,12 +346,19 @@ impl Sandbox {
         if self.is_snapshot() {
             self.phase = Phase::Running;
         }
-        let greeting = self.early.take();
-        match (&greeting, &self.phase) {
-            (Some(_), Phase::Warming) => self.phase = Phase::Armed,
-            _ => return None,
+        let greeting = self.early.take()?;
+        let has_ended = self
+            .member
+            .as_ref()
+            .is_none_or(|member| has_ended(&member.process.pidfd));
+        if has_ended {
+            self.died("it ended before it was ready to wait");
         }
-        greeting
+        if !matches!(self.phase, Phase::Warming) {
+            return None;
+        }
+        self.phase = Phase::Armed;
+        Some(greeting)
     }
 
     pub(crate) fn member(&self) -> Option<&kernel::Child> {
@@ -428,10 +435,10 @@ impl Sandbox {
             None => &self.ended,
         };
         let exit = ended.as_ref().map(|status| self.exit(status.as_ref()));
-        let is_plain = self.role == Role::Plain;
+        let serves_again = matches!(self.role, Role::Plain | Role::Forked);
         let (ending, intact) = match (self.phase, exit) {
             (Phase::Failed(failure), _) => (Ending::Failed(failure), false),
-            (_, Some(exit)) => (Ending::Exited(exit), is_plain),
+            (_, Some(exit)) => (Ending::Exited(exit), serves_again),
             (_, None) => {
                 let failure = Failure::new("ending", "it was not awaited");
                 (Ending::Failed(failure), false)

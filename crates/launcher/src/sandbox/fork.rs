@@ -44,6 +44,12 @@ pub(crate) fn wait(pidfd: &OwnedFd) -> Option<Option<WaitIdStatus>> {
     }
 }
 
+/// Whether it has ended, which is left to be awaited.
+pub(crate) fn has_ended(pidfd: &OwnedFd) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(waitid(WaitId::PidFd(pidfd.as_fd()), options), Ok(None))
+}
+
 /// What a fork leaves with the launcher.
 pub(super) struct Fork {
     pub(super) child: kernel::Child,

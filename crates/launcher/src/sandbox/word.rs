@@ -165,7 +165,7 @@ impl Sandbox {
         Ok(())
     }
 
-    fn died(&mut self, how: &str) -> Progress {
+    pub(super) fn died(&mut self, how: &str) -> Progress {
         let reason = if self.slot.group.out_of_memory() {
             "killed for memory; the limit is too small even to begin"
         } else {

@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
         "an_ipc_namespace_serves_again_if_nothing_is_left_in_it",
         namespaces,
     ),
+    ("forks_follow_each_other_in_a_slot", forks),
     ("counters_of_a_slot_start_again", counters),
     (
         "files_that_the_last_one_read_are_not_charged_to_the_next",
@@ -162,6 +163,27 @@ fn sees_nothing() {
         // One UNIX socket is its own.
         let expected = format!("[] []\n{refused} 1\n-1 -1 -1 -1\n0 0 0\n1 ['LC_CTYPE', 'PATH']\n");
         assert_eq!(output.stdout, expected, "{}", output.stderr);
+    });
+}
+
+fn forks() {
+    with(|bench| async move {
+        let nursery = Nursery::new(bench).await;
+        let (mut slots, mut held, mut again) = (Vec::new(), Vec::new(), true);
+        for _ in 0..2 {
+            let armed = nursery.arm().await.unwrap();
+            let found = slot(armed.pid());
+            again &= recycles(&found);
+            slots.push(found);
+            // Else the kernel gives its number to the next one.
+            let network = format!("/proc/{}/ns/net", armed.pid());
+            held.push(std::fs::File::open(network).unwrap());
+            let exit = finish(nursery.assign(armed, "raise SystemExit\n"))
+                .await
+                .exit;
+            assert_eq!(exit.code, Some(0));
+        }
+        assert_eq!(slots[0] == slots[1], again, "{slots:?}");
     });
 }
 
